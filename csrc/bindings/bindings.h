@@ -1,0 +1,10 @@
+// What the binding files offer to module.cpp: one function a family.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace pyscale {
+
+void bind_config(pybind11::module_& m);
+
+}  // namespace pyscale

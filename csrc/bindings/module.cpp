@@ -1,0 +1,7 @@
+// pyscale._core: the only native module, private to the package.
+#include "bindings/bindings.h"
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() = "The C++ side of pyscale. Private: it checks what memory safety needs and no more.";
+    pyscale::bind_config(m);
+}
