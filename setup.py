@@ -1,6 +1,8 @@
 """Builds the native modules with CMake; everything else is in pyproject.toml."""
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pybind11
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent
 
@@ -19,21 +22,27 @@ class CMakeBuild(build_ext):
         # One folder for each Python, kept between calls, so that a rebuild compiles what changed and no more.
         build = ROOT / "build" / f"{sys.implementation.cache_tag}-{'debug' if self.debug else 'release'}"
         prefix = ROOT if self.inplace else Path(self.build_lib).resolve()
-        configure = [
-            "cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja",
+        # The tools of this Python come first, also where its environment was not activated.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+        def cmake(*arguments: str) -> None:
+            if subprocess.run([shutil.which("cmake", path=path) or "cmake", *arguments]).returncode != 0:
+                raise CompileError(f"cmake {' '.join(arguments)} failed; see above")
+
+        cmake(
+            f"-S{ROOT}",
+            f"-B{build}",
+            "-GNinja",
+            "--log-level=WARNING",
             f"-DCMAKE_BUILD_TYPE={'Debug' if self.debug else 'Release'}",
+            f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja', path=path)}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             "-DPYSCALE_TESTS=OFF",
-            *os.environ.get("CMAKE_ARGS", "").split(),
-        ]  # fmt: skip
-        self._cmake(configure)
-        self._cmake(["cmake", "--build", str(build), "--parallel", str(len(os.sched_getaffinity(0)))])
-        self._cmake(["cmake", "--install", str(build), "--prefix", str(prefix)])
-
-    def _cmake(self, command: list[str]) -> None:
-        self.announce(" ".join(command), level=2)
-        subprocess.run(command, check=True)
+            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
+        )
+        cmake("--build", str(build))
+        cmake("--install", str(build), "--prefix", str(prefix))
 
 
 setup(ext_modules=[Extension("pyscale._core", sources=[])], cmdclass={"build_ext": CMakeBuild})

@@ -1,0 +1,182 @@
+"""What pyscale was built with and what it runs on."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyscale import _core
+
+__all__ = ["config", "num_cores", "num_threads", "show_config"]
+
+_ARRAY_LIBRARIES = {
+    "numpy": ("numpy",),
+    "ml_dtypes": ("ml_dtypes",),
+    "torch": ("torch",),
+    "jax": ("jax",),
+    "cupy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"),
+}
+
+# Where launchers say how many ranks they started on this node: MPICH and Intel MPI, Open MPI, MVAPICH.
+_LOCAL_SIZE_VARIABLES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
+
+
+def num_cores() -> int:
+    """
+    Count the cores that this process may use.
+
+    Returns
+    -------
+    int
+        The cores of its affinity mask or the whole cores of its cgroup's CPU quota, whichever is less; at least 1.
+    """
+    return max(1, int(min(len(os.sched_getaffinity(0)), _cgroup_quota())))
+
+
+def num_threads() -> int:
+    """
+    Count the threads that a parallel kernel uses where the caller does not say.
+
+    Returns
+    -------
+    int
+        ``OMP_NUM_THREADS`` where it is set; else this process's share of the cores, at least 1: those it may use,
+        divided by the ranks that the MPI launcher started on this node.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is one value a nesting level
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    return max(1, num_cores() // _local_size())
+
+
+def config() -> dict[str, Any]:
+    """
+    Say what pyscale was built with and what it runs on.
+
+    No array library is imported, and MPI is not initialized.
+
+    Returns
+    -------
+    dict
+        ``version``, ``python``, ``machine``, ``compiler``, ``openmp``, ``isa_compiled``, ``isa_available`` (on this
+        machine), ``isa`` (in use), ``threads``, ``cores``, ``numa_nodes``, ``mpi`` (the library's version, or None) and
+        ``arrays`` (library -> version, or None where it is not installed).
+
+    Examples
+    --------
+    >>> import pyscale as ps
+    >>> ps.config()["isa"] in ps.config()["isa_available"]
+    True
+    """
+    from pyscale import __version__
+
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "compiler": _core.compiler,
+        "openmp": _core.openmp,
+        "isa_compiled": _core.compiled_isas(),
+        "isa_available": _core.available_isas(),
+        "isa": _core.isa(),
+        "threads": num_threads(),
+        "cores": num_cores(),
+        "numa_nodes": _numa_nodes(),
+        "mpi": _mpi_library(),
+        "arrays": {name: _version(*distributions) for name, distributions in _ARRAY_LIBRARIES.items()},
+    }
+
+
+def show_config() -> None:
+    """Print :func:`config` as a table."""
+    for key, value in config().items():
+        if isinstance(value, dict):
+            text = ", ".join(f"{name} {version}" for name, version in value.items() if version)
+        elif isinstance(value, list):
+            text = ", ".join(value)
+        elif isinstance(value, bool):
+            text = "yes" if value else "no"
+        else:
+            text = "not found" if value is None else str(value)
+        print(f"{key:<14} {text}")
+
+
+def _local_size() -> int:
+    for name in _LOCAL_SIZE_VARIABLES:
+        value = os.environ.get(name, "")
+        if value.isdecimal() and int(value) > 0:
+            return int(value)
+    return 1
+
+
+def _cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Cores that the tightest of this process's cgroups may use; infinite where none is limited."""
+    quota = math.inf
+    for line in _read(proc).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2
+            mount, files = root, ("cpu.max",)
+        elif "cpu" in controllers.split(","):
+            mount, files = root / "cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        else:
+            continue
+        group = mount / path.lstrip("/")
+        for folder in (group, *group.parents):  # a limit on a parent binds its children
+            words = " ".join(_read(folder / file) for file in files).split()
+            if len(words) == 2 and words[0].isdecimal():  # else "max" or -1: unlimited
+                quota = min(quota, int(words[0]) / int(words[1]))
+            if folder == mount:
+                break
+    return quota
+
+
+def _numa_nodes(online: Path = Path("/sys/devices/system/node/online")) -> int:
+    """Count the nodes of a list such as ``0-1,4``; 1 where the kernel does not say."""
+    nodes = 0
+    for part in filter(None, _read(online).strip().split(",")):
+        first, _, last = part.partition("-")
+        nodes += int(last or first) - int(first) + 1
+    return nodes or 1
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _version(*distributions: str) -> str | None:
+    from importlib import metadata
+
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _mpi_library() -> str | None:
+    """Name the MPI library behind mpi4py; where it is not loaded yet, another process loads it, without MPI_Init."""
+    if _version("mpi4py") is None:
+        return None
+    if "mpi4py.MPI" in sys.modules:
+        text: str = sys.modules["mpi4py.MPI"].Get_library_version()
+    else:
+        import subprocess
+
+        code = (
+            "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
+        )
+        try:
+            run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+        except subprocess.TimeoutExpired:
+            return None
+        text = run.stdout
+    # MPICH writes a page, "MPICH Version:      4.3.0" first; the others one line.
+    return " ".join(text.strip("\0\n ").partition("\n")[0].replace("Version:", "").split()) or None
