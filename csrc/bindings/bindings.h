@@ -6,5 +6,7 @@
 namespace pyscale {
 
 void bind_config(pybind11::module_& m);
+void bind_kernels(pybind11::module_& m);
+void bind_shm(pybind11::module_& m);
 
 }  // namespace pyscale

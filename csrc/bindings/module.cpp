@@ -4,4 +4,6 @@
 PYBIND11_MODULE(_core, m) {
     m.doc() = "The C++ side of pyscale. Private: it checks what memory safety needs and no more.";
     pyscale::bind_config(m);
+    pyscale::bind_kernels(m);
+    pyscale::bind_shm(m);
 }

@@ -1,0 +1,284 @@
+// The shared-memory transport: an arena, the node's processes, and groups of them.
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "bindings/arrays.h"
+#include "bindings/bindings.h"
+#include "bindings/gil.h"
+#include "bindings/ops.h"
+#include "shm/arena.h"
+#include "shm/collectives.h"
+
+namespace pyscale {
+
+namespace {
+
+constexpr size_t kReleaseBytes = 32 * 1024;  // larger calls give up Python's lock at once, smaller ones when they must wait
+
+py::array empty(const std::shared_ptr<Arena>& arena, const py::dtype& dtype, const std::vector<py::ssize_t>& shape) {
+    size_t bytes = static_cast<size_t>(dtype.itemsize());
+    for (const py::ssize_t dim : shape) {
+        if (dim < 0) throw py::value_error("shape: expected no negative dimension, got " + std::to_string(dim));
+        if (__builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes)) throw std::bad_alloc();
+    }
+    const size_t offset = arena->allocate(bytes, true);
+    struct Block {  // keeps the arena alive as long as any array in it
+        std::shared_ptr<Arena> arena;
+        size_t offset;
+    };
+    auto* block = new Block{arena, offset};
+    const py::capsule owner(block, [](void* pointer) {
+        auto* block = static_cast<Block*>(pointer);
+        block->arena->free(block->offset);
+        delete block;
+    });
+    return py::array(dtype, shape, arena->base() + offset, owner);
+}
+
+// The processes of one node that proved to share memory, seen from one of them.
+class Node {
+   public:
+    Node(std::shared_ptr<Arena> arena, int index, const std::vector<int>& arena_fds, const std::vector<size_t>& arena_bytes,
+         std::vector<int> pidfds)
+        : arena_(std::move(arena)), pidfds_(std::move(pidfds)) {
+        for (size_t i = 0; i < arena_fds.size(); ++i) {
+            const bool own = static_cast<int>(i) == index;
+            mappings_.push_back(own ? nullptr : std::make_unique<Mapping>(arena_fds[i], arena_bytes[i]));
+            bases_.push_back(own ? arena_->base() : mappings_.back()->base());
+            bytes_.push_back(arena_bytes[i]);
+        }
+    }
+
+    // A mailbox of this process's, in its own arena; the peers reach it by this offset.
+    size_t open_mailbox() { return arena_->allocate(sizeof(Mailbox), false); }
+    void free_mailbox(size_t offset) { arena_->free(offset); }
+
+    ProcessState& state(size_t i) const { return *reinterpret_cast<ProcessState*>(bases_.at(i)); }
+    uint64_t nonce(size_t i) const { return state(i).nonce; }
+    void depart() { arena_state().departed.store(1, std::memory_order_release); }
+    // Whether this rank is the first of the node to say that its exception ends the job.
+    bool claim_failure(int rank) {
+        uint32_t none = 0;
+        return state(0).failing_rank.compare_exchange_strong(none, static_cast<uint32_t>(rank) + 1);
+    }
+
+    Group::Member member(size_t i, size_t mailbox_offset, int label) const {
+        if (mailbox_offset > bytes_.at(i) || bytes_[i] - mailbox_offset < sizeof(Mailbox)) {
+            throw py::value_error("mailbox: expected an offset in the arena, got " + std::to_string(mailbox_offset));
+        }
+        return {bases_[i], bytes_[i], reinterpret_cast<Mailbox*>(bases_[i] + mailbox_offset), pidfds_.at(i), label};
+    }
+
+   private:
+    ProcessState& arena_state() const { return *reinterpret_cast<ProcessState*>(arena_->base()); }
+
+    std::shared_ptr<Arena> arena_;
+    std::vector<std::unique_ptr<Mapping>> mappings_;
+    std::vector<std::byte*> bases_;
+    std::vector<size_t> bytes_;
+    std::vector<int> pidfds_;
+};
+
+// A group as Python calls it: one call at a time, without Python's lock once it waits or works long.
+class PyGroup {
+   public:
+    PyGroup(std::shared_ptr<Node> node, const std::vector<size_t>& members, int rank, const std::vector<size_t>& mailboxes,
+            const std::vector<int>& labels, double timeout, int cores, const std::string& algorithm)
+        : node_(std::move(node)),
+          group_(resolve(*node_, members, mailboxes, labels), rank, {timeout, cores, parse_algorithm(algorithm)}) {
+        group_.set_hooks({[this] { gil_->release(); }, [this] { gil_->check_signals(); }});
+    }
+
+    Group& group() { return group_; }
+
+    template <class F>
+    void call(size_t bytes, F body) {
+        Gil gil;
+        std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+        if (!lock.owns_lock()) {
+            gil.release();
+            lock.lock();
+        }
+        gil_ = &gil;
+        if (bytes > kReleaseBytes) gil.release();
+        body();
+    }
+
+   private:
+    static std::vector<Group::Member> resolve(const Node& node, const std::vector<size_t>& members,
+                                              const std::vector<size_t>& mailboxes, const std::vector<int>& labels) {
+        std::vector<Group::Member> resolved;
+        for (size_t i = 0; i < members.size(); ++i) resolved.push_back(node.member(members[i], mailboxes.at(i), labels.at(i)));
+        return resolved;
+    }
+
+    std::shared_ptr<Node> node_;
+    Group group_;
+    std::mutex mutex_;
+    Gil* gil_ = nullptr;
+};
+
+Call call_for(const Raw& x) {
+    Call call;
+    call.dtype = x.dtype;
+    call.set_shape(x.shape, x.ndim);
+    return call;
+}
+
+// The op by the identity of the usual, interned strings; by their text else.
+std::optional<Op> quick_op(py::handle text) {
+    static PyObject* const names[] = {
+        PyUnicode_InternFromString("sum"), PyUnicode_InternFromString("mean"), PyUnicode_InternFromString("min"),
+        PyUnicode_InternFromString("max"), PyUnicode_InternFromString("prod"),
+    };
+    for (const Op op : kOps) {
+        PyObject* known = names[static_cast<int>(op)];
+        if (text.ptr() == known) return op;
+    }
+    if (!PyUnicode_Check(text.ptr())) return std::nullopt;
+    for (const Op op : kOps) {
+        if (PyUnicode_CompareWithASCIIString(text.ptr(), name(op)) == 0) return op;
+    }
+    return std::nullopt;
+}
+
+// The short way for plain NumPy arrays. None: take the long way, which also finds the words for what is wrong.
+py::object all_reduce_plain(PyGroup& self, const py::object& x, const py::handle& op_text, const py::object& out) {
+    const std::optional<Raw> from = Raw::of(x);
+    const std::optional<Op> op = quick_op(op_text);
+    if (!from || !op || !reducible(from->dtype, *op)) return py::none();
+    py::object result = out;
+    if (out.is_none()) {
+        const auto* array = py::detail::array_proxy(x.ptr());
+        const auto dtype = py::reinterpret_borrow<py::dtype>(array->descr);
+        result = py::array(dtype, std::vector<py::ssize_t>(from->shape, from->shape + from->ndim));
+    }
+    const std::optional<Raw> to = Raw::of(result);
+    if (!to || !to->writable || to->dtype != from->dtype || !to->same_shape(*from)) return py::none();
+    if (to->data != from->data && to->overlaps(*from)) return py::none();
+    self.call(from->bytes(), [&] {
+        all_reduce(self.group(), call_for(*from), Fold::of(*op, from->dtype, self.group().size()), from->data, to->data,
+                   from->count);
+    });
+    return result;
+}
+
+// out may be of a wider type than x; divisor 0 means the group's size.
+void reduce_scatter_into(PyGroup& self, const py::handle& x, const std::string& op, const py::handle& out, int64_t divisor) {
+    const Raw from = Raw::require(x, "x", false);
+    const Raw to = Raw::require(out, "out", true);
+    const Op parsed = parse_op(op);
+    const int size = self.group().size();
+    if (from.count != to.count * static_cast<size_t>(size) || !convertible(from.dtype, to.dtype) ||
+        !reducible(from.dtype, parsed) || to.overlaps(from)) {
+        throw py::value_error("reduce_scatter: expected out of 1/size of x's elements, a fitting dtype and no overlap");
+    }
+    const Fold fold{parsed, from.dtype, to.dtype, divisor == 0 ? size : divisor};
+    self.call(from.bytes(), [&] { reduce_scatter(self.group(), call_for(from), fold, from.data, to.data, to.count); });
+}
+
+void all_gather_into(PyGroup& self, const py::handle& x, const py::handle& out) {
+    const Raw from = Raw::require(x, "x", false);
+    const Raw to = Raw::require(out, "out", true);
+    if (to.dtype != from.dtype || to.count != from.count * static_cast<size_t>(self.group().size())) {
+        throw py::value_error("all_gather: expected out of size times x's elements and of x's dtype");
+    }
+    self.call(to.bytes(), [&] { all_gather(self.group(), call_for(from), from.data, to.data, from.bytes()); });
+}
+
+void broadcast_in_place(PyGroup& self, const py::handle& x, int root) {
+    const Raw raw = Raw::require(x, "x", self.group().rank() != root);
+    if (root < 0 || root >= self.group().size()) throw py::value_error("root: expected a rank, got " + std::to_string(root));
+    Call call = call_for(raw);
+    call.root = root;
+    self.call(raw.bytes(), [&] { broadcast(self.group(), call, raw.data, raw.bytes()); });
+}
+
+// Counts are in rows of x.
+void all_to_all_into(PyGroup& self, const py::handle& x, std::vector<uint64_t> send, const py::handle& out,
+                     std::vector<uint64_t> receive) {
+    const Raw from = Raw::require(x, "x", false);
+    const Raw to = Raw::require(out, "out", true);
+    Call call;
+    call.dtype = from.dtype;
+    call.set_shape(from.shape + 1, from.ndim - 1);
+    uint64_t row_bytes = itemsize(from.dtype);
+    for (int d = 1; d < from.ndim; ++d) row_bytes *= static_cast<uint64_t>(from.shape[d]);
+    const auto scale = [&](std::vector<uint64_t>& rows, const Raw& array) {
+        uint64_t total = 0;
+        for (uint64_t& count : rows) {
+            if (count > array.count) count = array.count + 1;  // cannot overflow below, and is refused there
+            total += count;
+            count *= row_bytes;
+        }
+        return rows.size() == static_cast<size_t>(self.group().size()) && total * row_bytes == array.bytes();
+    };
+    if (from.ndim < 1 || to.dtype != from.dtype || !scale(send, from) || !scale(receive, to) || to.overlaps(from)) {
+        throw py::value_error("all_to_all: expected counts that sum to the rows of x and of out, and no overlap");
+    }
+    self.call(from.bytes() + to.bytes(), [&] { all_to_all(self.group(), call, from.data, send, to.data, receive); });
+}
+
+void translate(std::exception_ptr pointer) {
+    const auto raise = [](const char* type, const char* message) {
+        const py::object error = py::module_::import("pyscale.errors").attr(type);
+        PyErr_SetString(error.ptr(), message);
+    };
+    try {
+        if (pointer) std::rethrow_exception(pointer);
+    } catch (const CommFailure& error) {
+        raise(error.kind == Failure::timeout ? "CommTimeout" : "CommError", error.what());
+    } catch (const CallMismatch& error) {
+        raise("CommMismatch", error.what());
+    }
+}
+
+}  // namespace
+
+void bind_shm(py::module_& m) {
+    py::register_exception_translator(&translate);
+
+    py::class_<Arena, std::shared_ptr<Arena>>(m, "Arena")
+        .def(py::init([](size_t bytes, uint64_t nonce) {
+            auto arena = std::make_shared<Arena>(bytes);
+            auto* state = reinterpret_cast<ProcessState*>(arena->base() + arena->allocate(sizeof(ProcessState), true));
+            state->nonce = nonce;
+            return arena;
+        }), py::arg("bytes"), py::arg("nonce"))
+        .def_property_readonly("fd", &Arena::fd)
+        .def_property_readonly("bytes", &Arena::bytes)
+        .def_property_readonly("resident_bytes", &Arena::resident_bytes)
+        .def("empty", &empty, py::arg("dtype"), py::arg("shape"))
+        .def("contains", [](const Arena& arena, const py::array& x) {
+            return arena.contains(x.data(), static_cast<size_t>(x.nbytes()));
+        }, py::arg("x"));
+
+    py::class_<Node, std::shared_ptr<Node>>(m, "Node")
+        .def(py::init<std::shared_ptr<Arena>, int, const std::vector<int>&, const std::vector<size_t>&, std::vector<int>>(),
+             py::arg("arena"), py::arg("index"), py::arg("arena_fds"), py::arg("arena_bytes"), py::arg("pidfds"))
+        .def("open_mailbox", &Node::open_mailbox)
+        .def("free_mailbox", &Node::free_mailbox, py::arg("offset"))
+        .def("nonce", &Node::nonce, py::arg("index"))
+        .def("depart", &Node::depart)
+        .def("claim_failure", &Node::claim_failure, py::arg("rank"));
+
+    py::class_<PyGroup>(m, "Group")
+        .def(py::init<std::shared_ptr<Node>, const std::vector<size_t>&, int, const std::vector<size_t>&,
+                      const std::vector<int>&, double, int, const std::string&>(),
+             py::arg("node"), py::arg("members"), py::arg("rank"), py::arg("mailboxes"), py::arg("labels"),
+             py::arg("timeout"), py::arg("cores"), py::arg("algorithm"))
+        .def("all_reduce", &all_reduce_plain, py::arg("x"), py::arg("op"), py::arg("out"))
+        .def("reduce_scatter", &reduce_scatter_into, py::arg("x"), py::arg("op"), py::arg("out"), py::arg("divisor") = 0)
+        .def("all_gather", &all_gather_into, py::arg("x"), py::arg("out"))
+        .def("broadcast", &broadcast_in_place, py::arg("x"), py::arg("root"))
+        .def("all_to_all", &all_to_all_into, py::arg("x"), py::arg("send_counts"), py::arg("out"), py::arg("receive_counts"))
+        .def("barrier", [](PyGroup& self) { self.call(0, [&] { barrier(self.group()); }); })
+        .def("set_timeout", [](PyGroup& self, double seconds) { self.group().set_timeout(seconds); }, py::arg("seconds"))
+        .def("abandon", [](PyGroup& self) { self.group().abandon(Failure::interruption); });
+}
+
+}  // namespace pyscale

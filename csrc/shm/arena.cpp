@@ -1,0 +1,110 @@
+#include "shm/arena.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <iterator>
+#include <new>
+#include <system_error>
+
+namespace pyscale {
+
+namespace {
+
+constexpr size_t kPage = 4096;
+
+[[noreturn]] void fail(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
+
+size_t whole_pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+}  // namespace
+
+Mapping::Mapping(int fd, size_t bytes) : bytes_(bytes) {
+    void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (base == MAP_FAILED) fail("mmap of a shared-memory arena");
+    madvise(base, bytes, MADV_DONTDUMP);  // a core file holds this process's memory, not its whole node's
+    base_ = static_cast<std::byte*>(base);
+}
+
+Mapping::~Mapping() { munmap(base_, bytes_); }
+
+Arena::Arena(size_t bytes) : fd_(memfd_create("pyscale", MFD_CLOEXEC)), mapping_(nullptr) {
+    if (fd_ < 0) fail("memfd_create");
+    bytes = whole_pages(bytes);
+    try {
+        if (ftruncate(fd_, static_cast<off_t>(bytes)) != 0) fail("ftruncate of a shared-memory arena");
+        mapping_ = new Mapping(fd_, bytes);
+    } catch (...) {
+        close(fd_);
+        throw;
+    }
+    free_[0] = bytes;
+}
+
+Arena::~Arena() {
+    delete mapping_;
+    close(fd_);
+}
+
+size_t Arena::resident_bytes() const {
+    struct stat info{};
+    if (fstat(fd_, &info) != 0) fail("fstat of a shared-memory arena");
+    return static_cast<size_t>(info.st_blocks) * 512;
+}
+
+size_t Arena::take(size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto it = free_.begin(); it != free_.end(); ++it) {
+        const auto [offset, room] = *it;
+        if (room < bytes) continue;
+        free_.erase(it);
+        if (room > bytes) free_[offset + bytes] = room - bytes;
+        used_[offset] = bytes;
+        return offset;
+    }
+    throw std::bad_alloc();
+}
+
+size_t Arena::allocate(size_t bytes, bool populate) {
+    if (bytes > this->bytes()) throw std::bad_alloc();
+    bytes = whole_pages(bytes == 0 ? 1 : bytes);
+    const size_t offset = take(bytes);
+    if (!populate) return offset;
+    int result;
+    do {  // asked for now, a full machine is an error here and not a SIGBUS later
+        result = fallocate(fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+    } while (result != 0 && errno == EINTR);
+    if (result != 0) {
+        free(offset);
+        throw std::bad_alloc();
+    }
+    return offset;
+}
+
+void Arena::free(size_t offset) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto block = used_.find(offset);
+    if (block == used_.end()) return;
+    size_t bytes = block->second;
+    used_.erase(block);
+    // Gives the pages back to the machine; the next block here starts as zeros again.
+    fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+    auto next = free_.lower_bound(offset);
+    if (next != free_.end() && offset + bytes == next->first) {
+        bytes += next->second;
+        next = free_.erase(next);
+    }
+    if (next != free_.begin()) {
+        const auto before = std::prev(next);
+        if (before->first + before->second == offset) {
+            before->second += bytes;
+            return;
+        }
+    }
+    free_[offset] = bytes;
+}
+
+}  // namespace pyscale

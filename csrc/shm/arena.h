@@ -1,0 +1,66 @@
+// One process's shared memory: an anonymous file that its peers on the node map too.
+//
+// The file is a memfd: it has no name, so nothing is left behind when its processes die, however they die, and the size of
+// /dev/shm does not bound it. It is sparse: pages exist once they are touched, and are given back when a block is freed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+
+namespace pyscale {
+
+// A mapping of an arena, one's own or a peer's.
+class Mapping {
+   public:
+    Mapping(int fd, size_t bytes);
+    ~Mapping();
+    Mapping(const Mapping&) = delete;
+    Mapping& operator=(const Mapping&) = delete;
+
+    std::byte* base() const { return base_; }
+    size_t bytes() const { return bytes_; }
+
+   private:
+    std::byte* base_;
+    size_t bytes_;
+};
+
+class Arena {
+   public:
+    // Throws std::system_error where the kernel refuses memory of this size.
+    explicit Arena(size_t bytes);
+    ~Arena();
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+
+    int fd() const { return fd_; }
+    std::byte* base() const { return mapping_->base(); }
+    size_t bytes() const { return mapping_->bytes(); }
+    // Pages that exist now, in bytes.
+    size_t resident_bytes() const;
+
+    // The offset of a zeroed block, aligned to a page. Its pages exist at once with `populate`, else as they are touched.
+    // Throws std::bad_alloc when the arena or the machine is full.
+    size_t allocate(size_t bytes, bool populate);
+    void free(size_t offset);
+
+    // Whether all of [data, data + bytes) lies in this arena.
+    bool contains(const void* data, size_t bytes) const {
+        const auto first = reinterpret_cast<uintptr_t>(data);
+        const auto start = reinterpret_cast<uintptr_t>(base());
+        return first >= start && bytes <= this->bytes() && first - start <= this->bytes() - bytes;
+    }
+
+   private:
+    size_t take(size_t bytes);
+
+    int fd_;
+    Mapping* mapping_;
+    std::mutex mutex_;
+    std::map<size_t, size_t> free_;  // offset -> bytes, neighbours merged
+    std::map<size_t, size_t> used_;
+};
+
+}  // namespace pyscale

@@ -1,0 +1,36 @@
+// What a rank says about the collective it has entered, so that its peers can compare it with their own.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/dtype.h"
+#include "kernels/reduce.h"
+
+namespace pyscale {
+
+enum class Collective : uint8_t { barrier, all_reduce, reduce_scatter, all_gather, broadcast, all_to_all };
+
+const char* name(Collective);
+
+// Plain data: it is read from shared memory by other processes.
+struct Call {
+    static constexpr int kMaxDims = 10;
+
+    Collective collective = Collective::barrier;
+    Op op = Op::sum;
+    DType dtype = DType::uint8;
+    int8_t ndim = 0;    // of the caller's array; those past kMaxDims count in the signature, but are not kept
+    int32_t root = -1;  // broadcast only
+    int64_t shape[kMaxDims] = {};
+    uint64_t shape_hash = 0;
+
+    // Takes over the shape of the caller's array.
+    void set_shape(const int64_t* dims, int count);
+    // Equal for calls that match; calls that do not match differ in it (shapes: but for one in 2^40).
+    uint64_t signature() const;
+    // As a message has it: "all_reduce(op=sum, float32, shape (4, 3))".
+    std::string text() const;
+};
+
+}  // namespace pyscale

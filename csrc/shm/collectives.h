@@ -1,0 +1,37 @@
+// The collectives of one node. Every one of them: all ranks of the group call it with equal arguments (checked: CallMismatch), it
+// returns once this rank's output is whole and this rank's input may be changed, and throws CommFailure where a peer fails.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "shm/group.h"
+
+namespace pyscale {
+
+// How elements are combined: types as kernels/reduce.h has them.
+struct Fold {
+    Op op;
+    DType in;
+    DType out;
+    int64_t divisor;  // of op mean
+
+    static Fold of(Op op, DType dtype, int64_t divisor) { return {op, dtype, dtype, divisor}; }
+};
+
+void barrier(Group& group);
+
+// `call` carries dtype, op, root and shape as the user gave them. Counts are in elements, sizes in bytes.
+void all_reduce(Group& group, Call call, const Fold& fold, const void* input, void* output, size_t count);
+// `input` has size() blocks of `count` elements; block r, reduced, goes to rank r's `output`.
+void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input, void* output, size_t count);
+// `output` receives size() blocks of `bytes`.
+void all_gather(Group& group, Call call, const void* input, void* output, size_t bytes);
+// In place: root's `data` goes to every rank's `data`.
+void broadcast(Group& group, Call call, void* data, size_t bytes);
+// One block a peer, in rank order and without gaps, on both sides.
+void all_to_all(Group& group, Call call, const void* input, const std::vector<uint64_t>& send_bytes, void* output,
+                const std::vector<uint64_t>& receive_bytes);
+
+}  // namespace pyscale

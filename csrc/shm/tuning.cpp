@@ -1,0 +1,41 @@
+#include "shm/tuning.h"
+
+#include <cstdint>
+#include <stdexcept>
+
+namespace pyscale {
+
+namespace {
+
+constexpr Algorithm kAll[] = {Algorithm::automatic, Algorithm::eager, Algorithm::one_shot, Algorithm::two_shot,
+                              Algorithm::direct};
+
+}  // namespace
+
+const char* name(Algorithm algorithm) {
+    switch (algorithm) {
+        case Algorithm::automatic: return "auto";
+        case Algorithm::eager: return "eager";
+        case Algorithm::one_shot: return "one_shot";
+        case Algorithm::two_shot: return "two_shot";
+        case Algorithm::direct: return "direct";
+    }
+    return "?";
+}
+
+Algorithm parse_algorithm(const std::string& text) {
+    for (const Algorithm algorithm : kAll) {
+        if (text == name(algorithm)) return algorithm;
+    }
+    throw std::invalid_argument(
+        "PYSCALE_ALLREDUCE_ALGORITHM: expected auto, eager, one_shot, two_shot or direct, got '" + text + "'");
+}
+
+Tuning Tuning::for_ranks(int ranks, int cores) {
+    if (ranks <= cores) {
+        return {8 << 10, 4 << 10, ranks <= 2 ? SIZE_MAX : size_t{64} << 10, 256 << 10};
+    }
+    return {16 << 10, 8 << 10, 64 << 10, 512 << 10};
+}
+
+}  // namespace pyscale

@@ -1,0 +1,43 @@
+"""What a communicator asks of a transport."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Transport(Protocol):
+    """The collectives on C-contiguous arrays of a supported dtype.
+
+    Sizes, dtypes and overlaps were checked by the caller on this rank; what the other ranks called is checked here, and differing
+    calls raise `CommMismatch` on every rank. A rank that dies, leaves or is late raises `CommError` or `CommTimeout`.
+    """
+
+    name: str
+
+    def all_reduce(self, x: Array, op: str, out: Array) -> None:
+        """Reduce `x` over the ranks into `out`, which may be `x`."""
+
+    def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
+        """Reduce block `rank` of `x` (``size`` equal blocks) into `out`."""
+
+    def all_gather(self, x: Array, out: Array) -> None:
+        """Put every rank's `x` into `out`, in rank order."""
+
+    def broadcast(self, x: Array, root: int) -> None:
+        """Put root's `x` into every rank's `x`."""
+
+    def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
+        """Send rows of `x` to each rank, and put the rows received into `out`, both in rank order; counts are rows."""
+
+    def barrier(self) -> None:
+        """Return once every rank has called it."""
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return an array where this transport moves it best."""
+
+    def close(self) -> None:
+        """Give back what the transport holds; its peers do not wait for it."""

@@ -1,0 +1,64 @@
+"""In which order ranks on several nodes are folded, so that every way of moving the data gives the same bits.
+
+The ranks of a node are folded in rank order, which gives the node's partial; the partials are folded in the order of the nodes. Partials of
+16-bit floats are float32, so that a result is rounded once. The partials of a mean are summed in float64 and rounded to float32 where
+that is finite, and kept in float64 where it is not: a mean that is representable does not overflow on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from pyscale import _core
+from pyscale.comm.transports.base import Array
+
+_SMALL_FLOATS = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+_NARROW_FLOATS = (*_SMALL_FLOATS, np.dtype(np.float32))
+
+
+def partial_dtype(dtype: np.dtype[Any], op: str) -> np.dtype[Any]:
+    """Return the dtype in which a node folds its ranks."""
+    if op == "mean" and dtype in _NARROW_FLOATS:
+        return np.dtype(np.float64)
+    return np.dtype(np.float32) if dtype in _SMALL_FLOATS else dtype
+
+
+def partial_op(op: str) -> str:
+    """Return the op within a node: a mean is divided once, at the end."""
+    return "sum" if op == "mean" else op
+
+
+def narrow(partial: Array, dtype: np.dtype[Any], op: str) -> Array:
+    """Return a partial as it travels between nodes: half as long for a mean that does not overflow float32."""
+    if op != "mean" or dtype not in _NARROW_FLOATS:
+        return partial
+    with np.errstate(over="ignore", invalid="ignore"):
+        short = partial.astype(np.float32)
+    if _core.all_finite(short):
+        return short
+    finite = np.isfinite(short)
+    return np.where(finite, short.astype(np.float64), partial)
+
+
+def combine(partials: Sequence[Array], op: str, out: Array, ranks: int) -> None:
+    """Fold the nodes' partials, in the order of the nodes, into `out`."""
+    if op == "mean" and out.dtype in _NARROW_FLOATS:
+        partials = [partial.astype(np.float64) for partial in partials]
+    _core.fold(op, list(partials), out, ranks if op == "mean" else 1)
+
+
+def fold_ranks(blocks: Sequence[Array], nodes: Sequence[Sequence[int]], op: str, out: Array) -> None:
+    """Fold every rank's block into `out`, as the nodes would."""
+    if len(nodes) == 1:
+        _core.fold(op, list(blocks), out, len(blocks))
+        return
+    partials = []
+    for ranks in nodes:
+        partial = np.empty(out.shape, partial_dtype(out.dtype, op))
+        _core.fold(partial_op(op), [blocks[rank] for rank in ranks], partial)
+        partials.append(narrow(partial, out.dtype, op))
+    combine(partials, op, out, len(blocks))

@@ -1,0 +1,82 @@
+"""The ranks of one node, over shared memory: `csrc/shm`, group by group."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pyscale import _core
+from pyscale.comm.node import Node
+from pyscale.comm.transports.base import Array
+
+ALGORITHMS = ("auto", "eager", "one_shot", "two_shot", "direct")
+
+
+def forced_algorithm() -> str:
+    """Return ``PYSCALE_ALLREDUCE_ALGORITHM``, or ``"auto"``; ValueError for a name that is none."""
+    algorithm = os.environ.get("PYSCALE_ALLREDUCE_ALGORITHM", "auto")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"PYSCALE_ALLREDUCE_ALGORITHM: expected one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    return algorithm
+
+
+class ShmTransport:
+    """Some or all of a node's processes.
+
+    Parameters
+    ----------
+    node : Node
+        The processes that share memory.
+    members : sequence of int
+        The group's processes as indices into the node, in rank order.
+    mailboxes : sequence of int
+        The offset of each member's mailbox in its arena.
+    labels : sequence of int
+        What messages call the members: their ranks in the communicator.
+    timeout : float
+        Seconds that a collective waits for a rank.
+    """
+
+    name = "shm"
+
+    def __init__(
+        self, node: Node, members: Sequence[int], mailboxes: Sequence[int], labels: Sequence[int], timeout: float
+    ) -> None:
+        self._node = node
+        self._members = frozenset(members)
+        rank = list(members).index(node.index)
+        self._mailbox = mailboxes[rank]
+        cores = node.cores_of(members)
+        self.group = _core.Group(
+            node.core, list(members), rank, list(mailboxes), list(labels), timeout, cores, forced_algorithm()
+        )
+        self.all_reduce_plain = self.group.all_reduce
+
+    def all_reduce(self, x: Array, op: str, out: Array) -> None:
+        if self.group.all_reduce(x, op, out) is None:
+            raise ValueError(f"all_reduce: expected arrays as the transport takes them, got {x.dtype} with op {op!r}")
+
+    def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
+        self.group.reduce_scatter(x, op, out)
+
+    def all_gather(self, x: Array, out: Array) -> None:
+        self.group.all_gather(x, out)
+
+    def broadcast(self, x: Array, root: int) -> None:
+        self.group.broadcast(x, root)
+
+    def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
+        self.group.all_to_all(x, send_counts, out, receive_counts)
+
+    def barrier(self) -> None:
+        self.group.barrier()
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        return self._node.empty(shape, dtype)
+
+    def close(self) -> None:
+        self.group.abandon()
+        self._node.retire_mailbox(self._mailbox, self._members)
