@@ -74,7 +74,7 @@ struct Raw {
         const std::optional<Raw> raw = of(object);
         if (!raw || (writable && !raw->writable)) {
             throw py::type_error(std::string(what) + ": expected a C-contiguous" + (writable ? ", writable" : "") +
-                                 " array of a supported dtype, got " + std::string(py::repr(object.get_type())));
+                                 " array of a supported dtype, got " + std::string(py::repr(py::type::handle_of(object))));
         }
         return *raw;
     }

@@ -278,6 +278,7 @@ void bind_shm(py::module_& m) {
         .def("all_to_all", &all_to_all_into, py::arg("x"), py::arg("send_counts"), py::arg("out"), py::arg("receive_counts"))
         .def("barrier", [](PyGroup& self) { self.call(0, [&] { barrier(self.group()); }); })
         .def("set_timeout", [](PyGroup& self, double seconds) { self.group().set_timeout(seconds); }, py::arg("seconds"))
+        .def("check", [](PyGroup& self) { self.group().check(); })
         .def("abandon", [](PyGroup& self) { self.group().abandon(Failure::interruption); });
 }
 

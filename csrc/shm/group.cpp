@@ -133,7 +133,7 @@ void Group::block(WordOf word_of, uint32_t target, int peer) {
     Mailbox& mailbox = *members_[peer].mailbox;
     try {
         sleep_until(word_of(mailbox, target), target, mailbox.sleepers,
-                    [&] { check_peers(word_of, target, peer, start); });
+                    [&] { check_slice(word_of, target, peer, start); });
     } catch (const CommFailure&) {
         throw;
     } catch (...) {  // the caller's own exception, Ctrl-C above all
@@ -143,26 +143,30 @@ void Group::block(WordOf word_of, uint32_t target, int peer) {
     }
 }
 
-void Group::check_peers(WordOf word_of, uint32_t target, int peer, Clock::time_point start) {
+void Group::check_slice(WordOf word_of, uint32_t target, int peer, Clock::time_point start) {
     hooks_.on_slice();
+    const auto late = [&] { return missing(word_of, target); };
+    check_peers(late);
+    const bool gone = departed(peer);
+    const std::atomic<uint32_t>& word = word_of(*members_[peer].mailbox, target);
+    if (reached(word.load(std::memory_order_acquire), target)) return;
+    if (gone) fail(Failure::departure, peer, late());
+    const double waited = std::chrono::duration<double>(Clock::now() - start).count();
+    if (waited >= options_.timeout) fail(Failure::timeout, peer, late());
+}
+
+void Group::check_peers(const std::function<std::string()>& missing) {
     for (int other = 0; other < size(); ++other) {
         if (other == rank_) continue;
         const uint32_t failure = members_[other].mailbox->failure.load(std::memory_order_acquire);
-        if (failure != 0) {
-            const auto kind = static_cast<Failure>(failure >> 16);
-            fail(kind, static_cast<int>(failure & 0xFFFF), missing(word_of, target));
-        }
-        if (members_[other].pidfd >= 0) {
-            pollfd watched{members_[other].pidfd, POLLIN, 0};
-            if (poll(&watched, 1, 0) > 0 && !departed(other)) fail(Failure::death, other, missing(word_of, target));
-        }
+        if (failure != 0) fail(static_cast<Failure>(failure >> 16), static_cast<int>(failure & 0xFFFF), missing());
+        pollfd watched{members_[other].pidfd, POLLIN, 0};
+        if (watched.fd >= 0 && poll(&watched, 1, 0) > 0 && !departed(other)) fail(Failure::death, other, missing());
     }
-    const std::atomic<uint32_t>& word = word_of(*members_[peer].mailbox, target);
-    if (departed(peer) && !reached(word.load(std::memory_order_acquire), target)) {
-        fail(Failure::departure, peer, missing(word_of, target));
-    }
-    const double waited = std::chrono::duration<double>(Clock::now() - start).count();
-    if (waited >= options_.timeout) fail(Failure::timeout, peer, missing(word_of, target));
+}
+
+void Group::check() {
+    check_peers([] { return std::string("a rank of this node"); });
 }
 
 bool Group::departed(int peer) const {

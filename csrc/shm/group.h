@@ -76,6 +76,9 @@ class Group {
     // A barrier between two phases of a call.
     void step();
 
+    // Between calls, while this rank waits for something else: throws CommFailure where a peer has failed.
+    void check();
+
     // Of the call under way, after `meet`.
     Letter& letter(int rank) { return members_[rank].mailbox->letters[seq_ % 2]; }
     uint32_t flags(int rank) { return letter(rank).announcement.flags; }
@@ -113,7 +116,8 @@ class Group {
     Mailbox& mine() { return *members_[rank_].mailbox; }
     void await(WordOf word_of, uint32_t target);
     void block(WordOf word_of, uint32_t target, int peer);
-    void check_peers(WordOf word_of, uint32_t target, int peer, Clock::time_point start);
+    void check_slice(WordOf word_of, uint32_t target, int peer, Clock::time_point start);
+    void check_peers(const std::function<std::string()>& missing);
     void abandon(Failure kind, int culprit);
     [[noreturn]] void fail(Failure kind, int culprit, const std::string& what);
     [[noreturn]] void report_mismatch();

@@ -53,16 +53,20 @@ class Wire:
         """Send and receive, and wait for both."""
         self.wait(self.post(sends, receives), call, [rank for rank, _ in receives])
 
-    def wait(self, requests: list[Any], call: str, peers: Sequence[int] = ()) -> None:
-        """Wait for posted messages; `call` and `peers` are for the words of an error."""
+    def wait(self, requests: list[Any], call: str, peers: Sequence[int] = ()) -> list[int]:
+        """Wait for posted messages; returns their bytes, receives first as they were posted.
+
+        `call` and `peers` are for the words of an error.
+        """
         from mpi4py import MPI
 
         if self._broken:
             raise CommError(f"{call}: expected a working communicator, got one given up earlier: {self._broken}")
+        statuses = [MPI.Status() for _ in requests]
         start = time.monotonic()
         next_look = start + _PEERS_SECONDS
         try:
-            while not MPI.Request.Testall(requests):
+            while not MPI.Request.Testall(requests, statuses):
                 now = time.monotonic()
                 waited = now - start
                 if waited < _AWAKE_SECONDS:
@@ -83,6 +87,7 @@ class Wire:
         except BaseException as error:
             self._give_up(requests, str(error) or type(error).__name__)
             raise
+        return [status.Get_count(MPI.BYTE) for status in statuses]
 
     def _give_up(self, requests: list[Any], reason: str) -> None:
         self._broken = reason

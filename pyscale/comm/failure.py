@@ -1,0 +1,60 @@
+"""How a job ends when a rank fails: all of it, at once, with the cause shown once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from types import TracebackType
+from typing import Any
+
+from pyscale import _core
+from pyscale.comm.communicator import Communicator
+from pyscale.comm.node import Node
+from pyscale.errors import CommError, CommMismatch
+
+_LAST_WORDS_SECONDS = 5.0  # for the rank that shows the cause to end the job
+
+_previous_hook: Any = None
+_watched: tuple[Communicator, Node | None] | None = None
+
+
+def watch(world: Communicator, node: Node | None) -> None:
+    """From now on, an exception that nobody catches ends the whole job."""
+    global _previous_hook, _watched
+    if _watched is None:
+        _previous_hook = sys.excepthook
+        sys.excepthook = _end_job
+    _watched = (world, node)
+
+
+def unwatch() -> None:
+    """Leave uncaught exceptions to Python again."""
+    global _watched
+    if _watched is None:
+        return
+    _watched = None
+    if sys.excepthook is _end_job:
+        sys.excepthook = _previous_hook
+
+
+def _end_job(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if _watched is None:
+        _previous_hook(kind, error, trace)
+        return
+    world, node = _watched
+    # A peer's failure reaches this rank as a CommError: the peer's own exception says more, so it may speak first.
+    if isinstance(error, CommError) and not isinstance(error, CommMismatch):
+        time.sleep(0.3)
+    if node is None or node.core.claim_failure(world.rank):
+        sys.stdout.flush()
+        lines = traceback.format_exception(kind, error, trace)
+        sys.stderr.write(f"pyscale: rank {world.rank} of {world.size} failed, which ends the job:\n{''.join(lines)}")
+        sys.stderr.flush()
+    else:
+        time.sleep(_LAST_WORDS_SECONDS)
+    from mpi4py import MPI
+
+    MPI.COMM_WORLD.Abort(130 if issubclass(kind, KeyboardInterrupt) else 1)
+    os._exit(1)

@@ -1,0 +1,193 @@
+"""Ranks on several nodes, or without shared memory: messages over mpi4py, shared memory inside each node."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+import numpy as np
+
+from pyscale.comm.transports import agreement
+from pyscale.comm.transports.base import Array
+from pyscale.comm.transports.folding import fold_ranks
+from pyscale.comm.transports.pipeline import all_reduce_pipelined
+from pyscale.comm.transports.shm import ShmTransport
+from pyscale.comm.transports.wire import Wire
+from pyscale.errors import CommError, CommMismatch
+
+_STAGED_BYTES = 4 << 20  # of blocks that a reduce_scatter holds at a time
+
+P = ParamSpec("P")
+
+
+def _telling_the_node(
+    method: Callable[Concatenate[MpiTransport, P], None],
+) -> Callable[Concatenate[MpiTransport, P], None]:
+    """Let a failure between nodes end the waits of this node's other ranks too."""
+
+    @wraps(method)
+    def wrapped(self: MpiTransport, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except CommMismatch:
+            raise  # on every rank, and nothing is broken
+        except BaseException:
+            if self.local is not None:
+                self.local.group.abandon()
+            raise
+
+    return wrapped
+
+
+class MpiTransport:
+    """Ranks that do not all share memory.
+
+    Parameters
+    ----------
+    mpi : mpi4py.MPI.Comm
+        A communicator of pyscale's own.
+    nodes : sequence of sequence of int
+        The ranks of each node: the order in which results are folded.
+    units : sequence of sequence of int
+        The ranks of each set that shares memory: the nodes, or every rank alone.
+    local : ShmTransport or None
+        This rank's unit; None where it is alone.
+    timeout : float
+        Seconds that a collective waits for a rank.
+    """
+
+    def __init__(
+        self,
+        mpi: Any,
+        nodes: Sequence[Sequence[int]],
+        units: Sequence[Sequence[int]],
+        local: ShmTransport | None,
+        timeout: float,
+    ) -> None:
+        self.name = "hierarchical" if any(len(unit) > 1 for unit in units) else "mpi"
+        self.rank: int = mpi.rank
+        self.size: int = mpi.size
+        self.nodes = [list(ranks) for ranks in nodes]
+        self.units = [list(ranks) for ranks in units]
+        self.unit = next(i for i, ranks in enumerate(self.units) if self.rank in ranks)
+        self.local_rank = self.units[self.unit].index(self.rank)
+        self.local = local
+        self.wire = Wire(mpi, timeout, local.group.check if local is not None else lambda: None)
+        self._in_rank_order = np.argsort(np.array([rank for ranks in self.units for rank in ranks]))
+
+    @_telling_the_node
+    def all_reduce(self, x: Array, op: str, out: Array) -> None:
+        call = agreement.describe("all_reduce", x, op=op)
+        if x.nbytes <= agreement.PAYLOAD_BYTES:
+            records = self._agree(call, x)
+            fold_ranks(agreement.payloads(records, x), self.nodes, op, out)
+            return
+        self._agree(call)
+        all_reduce_pipelined(self, x, op, out, call)
+
+    @_telling_the_node
+    def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
+        call = agreement.describe("reduce_scatter", x, op=op)
+        self._agree(call)
+        rows, result = x.reshape(self.size, -1), out.reshape(-1)
+        each = max(1, _STAGED_BYTES // self.size // x.itemsize)
+        received = np.empty((self.size, min(each, result.size)), x.dtype)
+        for start in range(0, result.size, each):
+            part = slice(start, min(start + each, result.size))
+            blocks = [received[rank, : part.stop - start] for rank in range(self.size)]
+            others = self._others()
+            self.wire.exchange([(r, rows[r, part]) for r in others], [(r, blocks[r]) for r in others], call)
+            blocks[self.rank] = rows[self.rank, part]
+            fold_ranks(blocks, self.nodes, op, result[part])
+
+    @_telling_the_node
+    def all_gather(self, x: Array, out: Array) -> None:
+        call = agreement.describe("all_gather", x)
+        if x.nbytes <= agreement.PAYLOAD_BYTES:
+            records = self._agree(call, x)
+            out.reshape(self.size, *x.shape)[...] = agreement.payloads(records, x)
+            return
+        self._agree(call)
+        self._gather_rows(x, out.reshape(self.size, -1), call)
+
+    @_telling_the_node
+    def broadcast(self, x: Array, root: int) -> None:
+        call = agreement.describe("broadcast", x, root=root)
+        if x.nbytes <= agreement.PAYLOAD_BYTES:
+            records = self._agree(call, x)
+            if self.rank != root:
+                x[...] = agreement.payloads(records, x)[root]
+            return
+        self._agree(call)
+        root_unit = next(unit for unit in self.units if root in unit)
+        receivers = [unit[0] for unit in self.units if unit is not root_unit]
+        if self.rank == root:
+            self.wire.exchange([(rank, x) for rank in receivers], [], call)
+        elif self.rank in receivers:
+            self.wire.exchange([], [(root, x)], call)
+        if self.local is not None:
+            self.local.broadcast(x, root_unit.index(root) if self.rank in root_unit else 0)
+
+    @_telling_the_node
+    def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
+        call = agreement.describe("all_to_all", x, rows=True)
+        self._agree(call)
+        tables = np.empty((self.size, 2, self.size), np.int64)
+        self._gather_rows(np.array([send_counts, receive_counts], np.int64), tables.reshape(self.size, -1), call)
+        wrong = np.argwhere(tables[:, 0, :] != tables[:, 1, :].T)
+        if len(wrong):
+            sender, receiver = map(int, wrong[0])
+            raise CommMismatch(
+                f"all_to_all: expected {tables[receiver, 1, sender]} rows at rank {receiver} from rank {sender}, "
+                f"which sends {tables[sender, 0, receiver]}"
+            )
+        sent, received = _split_rows(x, send_counts), _split_rows(out, receive_counts)
+        received[self.rank][...] = sent[self.rank]
+        others = self._others()
+        self.wire.exchange([(r, sent[r]) for r in others], [(r, received[r]) for r in others], call)
+
+    @_telling_the_node
+    def barrier(self) -> None:
+        self._agree(agreement.describe("barrier", None))
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        return self.local.empty(shape, dtype) if self.local is not None else np.empty(shape, dtype)
+
+    def close(self) -> None:
+        if self.local is not None:
+            self.local.close()
+
+    def _others(self) -> list[int]:
+        """Return the other ranks, each rank beginning with its successor, so that not all send to one at once."""
+        return [(self.rank + k) % self.size for k in range(1, self.size)]
+
+    def _gather_rows(self, x: Array, rows: Array, call: str) -> None:
+        rows[self.rank] = x.reshape(-1)
+        others = self._others()
+        self.wire.exchange([(r, x) for r in others], [(r, rows[r]) for r in others], call)
+
+    def _agree(self, call: str, payload: Array | None = None) -> Array:
+        """Exchange records with every rank, and raise CommMismatch where calls differ; returns the records by rank."""
+        record = agreement.pack(call, payload)
+        here = record[np.newaxis]
+        if self.local is not None:
+            here = np.empty((len(self.units[self.unit]), agreement.RECORD_BYTES), np.uint8)
+            self.local.all_gather(record, here)
+        records = np.empty((self.size, agreement.RECORD_BYTES), np.uint8)
+        if self.local_rank == 0:
+            firsts = np.cumsum([0] + [len(unit) for unit in self.units])
+            parts = [records[firsts[i] : firsts[i + 1]] for i in range(len(self.units))]
+            parts[self.unit][...] = here
+            leaders = [(unit[0], parts[i]) for i, unit in enumerate(self.units) if i != self.unit]
+            self.wire.exchange([(rank, here) for rank, _ in leaders], leaders, call)
+        if self.local is not None:
+            self.local.broadcast(records, 0)
+        records = records[self._in_rank_order]
+        agreement.check(records)
+        return records
+
+
+def _split_rows(x: Array, counts: Sequence[int]) -> list[Array]:
+    return np.split(x, np.cumsum(counts)[:-1])
