@@ -15,6 +15,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from pyscale import _core
+
 __all__ = ["DTYPES", "View", "view"]
 
 Array = NDArray[Any]
@@ -29,6 +31,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     )
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_core.register_bfloat16(DTYPES["bfloat16"])  # NumPy gives it a number of its own in every process
 
 _ARRAYS = "an array (NumPy, torch or JAX on the CPU, DLPack, or the buffer protocol)"
 _DLPACK_CPU_DEVICES = (1, 3)  # kDLCPU, and kDLCUDAHost: pinned host memory
