@@ -26,14 +26,15 @@ class CMakeBuild(build_ext):
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
         def cmake(*arguments: str) -> None:
-            if subprocess.run([shutil.which("cmake", path=path) or "cmake", *arguments]).returncode != 0:
-                raise CompileError(f"cmake {' '.join(arguments)} failed; see above")
+            command = [shutil.which("cmake", path=path) or "cmake", *arguments]
+            progress = None if "--build" in arguments else subprocess.DEVNULL
+            if subprocess.run(command, stdout=progress).returncode != 0:
+                raise CompileError(f"{' '.join(command)} failed, see above")
 
         cmake(
             f"-S{ROOT}",
             f"-B{build}",
             "-GNinja",
-            "--log-level=WARNING",
             f"-DCMAKE_BUILD_TYPE={'Debug' if self.debug else 'Release'}",
             f"-DCMAKE_MAKE_PROGRAM={shutil.which('ninja', path=path)}",
             f"-DPython_EXECUTABLE={sys.executable}",
