@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test bench lint format sanitize docs build ctest clean
+.PHONY: help demo test bench lint format sanitize docs build stub ctest clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -25,6 +25,7 @@ help:
 	@echo "make sanitize  the C++ tests under the address, undefined-behaviour and thread sanitizers"
 	@echo "make docs      build/docs/index.html"
 	@echo "make build     rebuild the C++ of the editable install"
+	@echo "make stub      write pyscale/_core.pyi from the compiled module"
 	@echo "make clean     remove .venv and everything built"
 
 demo: $(STAMPS)/mpich $(STAMPS)/examples build
@@ -59,6 +60,9 @@ format: $(STAMPS)/dev
 	ruff check --fix-only
 	ruff format
 	git ls-files 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inc' | xargs clang-format -i
+
+stub: $(STAMPS)/dev build
+	$(BIN)/python tests/codebase/stub.py
 
 # Where the kernel scatters mappings widely, GCC's thread sanitizer wants them at fixed places.
 SETARCH := $(shell setarch -R true 2>/dev/null && echo setarch -R)

@@ -1,0 +1,109 @@
+"""
+The C++ side of pyscale. Private: it checks what memory safety needs and no more.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy
+
+__all__: list[str] = [
+    "Arena",
+    "Group",
+    "Node",
+    "all_finite",
+    "available_isas",
+    "compiled_isas",
+    "compiler",
+    "exit_before_mpi",
+    "fold",
+    "isa",
+    "openmp",
+    "reducible",
+    "register_bfloat16",
+    "set_isa",
+]
+
+class Arena:
+    def __init__(
+        self,
+        bytes: typing.SupportsInt | typing.SupportsIndex,
+        nonce: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def contains(self, x: numpy.ndarray) -> bool: ...
+    def empty(
+        self,
+        dtype: numpy.dtype[typing.Any],
+        shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> numpy.ndarray: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def fd(self) -> int: ...
+    @property
+    def resident_bytes(self) -> int: ...
+
+class Node:
+    def __init__(
+        self,
+        arena: Arena,
+        index: typing.SupportsInt | typing.SupportsIndex,
+        arena_fds: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        arena_bytes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        pidfds: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> None: ...
+    def claim_failure(self, rank: typing.SupportsInt | typing.SupportsIndex) -> bool: ...
+    def depart(self) -> None: ...
+    def free_mailbox(self, offset: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def nonce(self, index: typing.SupportsInt | typing.SupportsIndex) -> int: ...
+    def open_mailbox(self) -> int: ...
+
+class Group:
+    def __init__(
+        self,
+        node: Node,
+        members: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        rank: typing.SupportsInt | typing.SupportsIndex,
+        mailboxes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        labels: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        timeout: typing.SupportsFloat | typing.SupportsIndex,
+        cores: typing.SupportsInt | typing.SupportsIndex,
+        algorithm: str,
+    ) -> None: ...
+    def abandon(self, why: str) -> None: ...
+    def all_gather(self, x: typing.Any, out: typing.Any) -> None: ...
+    def all_reduce(self, x: typing.Any, op: typing.Any, out: typing.Any) -> typing.Any: ...
+    def all_to_all(
+        self,
+        x: typing.Any,
+        send_counts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        out: typing.Any,
+        receive_counts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> None: ...
+    def barrier(self) -> None: ...
+    def broadcast(self, x: typing.Any, root: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def check(self) -> None: ...
+    def close(self) -> None: ...
+    def reduce_scatter(
+        self, x: typing.Any, op: str, out: typing.Any, divisor: typing.SupportsInt | typing.SupportsIndex = 0
+    ) -> None: ...
+    def set_timeout(self, seconds: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def broken(self) -> bool: ...
+
+def all_finite(x: typing.Any) -> bool: ...
+def available_isas() -> list[str]: ...
+def compiled_isas() -> list[str]: ...
+def exit_before_mpi() -> bool: ...
+def fold(
+    op: str, sources: list, out: typing.Any, divisor: typing.SupportsInt | typing.SupportsIndex = 1
+) -> None: ...
+def isa() -> str: ...
+def reducible(dtype: str, op: str) -> bool: ...
+def register_bfloat16(dtype: numpy.dtype[typing.Any]) -> None: ...
+def set_isa(name: str) -> None: ...
+
+compiler: str
+openmp: bool
