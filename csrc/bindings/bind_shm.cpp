@@ -1,6 +1,8 @@
 // The shared-memory transport: an arena, the node's processes, and groups of them.
 #include <pybind11/stl.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -242,6 +244,14 @@ void translate(std::exception_ptr pointer) {
 void bind_shm(py::module_& m) {
     py::register_exception_translator(&translate);
 
+    m.def("exit_before_mpi", [] {
+        // The interpreter calls these last to first, so before MPI_Finalize, which mpi4py has registered earlier.
+        return Py_AtExit([] {
+            std::fflush(nullptr);
+            std::_Exit(1);
+        }) == 0;
+    });
+
     py::class_<Arena, std::shared_ptr<Arena>>(m, "Arena")
         .def(py::init([](size_t bytes, uint64_t nonce) {
             auto arena = std::make_shared<Arena>(bytes);
@@ -278,8 +288,10 @@ void bind_shm(py::module_& m) {
         .def("all_to_all", &all_to_all_into, py::arg("x"), py::arg("send_counts"), py::arg("out"), py::arg("receive_counts"))
         .def("barrier", [](PyGroup& self) { self.call(0, [&] { barrier(self.group()); }); })
         .def("set_timeout", [](PyGroup& self, double seconds) { self.group().set_timeout(seconds); }, py::arg("seconds"))
+        .def_property_readonly("broken", [](PyGroup& self) { return self.group().broken(); })
         .def("check", [](PyGroup& self) { self.group().check(); })
-        .def("abandon", [](PyGroup& self) { self.group().abandon(Failure::interruption); });
+        .def("abandon", [](PyGroup& self, const std::string& why) { self.group().abandon(why); }, py::arg("why"))
+        .def("close", [](PyGroup& self) { self.group().close(); });
 }
 
 }  // namespace pyscale

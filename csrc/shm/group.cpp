@@ -47,9 +47,9 @@ Group::Group(std::vector<Member> members, int rank, const Options& options)
       destinations_(members_.size()) {}
 
 Letter& Group::open(const Call& call, uint64_t count) {
-    if (!broken_.empty()) {
+    if (!unusable_.empty()) {
         throw CommFailure(Failure::none, std::string(name(call.collective)) +
-                                             ": expected a working communicator, got one given up earlier: " + broken_);
+                                             ": expected a working communicator, got one given up earlier: " + unusable_);
     }
     ++seq_;
     blocked_ = false;
@@ -137,8 +137,7 @@ void Group::block(WordOf word_of, uint32_t target, int peer) {
     } catch (const CommFailure&) {
         throw;
     } catch (...) {  // the caller's own exception, Ctrl-C above all
-        broken_ = "this rank was interrupted in " + mine().letters[seq_ % 2].call.text();
-        abandon(Failure::interruption, rank_);
+        abandon("this rank was interrupted in " + mine().letters[seq_ % 2].call.text());
         throw;
     }
 }
@@ -159,7 +158,10 @@ void Group::check_peers(const std::function<std::string()>& missing) {
     for (int other = 0; other < size(); ++other) {
         if (other == rank_) continue;
         const uint32_t failure = members_[other].mailbox->failure.load(std::memory_order_acquire);
-        if (failure != 0) fail(static_cast<Failure>(failure >> 16), static_cast<int>(failure & 0xFFFF), missing());
+        const auto kind = static_cast<Failure>(failure >> 16);
+        if (kind != Failure::none && kind != Failure::departure) {
+            fail(kind, static_cast<int>(failure & 0xFFFF), missing());
+        }
         pollfd watched{members_[other].pidfd, POLLIN, 0};
         if (watched.fd >= 0 && poll(&watched, 1, 0) > 0 && !departed(other)) fail(Failure::death, other, missing());
     }
@@ -171,17 +173,33 @@ void Group::check() {
 
 bool Group::departed(int peer) const {
     const auto* state = reinterpret_cast<const ProcessState*>(members_[peer].arena);
-    return state->departed.load(std::memory_order_acquire) != 0;
+    const uint32_t failure = members_[peer].mailbox->failure.load(std::memory_order_acquire);
+    return state->departed.load(std::memory_order_acquire) != 0 ||
+           static_cast<Failure>(failure >> 16) == Failure::departure;
 }
 
-void Group::abandon(Failure kind, int culprit) {
+void Group::tell_peers(Failure kind, int culprit) {
     mine().failure.store(static_cast<uint32_t>(kind) << 16 | static_cast<uint32_t>(culprit), std::memory_order_release);
+}
+
+void Group::close() {
+    if (!unusable_.empty()) return;
+    unusable_ = "it was closed";
+    tell_peers(Failure::departure, rank_);
+}
+
+void Group::abandon(const std::string& why) {
+    if (failed_) return;
+    unusable_ = why;
+    failed_ = true;
+    tell_peers(Failure::interruption, rank_);
 }
 
 void Group::fail(Failure kind, int culprit, const std::string& what) {
     const std::string who = "rank " + std::to_string(members_[culprit].label) + " " + reason(kind);
-    broken_ = who;
-    abandon(kind, culprit);
+    unusable_ = who;
+    failed_ = true;
+    tell_peers(kind, culprit);
     std::string message = mine().letters[seq_ % 2].call.text() + ": expected every rank within " +
                           seconds(options_.timeout) + ", got no answer from " + what;
     if (kind != Failure::timeout) message += "; " + who;

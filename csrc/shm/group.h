@@ -64,8 +64,10 @@ class Group {
     const Tuning& tuning() const { return tuning_; }
     void set_timeout(double seconds) { options_.timeout = seconds; }
     void set_hooks(Hooks hooks) { hooks_ = std::move(hooks); }
-    // Gives the group up, so that its peers do not wait for this rank.
-    void abandon(Failure kind) { abandon(kind, rank_); }
+    // Leaves the group in order: peers that still wait for this rank fail, and so does its next call.
+    void close();
+    // Gives the group up for a failure elsewhere, so that its peers do not wait for this rank.
+    void abandon(const std::string& why);
 
     // A call has this course on every rank: `open` it, fill the payload of the letter, `announce`, `meet`; then, if data moves in
     // phases, `step` as often as the peers do.
@@ -76,6 +78,8 @@ class Group {
     // A barrier between two phases of a call.
     void step();
 
+    // Whether the group was given up, here or by a failed peer.
+    bool broken() const { return failed_; }
     // Between calls, while this rank waits for something else: throws CommFailure where a peer has failed.
     void check();
 
@@ -118,12 +122,12 @@ class Group {
     void block(WordOf word_of, uint32_t target, int peer);
     void check_slice(WordOf word_of, uint32_t target, int peer, Clock::time_point start);
     void check_peers(const std::function<std::string()>& missing);
-    void abandon(Failure kind, int culprit);
+    void tell_peers(Failure kind, int culprit);
     [[noreturn]] void fail(Failure kind, int culprit, const std::string& what);
     [[noreturn]] void report_mismatch();
     std::string missing(WordOf word_of, uint32_t target);
     std::string last_call(int peer);
-    bool departed(int peer) const;
+    bool departed(int peer) const;  // from the group, or from the job
 
     std::vector<Member> members_;
     int rank_;
@@ -137,7 +141,8 @@ class Group {
     std::vector<const void*> sources_;
     std::vector<void*> destinations_;
     bool blocked_ = false;  // before_block was called in this call
-    std::string broken_;    // why the group was given up; empty while it works
+    std::string unusable_;  // why the group takes no more calls; empty while it does
+    bool failed_ = false;
 };
 
 }  // namespace pyscale

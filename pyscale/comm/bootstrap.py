@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,12 @@ class Membership:
     def __init__(self, node: Node | None, threads_may_communicate: bool) -> None:
         self.node = node
         self.threads_may_communicate = threads_may_communicate
+        self._transports: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+    @property
+    def broken(self) -> bool:
+        """Whether any communicator has lost a rank."""
+        return any(transport.broken for transport in self._transports)
 
     def split(self, parent: Communicator, color: int | None, key: int) -> Communicator | None:
         """Make the communicator of the ranks with this rank's color. Collective over the parent."""
@@ -91,6 +98,7 @@ class Membership:
                 shared = len(ranks) > 1 and bool((table[list(ranks), 0] >= 0).all())
                 units += [list(ranks)] if shared else [[rank] for rank in ranks]
             transport = MpiTransport(mpi.Dup(), place.nodes, sorted(units), local, timeout)
+        self._transports.add(transport)
         return Communicator(place, transport, mpi, timeout, self)
 
 
@@ -182,6 +190,8 @@ def shutdown() -> None:
     membership = world._membership
     if membership.node is not None:
         membership.node.core.depart()
+    if membership.broken:
+        failure.skip_finalize()  # MPI would wait there for the ranks that are gone
     world.close()
 
 

@@ -345,6 +345,10 @@ class Communicator:
         self._plain = None
         self._transport.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_worker"):  # else it was never whole
+            self.close()
+
     def _drain(self) -> None:
         if self._worker is not None:
             self._worker.drain()

@@ -17,6 +17,7 @@ from pyscale.errors import CommError, CommMismatch
 _LAST_WORDS_SECONDS = 5.0  # for the rank that shows the cause to end the job
 
 _previous_hook: Any = None
+_skips_finalize = False
 _watched: tuple[Communicator, Node | None] | None = None
 
 
@@ -37,6 +38,13 @@ def unwatch() -> None:
     _watched = None
     if sys.excepthook is _end_job:
         sys.excepthook = _previous_hook
+
+
+def skip_finalize() -> None:
+    """Let the process exit, with status 1, without waiting in MPI_Finalize for ranks that are gone."""
+    global _skips_finalize
+    if not _skips_finalize:
+        _skips_finalize = _core.exit_before_mpi()
 
 
 def _end_job(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -18,6 +18,10 @@ class Transport(Protocol):
 
     name: str
 
+    @property
+    def broken(self) -> bool:
+        """Whether a rank has failed, so that nothing moves any more."""
+
     def all_reduce(self, x: Array, op: str, out: Array) -> None:
         """Reduce `x` over the ranks into `out`, which may be `x`."""
 

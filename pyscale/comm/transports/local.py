@@ -14,6 +14,7 @@ class LocalTransport:
     """A communicator of one rank. Reductions go through the same kernels, so that NaNs come out alike."""
 
     name = "self"
+    broken = False
 
     def all_reduce(self, x: Array, op: str, out: Array) -> None:
         _core.fold(op, [x], out)

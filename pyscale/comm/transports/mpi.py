@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
@@ -33,9 +32,9 @@ def _telling_the_node(
             method(self, *args, **kwargs)
         except CommMismatch:
             raise  # on every rank, and nothing is broken
-        except BaseException:
+        except BaseException as error:
             if self.local is not None:
-                self.local.group.abandon()
+                self.local.group.abandon(str(error) or type(error).__name__)
             raise
 
     return wrapped
@@ -76,6 +75,10 @@ class MpiTransport:
         self.local = local
         self.wire = Wire(mpi, timeout, local.group.check if local is not None else lambda: None)
         self._in_rank_order = np.argsort(np.array([rank for ranks in self.units for rank in ranks]))
+
+    @property
+    def broken(self) -> bool:
+        return self.wire.broken or (self.local is not None and self.local.broken)
 
     @_telling_the_node
     def all_reduce(self, x: Array, op: str, out: Array) -> None:

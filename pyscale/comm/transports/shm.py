@@ -53,7 +53,12 @@ class ShmTransport:
         self.group = _core.Group(
             node.core, list(members), rank, list(mailboxes), list(labels), timeout, cores, forced_algorithm()
         )
+        self._is_open = True
         self.all_reduce_plain = self.group.all_reduce
+
+    @property
+    def broken(self) -> bool:
+        return self.group.broken
 
     def all_reduce(self, x: Array, op: str, out: Array) -> None:
         if self.group.all_reduce(x, op, out) is None:
@@ -78,5 +83,7 @@ class ShmTransport:
         return self._node.empty(shape, dtype)
 
     def close(self) -> None:
-        self.group.abandon()
-        self._node.retire_mailbox(self._mailbox, self._members)
+        if self._is_open:
+            self._is_open = False
+            self.group.close()
+            self._node.retire_mailbox(self._mailbox, self._members)

@@ -37,6 +37,11 @@ class Wire:
         self._broken = ""
         self._orphans: list[Any] = []
 
+    @property
+    def broken(self) -> bool:
+        """Whether a message has failed."""
+        return bool(self._broken)
+
     def post(self, sends: Iterable[tuple[int, Array]], receives: Iterable[tuple[int, Array]]) -> list[Any]:
         """Start sending and receiving C-contiguous arrays, of sizes that both sides know; returns the requests."""
         from mpi4py import MPI
