@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -27,13 +28,25 @@ TOOLS = ("ip", "tc", "bridge", "unshare", "nsenter", "mount", "hostname")
 
 CONTROL = "10.78.0.254"  # where mpirun runs, on the control network
 
-# Or UCX and libfabric would notice that the hosts are one machine, and go round the link.
-THROUGH_THE_LINK = {
-    "UCX_TLS": "tcp,self",
-    "UCX_NET_DEVICES": "eth0",
-    "FI_PROVIDER": "tcp",
-    "FI_TCP_IFACE": "eth0",
+# How MPICH goes through the link: UCX, left alone, notices that the hosts are one machine and goes round it.
+NETMODS = {
+    "ofi": {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp", "FI_TCP_IFACE": "eth0"},
+    "ucx": {"MPIR_CVAR_CH4_NETMOD": "ucx", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"},
 }
+
+# To put before a program: Hydra, which kills a dead rank's neighbours and signals the others, sees no death, and
+# a test sees what the other ranks do.
+ALONE = ["sh", "-c", "trap '' USR1; \"$@\"; true", "alone"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where ranks go: the command before mpirun, mpirun's options and its environment."""
+
+    wrapper: list[str]
+    mpirun_options: list[str]
+    env: dict[str, str]
+    ranks: int
 
 
 def find_mpirun() -> str | None:
@@ -130,47 +143,65 @@ class Hosts:
     def run(self, host: int, command: str, *, timeout: float = 60.0) -> str:
         """Run a shell command on a host and return what it printed."""
         argv = [str(ENTER), self._addresses[host], command]
-        return _check_output(argv, timeout, self._environment())
+        return _check_output(argv, timeout, {**os.environ, "HOSTS_BY_ADDRESS": self._by_address()})
+
+    def place(self, ranks_per_host: int | Sequence[int], netmod: str = "ofi") -> Placement:
+        """Return how to start ranks on the hosts.
+
+        Parameters
+        ----------
+        ranks_per_host
+            One number for all hosts, or one a host (0 leaves a host out).
+        netmod
+            "ofi" or "ucx": by which of its ways MPICH uses TCP. With "ucx" it crashes when a peer dies.
+        """
+        counts = (
+            [ranks_per_host] * len(self._hosts) if isinstance(ranks_per_host, int) else list(ranks_per_host)
+        )
+        slots = ",".join(f"{a}:{n}" for a, n in zip(self._addresses, counts, strict=True) if n)
+        launcher = ["-launcher", "ssh", "-launcher-exec", str(ENTER), "-localhost", CONTROL, "-hosts", slots]
+        env = {"HOSTS_BY_ADDRESS": self._by_address()} | NETMODS[netmod]
+        return Placement(_enter_network(self._switch), launcher, env, sum(counts))
 
     def mpirun(
         self,
         ranks_per_host: int | Sequence[int],
         argv: Sequence[str],
         *,
+        netmod: str = "ofi",
         timeout: float = 120.0,
         env: Mapping[str, str] | None = None,
-        options: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run a program on the hosts, in this process's directory, and return its exit status and text.
 
         Parameters
         ----------
-        ranks_per_host
-            One number for all hosts, or one a host (0 leaves a host out).
+        ranks_per_host, netmod
+            As for `place`.
         argv
-            Program and arguments; "python" stands for this interpreter.
+            Program and arguments.
         timeout
             Seconds. After it everything on the hosts is killed, and `subprocess.TimeoutExpired` raised.
         env
             Additions to the environment.
-        options
-            More options of mpirun.
         """
-        counts = [ranks_per_host] * len(self._hosts) if isinstance(ranks_per_host, int) else ranks_per_host
-        slots = [(a, n) for a, n in zip(self._addresses, counts, strict=True) if n]
-        program = [sys.executable if argv[0] == "python" else argv[0], *argv[1:]]
+        place = self.place(ranks_per_host, netmod)
         command = [
-            *_enter_network(self._switch),
+            *place.wrapper,
             find_mpirun() or "mpirun",
-            *("-launcher", "ssh", "-launcher-exec", str(ENTER), "-localhost", CONTROL),
-            *("-hosts", ",".join(f"{a}:{n}" for a, n in slots), "-n", str(sum(counts))),
-            *options,
-            *program,
+            *place.mpirun_options,
+            "-n",
+            str(place.ranks),
+            *argv,
         ]
-        environment = self._environment() | THROUGH_THE_LINK | dict(env or {})
         pipe = subprocess.PIPE
         process = subprocess.Popen(
-            command, env=environment, text=True, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
+            command,
+            env=dict(os.environ) | place.env | dict(env or {}),
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
         )
         try:
             out, err = process.communicate(timeout=timeout)
@@ -233,9 +264,8 @@ class Hosts:
     def _on_switch(self, command: str) -> str:
         return _check_output([*_enter_network(self._switch), "sh", "-c", command], 60.0, None)
 
-    def _environment(self) -> dict[str, str]:
-        pids = " ".join(f"{a}={h.pid}" for a, h in zip(self._addresses, self._hosts, strict=False))
-        return dict(os.environ) | {"HOSTS_BY_ADDRESS": pids}
+    def _by_address(self) -> str:
+        return " ".join(f"{a}={h.pid}" for a, h in zip(self._addresses, self._hosts, strict=False))
 
 
 def _hold(namespaces: Sequence[str], setup: str) -> subprocess.Popen[str]:
