@@ -288,6 +288,15 @@ void bind_shm(py::module_& m) {
         .def("all_to_all", &all_to_all_into, py::arg("x"), py::arg("send_counts"), py::arg("out"), py::arg("receive_counts"))
         .def("barrier", [](PyGroup& self) { self.call(0, [&] { barrier(self.group()); }); })
         .def("set_timeout", [](PyGroup& self, double seconds) { self.group().set_timeout(seconds); }, py::arg("seconds"))
+        .def("set_algorithm", [](PyGroup& self, const std::string& name) {
+            self.group().set_algorithm(parse_algorithm(name));
+        }, py::arg("name"))
+        .def("set_tuning", [](PyGroup& self, size_t eager, size_t eager_shared, size_t one_shot, size_t piece) {
+            self.group().set_tuning({eager, eager_shared, one_shot, piece});
+        }, py::arg("eager_bytes"), py::arg("eager_shared_bytes"), py::arg("one_shot_bytes"), py::arg("piece_bytes"))
+        .def("set_patience", [](PyGroup& self, int spins, int yields) {
+            self.group().set_patience({spins, yields});
+        }, py::arg("spins"), py::arg("yields"))
         .def_property_readonly("broken", [](PyGroup& self) { return self.group().broken(); })
         .def("check", [](PyGroup& self) { self.group().check(); })
         .def("abandon", [](PyGroup& self, const std::string& why) { self.group().abandon(why); }, py::arg("why"))

@@ -1,8 +1,8 @@
 // Four ways to the same bits: each element is folded over the ranks in rank order, whoever folds it and however it travels.
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 
+#include "kernels/copy.h"
 #include "shm/collectives.h"
 #include "shm/pieces.h"
 
@@ -56,7 +56,7 @@ struct OneShot {
 
     void copy_in(size_t i) const {
         const Slice piece = pieces[i];
-        std::memcpy(job.group.staging(job.group.rank(), pieces.number(i)), job.input + piece.start * job.item(),
+        copy_bytes(job.group.staging(job.group.rank(), pieces.number(i)), job.input + piece.start * job.item(),
                     piece.count * job.item());
     }
     void fold(size_t i) const {
@@ -90,7 +90,7 @@ struct TwoShot {
         for (int peer = 0; peer < job.group.size(); ++peer) {
             if (peer == job.group.rank()) continue;  // nobody else reads it
             with_slice(i, peer, [&](size_t in_staging, size_t in_array, size_t bytes) {
-                std::memcpy(staging + in_staging, job.input + in_array, bytes);
+                copy_bytes(staging + in_staging, job.input + in_array, bytes);
             });
         }
     }
@@ -110,7 +110,7 @@ struct TwoShot {
             const int peer = (job.group.rank() + k) % job.group.size();
             const std::byte* staging = job.group.staging(peer, pieces.number(i));
             with_slice(i, peer, [&](size_t in_staging, size_t in_array, size_t bytes) {
-                std::memcpy(job.output + in_array, staging + in_staging, bytes);
+                copy_bytes(job.output + in_array, staging + in_staging, bytes);
             });
         }
     }
@@ -156,7 +156,7 @@ void all_reduce(Group& group, Call call, const Fold& fold, const void* input, vo
                                : 0;
 
     if (goes_eagerly(group, job.bytes())) {
-        const auto copy_in = [&] { std::memcpy(letter.payload_for(job.bytes()), input, job.bytes()); };
+        const auto copy_in = [&] { copy_bytes(letter.payload_for(job.bytes()), input, job.bytes()); };
         return enter(group, flags, linked, 0, copy_in) == Path::linked ? direct(job) : eager(job);
     }
 

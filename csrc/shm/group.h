@@ -63,6 +63,10 @@ class Group {
     const Options& options() const { return options_; }
     const Tuning& tuning() const { return tuning_; }
     void set_timeout(double seconds) { options_.timeout = seconds; }
+    // For calibration; the same on every rank.
+    void set_algorithm(Algorithm algorithm) { options_.algorithm = algorithm; }
+    void set_tuning(const Tuning& tuning) { tuning_ = tuning; }
+    void set_patience(const Patience& patience) { patience_ = patience; }
     void set_hooks(Hooks hooks) { hooks_ = std::move(hooks); }
     // Leaves the group in order: peers that still wait for this rank fail, and so does its next call.
     void close();

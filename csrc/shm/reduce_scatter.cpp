@@ -1,5 +1,5 @@
-#include <cstring>
 
+#include "kernels/copy.h"
 #include "shm/collectives.h"
 #include "shm/pieces.h"
 
@@ -24,7 +24,7 @@ void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input
         std::byte* staging = group.staging(group.rank(), pieces.number(i));
         for (size_t block = 0; block < ranks; ++block) {
             if (static_cast<int>(block) == group.rank()) continue;
-            std::memcpy(staging + block * part.count * item, own + (block * count + part.start) * item, part.count * item);
+            copy_bytes(staging + block * part.count * item, own + (block * count + part.start) * item, part.count * item);
         }
     };
     const auto fold_block = [&](size_t start, size_t elements) {

@@ -3,19 +3,11 @@
 #include <cstring>
 #include <string>
 
+#include "kernels/copy.h"
 #include "shm/collectives.h"
 #include "shm/pieces.h"
 
 namespace pyscale {
-
-namespace {
-
-// As memcpy, but for no bytes, where a pointer may be null, and for an array that is its own destination.
-void copy_bytes(void* to, const void* from, size_t bytes) {
-    if (bytes > 0 && to != from) std::memcpy(to, from, bytes);
-}
-
-}  // namespace
 
 void barrier(Group& group) {
     Call call;

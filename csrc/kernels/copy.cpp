@@ -1,0 +1,25 @@
+#include "kernels/copy.h"
+
+#include <cstring>
+
+#define PYSCALE_ISA_INC "kernels/copy.inc"
+#include "core/for_each_isa.h"
+
+namespace pyscale {
+
+namespace {
+
+constexpr size_t kSmall = 1024;  // below, the C library uses vectors too, and knows the odd sizes better
+
+}  // namespace
+
+void copy_bytes(void* to, const void* from, size_t bytes) {
+    if (bytes == 0 || to == from) return;
+    if (bytes < kSmall) {
+        std::memcpy(to, from, bytes);
+    } else {
+        PYSCALE_PICK_ISA(copy_vectors)(static_cast<char*>(to), static_cast<const char*>(from), bytes);
+    }
+}
+
+}  // namespace pyscale
