@@ -1,0 +1,90 @@
+"""Bare C++ beside pyscale on two ranks: what a round trip and the memory traffic cost without a library."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from _environments import BUILD, ROOT, Environment, run
+from _results import Result, load
+from _sizes import human_size
+
+_MIB = 1 << 20
+_OCCASIONS = 5  # the bare program and pyscale in turn
+
+
+def compile_program(name: str) -> Path:
+    """Build bench/cpp/NAME.cpp with the system's compiler."""
+    program = BUILD / name
+    wide = ["-mavx2"] if "avx2" in Path("/proc/cpuinfo").read_text() else []
+    source = ROOT / "bench" / "cpp" / f"{name}.cpp"
+    run([os.environ.get("CXX", "c++"), "-std=c++17", "-O3", *wide, str(source), "-o", str(program)])
+    return program
+
+
+def _pyscale(environment: Environment, smallest: str, largest: str) -> dict[tuple[str, int], Result]:
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        file = Path(folder) / "results.json"
+        options = ("--min", smallest, "--max", largest, "--against", "none", "--json", str(file))
+        environment.start(2, "allreduce.py", *options, timeout=120)
+        return {(result.placement, result.size): result for result in load(file)}
+
+
+def round_trip(environment: Environment, say: Callable[[str], None]) -> Iterator[str]:
+    """Four bytes between two ranks, from Python, beside a cache line that bounces between two C++ processes."""
+    program = compile_program("roundtrip")
+    bare: list[float] = []
+    ours: dict[str, list[float]] = {}
+    for occasion in range(_OCCASIONS):
+        say(f"round trip, {occasion + 1} of {_OCCASIONS}")
+        bare.append(float(run([str(program)], timeout=60)) * 1e6)
+        for (placement, _), result in _pyscale(environment, "4", "4").items():
+            ours.setdefault(placement, []).append(result.microseconds)
+    base = float(np.median(bare))
+    yield "| | µs | beyond the bare round trip |"
+    yield "|---|--:|--:|"
+    yield f"| C++: a cache line there and back | {base:.2f} | |"
+    for placement, times in ours.items():
+        yield f"| pyscale: all_reduce of 4 B, {placement} | {np.median(times):.2f} | {np.median(times) - base:.2f} |"
+
+
+def bandwidth(environment: Environment, say: Callable[[str], None]) -> Iterator[str]:
+    """One to 16 MiB in shared memory between two ranks, beside a C++ loop with the same reads and writes."""
+    program = compile_program("membw")
+    sizes = [_MIB << k for k in range(5)]
+    bare: dict[tuple[str, int], list[float]] = {}
+    ours: dict[tuple[str, int], list[float]] = {}
+    for occasion in range(_OCCASIONS):
+        say(f"memory bandwidth, {occasion + 1} of {_OCCASIONS}")
+        for line in run([str(program), *map(str, sizes)], timeout=120).splitlines():
+            size, in_place, out_of_place = line.split()
+            bare.setdefault(("in-place", int(size)), []).append(float(in_place))
+            bare.setdefault(("out-of-place", int(size)), []).append(float(out_of_place))
+        for key, result in _pyscale(environment, "1M", "16M").items():
+            ours.setdefault(key, []).append(result.seconds)
+    yield "| size | placement | C++ loop, µs | GB/s | pyscale, µs | GB/s | share |"
+    yield "|---|---|--:|--:|--:|--:|--:|"
+    for (placement, size), times in sorted(ours.items()):
+        base, own = float(np.median(bare[placement, size])), float(np.median(times))
+        moved = (
+            4 * size / 1e9
+        )  # both read by halves, both written by halves: N read and N written by each rank
+        cells = f"{base * 1e6:,.1f} | {moved / base:.1f} | {own * 1e6:,.1f} | {moved / own:.1f} | {base / own:.0%}"
+        yield f"| {human_size(size)} | {placement} | {cells} |"
+
+
+def memory(environment: Environment, ranks: int, say: Callable[[str], None]) -> Iterator[str]:
+    """What each rank holds beyond the user's arrays and MPI."""
+    say("memory")
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        file = Path(folder) / "memory.json"
+        environment.start(ranks, "memory.py", "--json", str(file), timeout=300)
+        stages: dict[str, int] = json.loads(file.read_text())["bytes"]
+    yield f"| {ranks} ranks, the one that holds most | MiB |"
+    yield "|---|--:|"
+    for name, value in stages.items():
+        yield f"| {name} | {value / _MIB:.1f} |"

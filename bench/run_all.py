@@ -1,0 +1,203 @@
+"""Compares pyscale's all-reduce with that of every peer, and writes the tables and the plot of docs/benchmarks.md.
+
+Each peer has a virtual environment of its own under build/bench; the same wheel of pyscale goes into all of them. In each run one peer and
+pyscale take turns in the same processes, and only ratios of one run are ever formed. What was measured stays in build/bench/results.
+
+About 40 minutes on two cores (5 with --quick); the machine should do nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import _bare
+import _report
+from _environments import BUILD, PEERS, ROOT, BenchmarkFailed, Environment, Peer, build_wheel
+from _results import Result, load
+
+_DTYPES = ("float32", "float16", "bfloat16")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    names = [peer.name for peer in PEERS]
+    add(
+        "--quick",
+        action="store_true",
+        help="every eighth power of two, and the page into build/bench/ instead of docs/",
+    )
+    add("--repeat", type=int, default=1, help="occasions on which all is measured; merged by the median (1)")
+    add(
+        "--peers", nargs="+", choices=names, default=names, metavar="PEER", help=f"some of {', '.join(names)}"
+    )
+    add("--ranks", nargs="+", type=int, default=[2, 4, 8])
+    add("--dtypes", nargs="+", choices=_DTYPES, default=_DTYPES)
+    add("--report", action="store_true", help="write the page from what was measured before")
+    return parser.parse_args()
+
+
+class Progress:
+    """Lines on the standard error: how far, what next, how long still."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._done, self._start = steps, 0, time.monotonic()
+
+    def step(self, doing: str) -> None:
+        """Begin the next step."""
+        elapsed = time.monotonic() - self._start
+        left = (
+            f", {elapsed / self._done * (self._steps - self._done) / 60:.0f} min left"
+            if self._done > 1
+            else ""
+        )
+        self._done += 1
+        self.say(f"[{self._done}/{self._steps}] {doing} ({elapsed / 60:.1f} min{left})")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=sys.stderr, flush=True)
+
+
+def sweep(
+    options: argparse.Namespace, environments: list[Environment], folder: Path, progress: Progress
+) -> Iterator[str]:
+    """Run every peer with every number of ranks and dtype; yields what failed."""
+    for repetition in range(options.repeat):
+        for ranks in options.ranks:
+            for dtype in options.dtypes:
+                for environment in environments:
+                    peer = environment.peer
+                    progress.step(f"{peer.title}, {ranks} ranks, {dtype}")
+                    file = folder / f"{peer.name}-{ranks}-{dtype}-{repetition}.json"
+                    arguments = [
+                        "--dtype",
+                        dtype,
+                        "--buffers",
+                        "both",
+                        "--against",
+                        peer.against,
+                        "--json",
+                        str(file),
+                    ]
+                    arguments += ["--step-factor", "8"] if options.quick else []
+                    try:
+                        environment.start(ranks, "allreduce.py", *arguments, timeout=900)
+                    except BenchmarkFailed as error:
+                        progress.say(str(error))
+                        yield f"{peer.title}, {ranks} ranks, {dtype}: failed"
+
+
+def stored(folder: Path, peers: list[Peer]) -> tuple[dict[str, list[Result]], dict[str, str]]:
+    """All results by the peer's title, and the version each title stands for."""
+    runs: dict[str, list[Result]] = {}
+    versions = {}
+    for peer in peers:
+        files = [file for file in sorted(folder.glob("*.json")) if re.match(rf"{peer.name}-\d", file.name)]
+        for file in files:
+            runs.setdefault(peer.title, []).extend(load(file))
+            versions[peer.title] = json.loads(file.read_text()).get("mpi", "")
+    return runs, versions
+
+
+def machine() -> Iterator[str]:
+    """What the figures were measured on."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*:\s*(.*)", cpuinfo)
+    widest = next((isa for isa in ("avx512f", "avx2") if isa in cpuinfo), "baseline")
+    cache = Path("/sys/devices/system/cpu/cpu0/cache")
+    caches = [
+        f"L{(index / 'level').read_text().strip()} {(index / 'size').read_text().strip()}"
+        for index in sorted(cache.glob("index*"))
+        if (index / "type").read_text().strip() != "Instruction"
+    ]
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    yield f"- Machine: {model[1] if model else platform.machine()}, {os.cpu_count()} cores, {widest}, {', '.join(caches)}, {gib:.0f} GiB"
+    yield f"- Linux {platform.release()}, Python {platform.python_version()}, {datetime.date.today():%d %B %Y}"
+
+
+def write_page(
+    folder: Path, options: argparse.Namespace, extra: dict[str, list[str]], notes: list[str]
+) -> Path:
+    """Fill in docs/benchmarks.md, or a copy of it where quick."""
+    runs, versions = stored(folder, list(PEERS))
+    comparison = _report.Comparison(runs)
+    template = (ROOT / "docs" / "benchmarks.md").read_text()
+    page, image = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "_static" / "allreduce.png"
+    if options.quick:
+        page, image = BUILD / "benchmarks.md", BUILD / "_static" / "allreduce.png"
+    image.parent.mkdir(exist_ok=True)
+    sections: dict[str, list[str]] = {
+        "machine": [*machine(), *(f"- {title}: {version}" for title, version in versions.items())],
+        "bars": list(_report.bars(comparison)),
+        "losses": [*_report.losses(comparison), "", *(f"- {note}" for note in (*comparison.wrong(), *notes))],
+        **extra,
+    }
+    for dtype in comparison.dtypes:
+        lines: list[str] = []
+        for ranks in comparison.ranks:
+            for placement in ("out-of-place", "in-place"):
+                lines += [f"### {dtype}, {ranks} ranks, {placement}", ""]
+                lines += [*_report.times(comparison, dtype, ranks, placement), ""]
+        sections[dtype] = lines
+    page.write_text(_report.fill(template, sections))
+    _report.plot(comparison, image)
+    return page
+
+
+def main() -> int:
+    """Install, measure, write. The exit status is 1 where a run failed."""
+    options = arguments()
+    folder = BUILD / ("results-quick" if options.quick else "results")
+    folder.mkdir(parents=True, exist_ok=True)
+    environments = [Environment(peer) for peer in PEERS if peer.name in options.peers]
+    runs = options.repeat * len(options.ranks) * len(options.dtypes)
+    progress = Progress(1 + len(environments) * (1 + runs) + 3)
+    notes: list[str] = []
+    failed: list[str] = []
+    extra: dict[str, list[str]] = {}
+    if not options.report:
+        for old in folder.glob("*.json"):
+            old.unlink()
+        progress.step("building the wheel")
+        wheel = build_wheel()
+        present = []
+        for environment in environments:
+            progress.step(f"environment of {environment.peer.title}")
+            environment.install(wheel, progress.say)
+            lacking = environment.lacks()
+            if lacking is None:
+                present.append(environment)
+            else:
+                notes.append(f"{environment.peer.title} was not measured: {lacking}")
+        progress._steps -= (len(environments) - len(present)) * runs
+        failed = list(sweep(options, present, folder, progress))
+        for name, measure in (("roundtrip", _bare.round_trip), ("bandwidth", _bare.bandwidth)):
+            progress.step(name)
+            extra[name] = list(measure(present[0], progress.say))
+        progress.step("memory")
+        extra["memory"] = list(_bare.memory(present[0], max(options.ranks), progress.say))
+        (folder / "extra").write_text(json.dumps({"sections": extra, "notes": notes + failed}))
+    else:
+        saved = json.loads((folder / "extra").read_text())
+        extra, notes = saved["sections"], saved["notes"]
+    page = write_page(folder, options, extra, notes + failed)
+    print(*_report.bars(_report.Comparison(stored(folder, list(PEERS))[0])), sep="\n")
+    print(f"{page} is written")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
