@@ -54,8 +54,7 @@ template <class F>
 decltype(auto) visit(DType dtype, F&& f) {
     switch (dtype) {
 #define PYSCALE_X(enumerator, name, type) \
-    case DType::enumerator:               \
-        return f(Tag<type>{});
+    case DType::enumerator: return f(Tag<type>{});
         PYSCALE_DTYPES(PYSCALE_X)
 #undef PYSCALE_X
     }
@@ -69,8 +68,7 @@ inline size_t itemsize(DType dtype) {
 inline const char* name(DType dtype) {
     switch (dtype) {
 #define PYSCALE_X(enumerator, name, type) \
-    case DType::enumerator:               \
-        return name;
+    case DType::enumerator: return name;
         PYSCALE_DTYPES(PYSCALE_X)
 #undef PYSCALE_X
     }

@@ -19,8 +19,7 @@ constexpr Isa kIsas[] = {Isa::baseline, Isa::avx2, Isa::avx512};
 // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
 bool has(Isa level) {
     switch (level) {
-        case Isa::baseline:
-            return true;
+        case Isa::baseline: return true;
 #if defined(__x86_64__)
         case Isa::avx2: {
             unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -32,8 +31,7 @@ bool has(Isa level) {
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
-        default:
-            return false;
+        default: return false;
     }
 }
 
@@ -67,12 +65,9 @@ std::atomic<Isa>& current_isa() {
 
 const char* name(Isa level) {
     switch (level) {
-        case Isa::baseline:
-            return "baseline";
-        case Isa::avx2:
-            return "avx2";
-        case Isa::avx512:
-            return "avx512";
+        case Isa::baseline: return "baseline";
+        case Isa::avx2: return "avx2";
+        case Isa::avx512: return "avx512";
     }
     return "unknown";
 }

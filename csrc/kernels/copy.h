@@ -5,11 +5,12 @@
 
 namespace pyscale {
 
-// As memcpy, also for no bytes at null pointers, and for an array that is its own destination; no other overlap.
+// As memcpy, also for no bytes at null pointers, and for an array that is its own destination; no other
+// overlap.
 //
-// The C library copies a few KiB and more with `rep movsb` where the processor says that this is fast. On AMD's Zen 3 and 4
-// it is several times slower than plain vectors wherever source and destination lie alike in their pages, which arrays and
-// staging buffers, both page-aligned, always do.
+// The C library copies a few KiB and more with `rep movsb` where the processor says that this is fast. On
+// AMD's Zen 3 and 4 it is several times slower than plain vectors wherever source and destination lie alike
+// in their pages, which arrays and staging buffers, both page-aligned, always do.
 void copy_bytes(void* to, const void* from, size_t bytes);
 
 }  // namespace pyscale
