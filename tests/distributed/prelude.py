@@ -1,0 +1,39 @@
+"""Runs a program as one rank of a job that `launch.py` started: `python prelude.py program.py [arguments]`.
+
+It writes down the rank's process id, catches its output in a file of its own, and dumps its stacks when asked by SIGUSR1.
+"""
+
+import faulthandler
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+
+def rank_in_environment() -> int:
+    for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0
+
+
+def main() -> None:
+    rank = rank_in_environment()
+    folder = Path(os.environ["PYSCALE_TEST_FOLDER"])
+    for stream, name in ((1, "stdout"), (2, "stderr")):
+        file = os.open(folder / f"{name}.{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(file, stream)
+        os.close(file)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, file=(folder / f"stacks.{rank}").open("w"))
+    (folder / f"pid.{rank}.new").write_text(str(os.getpid()))
+    (folder / f"pid.{rank}.new").rename(folder / f"pid.{rank}")  # readers see all of it or nothing
+    if os.environ.get("PYSCALE_TEST_WITHOUT_MPI4PY"):
+        sys.modules["mpi4py"] = None  # type: ignore[assignment]  # makes importing it an ImportError
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
