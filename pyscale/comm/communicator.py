@@ -386,12 +386,16 @@ class Communicator:
         with_target.write_back()
 
     def _counts(self, what: str, counts: Sequence[int]) -> list[int]:
+        if not all(isinstance(count, (int, np.integer)) for count in counts):
+            raise TypeError(f"all_to_all: expected {what} of integers, got {counts!r}")
         values = [int(count) for count in counts]
         if len(values) != self.size or any(count < 0 for count in values):
             raise ValueError(f"all_to_all: expected {what} of {self.size} counts, none negative, got {values}")
         return values
 
     def _check_root(self, call: str, root: int) -> None:
+        if not isinstance(root, (int, np.integer)):
+            raise TypeError(f"{call}: expected root to be an int, got {type(root).__name__}")
         if not 0 <= root < self.size:
             raise ValueError(f"{call}: expected root to be a rank below {self.size}, got {root}")
 
