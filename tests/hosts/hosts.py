@@ -14,6 +14,7 @@ Needs root, iproute2 and util-linux on Linux, and MPICH's mpirun.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -34,8 +35,8 @@ NETMODS = {
     "ucx": {"MPIR_CVAR_CH4_NETMOD": "ucx", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"},
 }
 
-# To put before a program: Hydra, which kills a dead rank's neighbours and signals the others, sees no death, and
-# a test sees what the other ranks do.
+# To put before a program: Hydra, which kills a dead rank's neighbours and signals the others, then sees no
+# death, and a test sees what the others do.
 ALONE = ["sh", "-c", "trap '' USR1; \"$@\"; true", "alone"]
 
 
@@ -221,11 +222,11 @@ class Hosts:
 
     def sent_bytes(self, host: int) -> int:
         """Bytes that the host has sent into its link so far, headers included."""
-        return int(self.run(host, "cat /sys/class/net/eth0/statistics/tx_bytes"))
+        return self._counted(host, "tx")
 
     def received_bytes(self, host: int) -> int:
         """Bytes that have come to the host over its link so far, headers included."""
-        return int(self.run(host, "cat /sys/class/net/eth0/statistics/rx_bytes"))
+        return self._counted(host, "rx")
 
     def processes(self, host: int) -> list[str]:
         """Names of the processes on the host, without the one that holds it."""
@@ -264,15 +265,21 @@ class Hosts:
     def _on_switch(self, command: str) -> str:
         return _check_output([*_enter_network(self._switch), "sh", "-c", command], 60.0, None)
 
+    def _counted(self, host: int, way: str) -> int:
+        # Not from /sys, which shows the machine's own devices here.
+        (device,) = json.loads(self.run(host, "ip -json -statistics link show eth0"))
+        return int(device["stats64"][way]["bytes"])
+
     def _by_address(self) -> str:
         return " ".join(f"{a}={h.pid}" for a, h in zip(self._addresses, self._hosts, strict=False))
 
 
 def _hold(namespaces: Sequence[str], setup: str) -> subprocess.Popen[str]:
     """Start the process that holds new namespaces, and wait until `setup` has run in them."""
-    # `cat` ends when its input closes, thus with this process; --kill-child ends it with `unshare`. It is process 1
-    # of its namespace and takes all others there with it.
-    argv = ["unshare", *namespaces, "sh", "-c", f"{setup} && echo ready && exec cat"]
+    # `cat` ends when its input closes, thus with this process; --kill-child ends it with `unshare`. As process 1
+    # of its namespace it takes all others there with it, and inherits orphans, which leave no zombies.
+    hold = "exec env --ignore-signal=CHLD cat"
+    argv = ["unshare", *namespaces, "sh", "-c", f"{setup} && echo ready && {hold}"]
     pipe = subprocess.PIPE
     holder = subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
     assert holder.stdout is not None
