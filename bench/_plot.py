@@ -11,7 +11,7 @@ from _results import Result
 from _sizes import human_size
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 # Line by line: what is ours in full colour, peers in the colours that remain legible to colour-blind eyes
 _OURS = {"pyscale-shared": ("#0b3c8c", "o"), "pyscale-ordinary": ("#4a90d9", "s")}

@@ -56,7 +56,7 @@ class Comparison:
         self.sizes = sorted({result.size for result in everything})
 
     def peer(self, title: str, placement: str, ranks: int, size: int, dtype: str) -> Result | None:
-        """What the peer itself took."""
+        """Look up what the peer itself took."""
         for name in ("mpi", "gloo"):
             found = self._runs[title].get((name, placement, ranks, size, dtype, "sum"))
             if found:
@@ -66,16 +66,16 @@ class Comparison:
     def ours(
         self, title: str, buffers: str, placement: str, ranks: int, size: int, dtype: str
     ) -> Result | None:
-        """What pyscale took in the peer's run."""
+        """Look up what pyscale took in the peer's run."""
         return self._runs[title].get((f"pyscale-{buffers}", placement, ranks, size, dtype, "sum"))
 
     def typical(self, buffers: str, placement: str, ranks: int, size: int, dtype: str) -> Result | None:
-        """What pyscale took, the median over the peers' runs."""
+        """Take the median of pyscale's times over the peers' runs."""
         found = [self.ours(title, buffers, placement, ranks, size, dtype) for title in self.titles]
         return next(iter(merge(result for result in found if result)), None)
 
     def point(self, buffers: str, placement: str, ranks: int, size: int, dtype: str) -> Point | None:
-        """The best peer beside pyscale, or None where no peer was right."""
+        """Find the best peer, or None where no peer was right."""
         ratios = {}
         for title in self.titles:
             own = self.ours(title, buffers, placement, ranks, size, dtype)
@@ -113,7 +113,7 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def bars(comparison: Comparison) -> Iterator[str]:
-    """The bars and where we stand: least ratio and geometric mean, over both placements and all sizes."""
+    """Set out the bars and where we stand, over both placements and all sizes."""
     yield "| dtype | buffers | | bar | " + " | ".join(f"{n} ranks" for n in comparison.ranks) + " | all |"
     yield "|---|---|---|---|" + "---|" * (len(comparison.ranks) + 1)
     for (dtype, buffers), (least, mean) in BARS.items():
@@ -126,7 +126,7 @@ def bars(comparison: Comparison) -> Iterator[str]:
             f"{point.ratio:.2f} ({human_size(point.size)}, {point.placement}, {point.best})"
             for point in worst
         ]
-        yield f"| {dtype} | {buffers} | least | {least or '–'} | " + " | ".join(cells) + " |"
+        yield f"| {dtype} | {buffers} | least | {least or '-'} | " + " | ".join(cells) + " |"
         cells = [f"{geometric_mean([point.ratio for point in column]):.2f}" for column in columns]
         yield f"| {dtype} | {buffers} | geometric mean | {mean} | " + " | ".join(cells) + " |"
 
@@ -159,13 +159,14 @@ def losses(comparison: Comparison) -> Iterator[str]:
 
 
 def times(comparison: Comparison, dtype: str, ranks: int, placement: str) -> Iterator[str]:
-    """Times of everybody, by size."""
+    """Set out the times of everybody, by size."""
     titles = [
         title
         for title in comparison.titles
         if any(comparison.peer(title, placement, ranks, size, dtype) for size in comparison.sizes)
     ]
-    yield f"| size | pyscale, shared | pyscale, ordinary | {' | '.join(titles)} | best / shared | best / ordinary |"
+    names = ("size", "pyscale, shared", "pyscale, ordinary", *titles, "best / shared", "best / ordinary")
+    yield "| " + " | ".join(names) + " |"
     yield "|---|" + "--:|" * (len(titles) + 4)
     for size in comparison.sizes:
         cells = [
@@ -175,7 +176,7 @@ def times(comparison: Comparison, dtype: str, ranks: int, placement: str) -> Ite
         for buffers in BUFFERS:
             point = comparison.point(buffers, placement, ranks, size, dtype)
             cells.append(
-                "–"
+                "-"
                 if point is None
                 else f"**{point.ratio:.2f}**"
                 if point.ratio < 1
@@ -186,7 +187,7 @@ def times(comparison: Comparison, dtype: str, ranks: int, placement: str) -> Ite
 
 def _microseconds(result: Result | None) -> str:
     if result is None:
-        return "–"
+        return "-"
     if result.wrong:
         return "wrong"
     value = result.microseconds

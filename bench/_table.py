@@ -10,7 +10,7 @@ PLACEMENTS = ("out-of-place", "in-place")
 
 
 class NcclTable:
-    """A row for each size and kind of buffer; each placement has time, algbw, busbw, #wrong, then the peers."""
+    """A row a size and kind of buffer: time, algbw, busbw, #wrong and the peers, in both placements."""
 
     def __init__(self, peers: Sequence[str], buffers: Sequence[str]) -> None:
         self._peers, self._buffers = peers, buffers

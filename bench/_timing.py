@@ -1,7 +1,8 @@
-"""Times calls that many ranks make together, in small batches taken in turn: A B C, B C A, C A B, …
+"""Times calls that many ranks make together, in small batches taken in turn: A B C, B C A, C A B and so on.
 
-A batch is: barrier, start, n calls, stop. Its time is the maximum over the ranks. What disturbs the machine for a while then
-disturbs all contestants alike, and the median over the batches drops what hit one of them alone.
+A batch is: barrier, start, n calls, stop. Its time is the maximum over the ranks. What disturbs the machine
+for a while then disturbs all contestants alike, and the median over the batches drops what hit one of them
+alone.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _slowest(communicator: Communicator, seconds: list[float]) -> list[float]:
 
 
 def _calibrate(communicator: Communicator, call: Callable[[], object]) -> int:
-    """Calls that fill a batch, from times that all ranks share: who counts alone waits for the others for ever."""
+    """Count the calls that fill a batch, from times that all ranks share: who counts alone waits for ever."""
     iterations = 1
     while True:
         [seconds] = _slowest(communicator, [_batch(communicator, call, iterations)])

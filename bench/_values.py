@@ -1,4 +1,4 @@
-"""Values whose reduction is known in advance: small integers, exact in every dtype and in any order of summation."""
+"""Values whose reduction is known in advance: small integers, exact in every dtype and order of summation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def _reduction(size: int, op: str, seed: int) -> NDArray[np.int64]:
     """One period of the answer."""
     patterns = [_pattern(rank, size, op, seed) for rank in range(size)]
     if op == "mean":
-        return np.add.reduce(patterns) // size
+        total: NDArray[np.int64] = np.add.reduce(patterns) // size
+        return total
     fold = {"sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum}[op]
     result: NDArray[np.int64] = fold.reduce(patterns)
     return result

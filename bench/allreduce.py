@@ -2,9 +2,10 @@
 
     mpirun -n 8 python bench/allreduce.py
 
-prints, for each size, nccl-tests' columns out of place and in place: time (median over batches of the slowest rank), algbw = bytes / time,
-busbw = algbw x 2(n-1)/n, and #wrong, the elements that differ from an answer known in advance. Each peer's time stands beside them,
-from the same run and taken in turn, with the ratio: how many times as long the peer took.
+prints, for each size, nccl-tests' columns out of place and in place: time (median over batches of the
+slowest rank), algbw = bytes / time, busbw = algbw x 2(n-1)/n, and #wrong, the elements that differ from an
+answer known in advance. Each peer's time stands beside them, from the same run and taken in turn, with the
+ratio: how many times as long the peer took.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class Bench:
         self.sizes = sizes(options, self.dtype.itemsize)
         if not self.sizes:
             raise SystemExit(
-                f"sizes: expected --min <= --max with room for one {options.dtype}, got {options.min} and {options.max}"
+                f"--min, --max: expected room for a {options.dtype}, got {options.min} and {options.max}"
             )
         count = self.sizes[-1] // self.dtype.itemsize
         contestants: list[Contestant] = [Pyscale(communicator, kind) for kind in options.buffers]
@@ -144,7 +145,7 @@ class Bench:
         self.results: list[Result] = []
 
     def _bind(self, size: int, in_place: bool) -> dict[str, tuple[Callable[[], object], Array, Array]]:
-        """Calls of those that take part, each with its source and target."""
+        """Prepare the calls of those that take part, each with its source and target."""
         bound = {}
         for name, contestant in self._contestants.items():
             source, target = (
@@ -213,7 +214,7 @@ class Bench:
 
 
 def describe(communicator: Communicator, options: argparse.Namespace) -> dict[str, object]:
-    """What the figures depend on."""
+    """Collect what the figures depend on."""
     about: dict[str, object] = {
         "command": " ".join(["python", *sys.argv]),
         "ranks": communicator.size,

@@ -2,8 +2,9 @@
 
     mpirun -n 8 python bench/memory.py
 
-prints the proportional set size (PSS: shared pages count by their share) at each stage, the largest of the ranks. MPI is there and has been
-used before pyscale is imported, so that the rise from then on is pyscale's.
+prints the proportional set size (PSS: shared pages count by their share) at each stage, the largest of the
+ranks. MPI is there and has been used before pyscale is imported, so that the rise from then on is
+pyscale's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Compares pyscale's all-reduce with that of every peer, and writes the tables and the plot of docs/benchmarks.md.
+"""Compares pyscale's all-reduce with that of every peer, and writes the page docs/benchmarks.md.
 
-Each peer has a virtual environment of its own under build/bench; the same wheel of pyscale goes into all of them. In each run one peer and
-pyscale take turns in the same processes, and only ratios of one run are ever formed. What was measured stays in build/bench/results.
+Each peer has a virtual environment of its own under build/bench; the same wheel of pyscale goes into all of
+them. In each run one peer and pyscale take turns in the same processes, and only ratios of one run are ever
+formed. What was measured stays in build/bench/results.
 
 About 40 minutes on two cores (5 with --quick); the machine should do nothing else.
 """
@@ -23,6 +24,7 @@ import _bare
 import _report
 from _environments import BUILD, PEERS, ROOT, BenchmarkFailed, Environment, Peer, build_wheel
 from _results import Result, load
+from _table import PLACEMENTS
 
 _DTYPES = ("float32", "float16", "bfloat16")
 
@@ -65,6 +67,10 @@ class Progress:
         )
         self._done += 1
         self.say(f"[{self._done}/{self._steps}] {doing} ({elapsed / 60:.1f} min{left})")
+
+    def skip(self, steps: int) -> None:
+        """Leave out steps that were counted."""
+        self._steps -= steps
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -113,7 +119,7 @@ def stored(folder: Path, peers: list[Peer]) -> tuple[dict[str, list[Result]], di
 
 
 def machine() -> Iterator[str]:
-    """What the figures were measured on."""
+    """Describe what the figures were measured on."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"model name\s*:\s*(.*)", cpuinfo)
     widest = next((isa for isa in ("avx512f", "avx2") if isa in cpuinfo), "baseline")
@@ -123,79 +129,89 @@ def machine() -> Iterator[str]:
         for index in sorted(cache.glob("index*"))
         if (index / "type").read_text().strip() != "Instruction"
     ]
-    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    yield f"- Machine: {model[1] if model else platform.machine()}, {os.cpu_count()} cores, {widest}, {', '.join(caches)}, {gib:.0f} GiB"
-    yield f"- Linux {platform.release()}, Python {platform.python_version()}, {datetime.date.today():%d %B %Y}"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    parts = [model[1] if model else platform.machine(), f"{os.cpu_count()} cores", widest, *caches]
+    parts.append(f"{memory / (1 << 30):.0f} GiB")
+    yield f"- Machine: {', '.join(parts)}"
+    today = datetime.date.today()
+    yield f"- Linux {platform.release()}, Python {platform.python_version()}, {today:%d %B %Y}"
 
 
-def write_page(
-    folder: Path, options: argparse.Namespace, extra: dict[str, list[str]], notes: list[str]
-) -> Path:
-    """Fill in docs/benchmarks.md, or a copy of it where quick."""
+def write_page(folder: Path, quick: bool, sections: dict[str, list[str]], notes: list[str]) -> Path:
+    """Fill in docs/benchmarks.md, or a copy of it where quick; prints how the bars fared."""
     runs, versions = stored(folder, list(PEERS))
     comparison = _report.Comparison(runs)
-    template = (ROOT / "docs" / "benchmarks.md").read_text()
-    page, image = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "_static" / "allreduce.png"
-    if options.quick:
-        page, image = BUILD / "benchmarks.md", BUILD / "_static" / "allreduce.png"
+    template = ROOT / "docs" / "benchmarks.md"
+    page = BUILD / template.name if quick else template
+    image = page.parent / "_static" / "allreduce.png"
     image.parent.mkdir(exist_ok=True)
-    sections: dict[str, list[str]] = {
-        "machine": [*machine(), *(f"- {title}: {version}" for title, version in versions.items())],
-        "bars": list(_report.bars(comparison)),
+    bars = list(_report.bars(comparison))
+    sections = {
+        **sections,
+        "machine": [*sections["machine"], *(f"- {title}: {version}" for title, version in versions.items())],
+        "bars": bars,
         "losses": [*_report.losses(comparison), "", *(f"- {note}" for note in (*comparison.wrong(), *notes))],
-        **extra,
     }
     for dtype in comparison.dtypes:
         lines: list[str] = []
         for ranks in comparison.ranks:
-            for placement in ("out-of-place", "in-place"):
+            for placement in PLACEMENTS:
                 lines += [f"### {dtype}, {ranks} ranks, {placement}", ""]
                 lines += [*_report.times(comparison, dtype, ranks, placement), ""]
         sections[dtype] = lines
-    page.write_text(_report.fill(template, sections))
+    page.write_text(_report.fill(template.read_text(), sections))
     _report.plot(comparison, image)
+    print(*bars, sep="\n")
     return page
+
+
+def prepare(
+    environments: list[Environment], runs: int, progress: Progress
+) -> tuple[list[Environment], list[str]]:
+    """Build and install everything; returns what can be measured, and why the rest cannot."""
+    progress.step("building the wheel")
+    wheel = build_wheel()
+    present, notes = [], []
+    for environment in environments:
+        progress.step(f"environment of {environment.peer.title}")
+        environment.install(wheel, progress.say)
+        lacking = environment.lacks()
+        if lacking is None:
+            present.append(environment)
+        else:
+            progress.skip(runs)
+            notes.append(f"{environment.peer.title} was not measured: {lacking}")
+    return present, notes
 
 
 def main() -> int:
     """Install, measure, write. The exit status is 1 where a run failed."""
     options = arguments()
     folder = BUILD / ("results-quick" if options.quick else "results")
-    folder.mkdir(parents=True, exist_ok=True)
-    environments = [Environment(peer) for peer in PEERS if peer.name in options.peers]
-    runs = options.repeat * len(options.ranks) * len(options.dtypes)
-    progress = Progress(1 + len(environments) * (1 + runs) + 3)
-    notes: list[str] = []
+    saved = folder / "sections"
     failed: list[str] = []
-    extra: dict[str, list[str]] = {}
-    if not options.report:
-        for old in folder.glob("*.json"):
-            old.unlink()
-        progress.step("building the wheel")
-        wheel = build_wheel()
-        present = []
-        for environment in environments:
-            progress.step(f"environment of {environment.peer.title}")
-            environment.install(wheel, progress.say)
-            lacking = environment.lacks()
-            if lacking is None:
-                present.append(environment)
-            else:
-                notes.append(f"{environment.peer.title} was not measured: {lacking}")
-        progress._steps -= (len(environments) - len(present)) * runs
-        failed = list(sweep(options, present, folder, progress))
-        for name, measure in (("roundtrip", _bare.round_trip), ("bandwidth", _bare.bandwidth)):
-            progress.step(name)
-            extra[name] = list(measure(present[0], progress.say))
-        progress.step("memory")
-        extra["memory"] = list(_bare.memory(present[0], max(options.ranks), progress.say))
-        (folder / "extra").write_text(json.dumps({"sections": extra, "notes": notes + failed}))
+    if options.report:
+        sections, notes = json.loads(saved.read_text())
     else:
-        saved = json.loads((folder / "extra").read_text())
-        extra, notes = saved["sections"], saved["notes"]
-    page = write_page(folder, options, extra, notes + failed)
-    print(*_report.bars(_report.Comparison(stored(folder, list(PEERS))[0])), sep="\n")
-    print(f"{page} is written")
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+        environments = [Environment(peer) for peer in PEERS if peer.name in options.peers]
+        runs = options.repeat * len(options.ranks) * len(options.dtypes)
+        progress = Progress(1 + len(environments) * (1 + runs) + 3)
+        environments, notes = prepare(environments, runs, progress)
+        failed = list(sweep(options, environments, folder, progress))
+        notes += failed
+        sections = {}
+        progress.step("round trip")
+        sections["roundtrip"] = list(_bare.round_trip(environments[0]))
+        progress.step("memory bandwidth")
+        sections["bandwidth"] = list(_bare.bandwidth(environments[0]))
+        progress.step("memory")
+        sections["memory"] = list(_bare.memory(environments[0], max(options.ranks)))
+        sections["machine"] = list(machine())
+        saved.write_text(json.dumps([sections, notes]))
+    print(write_page(folder, options.quick, sections, notes), "is written")
     return int(bool(failed))
 
 
