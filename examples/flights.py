@@ -66,7 +66,7 @@ def train(epochs: int) -> Result:
             mine = np.array_split(batch, comm.size)[comm.rank]
             inputs, targets = data[mine]
             reduced[-1] = network.loss_and_gradient(inputs, targets, gradient)
-            # Sums over rows, divided by the rows of all ranks: each row counts the same, also in unequal shares.
+            # Sums over rows, divided by the rows of all ranks: a row counts the same in any share.
             ps.all_reduce(reduced, op="sum", out=reduced)
             reduced /= len(batch)
             adam.step(gradient)

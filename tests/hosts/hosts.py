@@ -35,9 +35,8 @@ NETMODS = {
     "ucx": {"MPIR_CVAR_CH4_NETMOD": "ucx", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"},
 }
 
-# To put before a program: Hydra, which kills a dead rank's neighbours and signals the others, then sees no
-# death, and a test sees what the others do.
-ALONE = ["sh", "-c", "trap '' USR1; \"$@\"; true", "alone"]
+# Put before a program: Hydra signals the others when a rank dies, and behind this shell sees no death.
+SHELL = ["sh", "-c", "trap '' USR1; \"$@\"; true", "rank"]
 
 
 @dataclass(frozen=True)
@@ -172,6 +171,7 @@ class Hosts:
         netmod: str = "ofi",
         timeout: float = 120.0,
         env: Mapping[str, str] | None = None,
+        survive: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program on the hosts, in this process's directory, and return its exit status and text.
 
@@ -185,16 +185,14 @@ class Hosts:
             Seconds. After it everything on the hosts is killed, and `subprocess.TimeoutExpired` raised.
         env
             Additions to the environment.
+        survive
+            Let the other ranks live on when one dies. The exit status then means nothing.
         """
         place = self.place(ranks_per_host, netmod)
-        command = [
-            *place.wrapper,
-            find_mpirun() or "mpirun",
-            *place.mpirun_options,
-            "-n",
-            str(place.ranks),
-            *argv,
-        ]
+        options = [*place.mpirun_options, "-n", str(place.ranks)]
+        if survive:
+            options, argv = ["-disable-auto-cleanup", *options], [*SHELL, *argv]
+        command = [*place.wrapper, find_mpirun() or "mpirun", *options, *argv]
         pipe = subprocess.PIPE
         process = subprocess.Popen(
             command,
@@ -276,8 +274,8 @@ class Hosts:
 
 def _hold(namespaces: Sequence[str], setup: str) -> subprocess.Popen[str]:
     """Start the process that holds new namespaces, and wait until `setup` has run in them."""
-    # `cat` ends when its input closes, thus with this process; --kill-child ends it with `unshare`. As process 1
-    # of its namespace it takes all others there with it, and inherits orphans, which leave no zombies.
+    # `cat` ends when its input closes, thus with this process; --kill-child ends it with unshare. Process 1
+    # of its namespace, it takes all others with it, and inherits orphans, which leave no zombies.
     hold = "exec env --ignore-signal=CHLD cat"
     argv = ["unshare", *namespaces, "sh", "-c", f"{setup} && echo ready && {hold}"]
     pipe = subprocess.PIPE

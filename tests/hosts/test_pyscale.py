@@ -12,7 +12,7 @@ from typing import Any
 
 import launch
 import pytest
-from hosts import ALONE, Hosts, unavailable
+from hosts import Hosts, unavailable
 
 pytestmark = [pytest.mark.hosts, pytest.mark.skipif(bool(reason := unavailable()), reason=reason or "")]
 
@@ -21,16 +21,21 @@ TIMEOUT = 5  # seconds, of the communicators in the tests of faults
 
 
 def run(
-    hosts: Hosts, ranks_per_host: int | list[int], program: str, *arguments: str, **options: Any
+    hosts: Hosts,
+    ranks_per_host: int | list[int],
+    program: str,
+    *arguments: str,
+    netmod: str = "ofi",
+    **env: str,
 ) -> launch.Job:
     """Run a program of this folder or of the distributed tests on the hosts."""
-    place = hosts.place(ranks_per_host, **options)
+    place = hosts.place(ranks_per_host, netmod)
     path = str(HERE / program) if (HERE / program).exists() else program
     return launch.run(
         path,
         place.ranks,
         *arguments,
-        env=place.env | {"PYTHONPATH": str(Path(launch.__file__).parent)},
+        env=place.env | {"PYTHONPATH": str(Path(launch.__file__).parent)} | env,
         mpirun_options=place.mpirun_options,
         wrapper=place.wrapper,
         timeout=300,
@@ -66,7 +71,7 @@ def test_places(names: list[str]) -> None:
 
 def test_neighbours_by_mpi_that_share_no_memory() -> None:
     with Hosts(1) as hosts:
-        job = run(hosts, 3, "worker_place.py", "--own-network")
+        job = run(hosts, 3, "worker_place.py", "--own-network", FI_TCP_IFACE="lo")
     assert all(result["mpi_neighbours"] == 3 for result in job.results)  # what pyscale must not believe
     assert all(result["right"] and result["transport"] == "mpi" for result in job.results)
     assert sum(len(result["warnings"]) for result in job.results) == 1
@@ -74,12 +79,13 @@ def test_neighbours_by_mpi_that_share_no_memory() -> None:
 
 def outcomes(hosts: Hosts, folder: Path, *arguments: object) -> list[Any]:
     """Run worker_fault.py on 2 hosts x 2 ranks to its end; what each rank reported, None where nothing."""
-    program = [*ALONE, sys.executable, str(HERE / "worker_fault.py"), str(TIMEOUT), *map(str, arguments)]
+    program = [sys.executable, str(HERE / "worker_fault.py"), str(TIMEOUT), *map(str, arguments)]
     env = {launch.FOLDER: str(folder), "PYTHONPATH": str(Path(launch.__file__).parent)}
     try:
-        hosts.mpirun(2, program, env=env, timeout=60)
+        done = hosts.mpirun(2, program, env=env, timeout=60, survive=True)
     except subprocess.TimeoutExpired as hung:
         pytest.fail(f"hung: {[hosts.processes(i) for i in (0, 1)]}\n{hung.stdout!r}\n{hung.stderr!r}")
+    print(done.stdout, done.stderr)  # shown where the test fails
     files = [folder / f"result.{rank}" for rank in range(4)]
     return [json.loads(file.read_text()) if file.exists() else None for file in files]
 
