@@ -1,4 +1,4 @@
-"""Starts a Python program on several ranks, ends it within a hard time limit, and sees to it that nothing is left behind.
+"""Starts a program on several ranks, ends it within a hard time limit, and sees that nothing is left behind.
 
 In the tests:
 
@@ -9,7 +9,8 @@ In the tests:
         os.kill(running.pid(2), signal.SIGKILL)
         job = running.wait(timeout=10)
 
-In the program: `report(value)` hands a value (JSON) to the test, `note(name)` leaves a mark that `running.wait_for(name)` waits for.
+In the program: `report(value)` hands a value (JSON) to the test, `note(name)` leaves a mark that
+`running.wait_for(name)` waits for.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ HERE = Path(__file__).parent
 SHM = Path("/dev/shm")
 JOB = "PYSCALE_TEST_JOB"  # in the environment of every process of a job, by which it is found again
 FOLDER = "PYSCALE_TEST_FOLDER"
-MPI_FILES = ("mpich_shm_", "vader_segment.", "sm_segment.", "Intel_MPI_")  # MPI's own: not pyscale's to remove
+MPI_FILES = (
+    "mpich_shm_",
+    "vader_segment.",
+    "sm_segment.",
+    "Intel_MPI_",
+)  # MPI's own: not pyscale's to remove
 GRACE = 3.0  # seconds that a job may take to go away after mpirun has ended
 
 
@@ -43,7 +49,7 @@ class JobFailedError(AssertionError):
     """A job that hung, failed or left something behind; says all that is known of it."""
 
 
-# ---------------------------------------------------------------------------------------------- in the program
+# -------------------------------------------------------------------------------- in the program
 
 
 def report(value: Any) -> None:
@@ -58,7 +64,7 @@ def note(name: str) -> None:
     (Path(os.environ[FOLDER]) / f"note.{name}").touch()
 
 
-# ---------------------------------------------------------------------------------------------- in the tests
+# -------------------------------------------------------------------------------- in the tests
 
 
 @dataclass(frozen=True)
@@ -113,9 +119,12 @@ def run(
 ) -> Job:
     """Run a program of this folder on `ranks` ranks (None: as one process, without mpirun) to its end.
 
-    `wrapper` is put before the whole command. With `check`, an exit status other than 0 raises as a time-out does.
+    `wrapper` is put before the whole command. With `check`, an exit status other than 0 raises, as a time-out
+    does.
     """
-    with start(program, ranks, *arguments, env=env, mpirun_options=mpirun_options, wrapper=wrapper) as running:
+    with start(
+        program, ranks, *arguments, env=env, mpirun_options=mpirun_options, wrapper=wrapper
+    ) as running:
         job = running.wait(timeout)
     if check and job.returncode != 0:
         raise JobFailedError(f"{running.command}: {job}")
@@ -131,7 +140,7 @@ def start(
     mpirun_options: Sequence[str] = (),
     wrapper: Sequence[str] = (),
 ) -> Iterator[Running]:
-    """Start a program as `run` does. At the end of the block all of it is killed, and what it left is an error."""
+    """Start a program as `run` does. What is left of it at the end of the block is killed, and an error."""
     command = [sys.executable, str(HERE / "prelude.py"), str(HERE / program), *arguments]
     if ranks is not None:
         starter = mpirun()
@@ -187,7 +196,7 @@ class Running:
         return file
 
     def wait(self, timeout: float) -> Job:
-        """The whole job's end. One that takes longer is killed, and an error that shows the stacks of all ranks."""
+        """Wait for the whole job's end; one that takes longer is an error, with all ranks' stacks."""
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -238,16 +247,19 @@ class Running:
                 os.kill(pids[i], signal.SIGCONT)  # one that was stopped can say nothing
         time.sleep(0.5 if states else 0)
         return "\n".join(
-            f"--- rank {i} (process {pids[i]}, {states[i]}) is at\n{(self.folder / f'stacks.{i}').read_text()}"
-            for i in states
+            f"--- rank {i} (process {pids[i]}, {state}) is at\n{(self.folder / f'stacks.{i}').read_text()}"
+            for i, state in states.items()
         )
 
     def _left(self) -> list[str]:
         left = [
-            f"process {pid} ({_status(pid)}{', with shared memory' * _has_memory(pid)})" for pid in processes_of(self.id)
+            f"process {pid} ({_status(pid)}{', with shared memory' * _has_memory(pid)})"
+            for pid in processes_of(self.id)
         ]
         new = {name for name in set(os.listdir(SHM)) - self.shm_before if not name.startswith(MPI_FILES)}
-        if new:  # other jobs may be running: only a file that nobody has open or mapped is certainly left over
+        if (
+            new
+        ):  # other jobs may be running: only a file that nobody has open or mapped is certainly left over
             left += [f"{SHM}/{name}" for name in sorted(new - _shm_files_in_use())]
         return left
 
@@ -296,7 +308,8 @@ def _status(pid: int) -> str:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
         command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        return f"state {state}, waiting in {Path(f'/proc/{pid}/wchan').read_text() or '?'}: {command.strip()[-120:]}"
+        place = Path(f"/proc/{pid}/wchan").read_text()
+        return f"state {state} in {place or '?'}: {command.strip()[-120:]}"
     except OSError:
         return "gone"
 

@@ -1,6 +1,6 @@
 """Runs a program as one rank of a job that `launch.py` started: `python prelude.py program.py [arguments]`.
 
-It writes down the rank's process id, catches its output in a file of its own, and dumps its stacks when asked by SIGUSR1.
+It writes down the rank's process id, catches its output in files of its own, and dumps its stacks on SIGUSR1.
 """
 
 import faulthandler

@@ -25,7 +25,7 @@ _POOL = 100_003  # a prime, so that a piece that ends up in the place of another
 
 
 def ops_of(dtype: np.dtype[Any]) -> tuple[str, ...]:
-    if dtype == bool:
+    if dtype.kind == "b":
         return ("min", "max")
     return OPS if dtype in FLOATS else ("sum", "min", "max", "prod")
 
@@ -33,7 +33,7 @@ def ops_of(dtype: np.dtype[Any]) -> tuple[str, ...]:
 @functools.cache
 def _pool(dtype: np.dtype[Any], op: str) -> Array:
     rng = np.random.default_rng(len(dtype.name) * 31 + dtype.itemsize)
-    if dtype == bool:
+    if dtype.kind == "b":
         values: Array = rng.random(_POOL) < (0.9 if op == "min" else 0.1)
     elif dtype in INTEGERS:
         values = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, _POOL, dtype, endpoint=True)
@@ -58,9 +58,10 @@ def values(rank: int, shape: tuple[int, ...], dtype: np.dtype[Any], op: str = "s
 def reduced(op: str, inputs: Sequence[Array], nodes: Sequence[Sequence[int]] | None = None) -> Array:
     """Return the reduction, to the last bit.
 
-    On one node (`nodes` is None): the left fold in rank order, in float32 for 16-bit floats, else in the elements' own type, rounded
-    once; where the sum of a mean overflows, it is that of terms scaled down by a power of two. On several: the left fold of each
-    node's ranks, then of the nodes; the partials of a mean are summed in float64 and rounded to float32 where that is finite.
+    On one node (`nodes` is None): the left fold in rank order, in float32 for 16-bit floats, else in the
+    elements' own type, rounded once; where the sum of a mean overflows, it is that of terms scaled down by a
+    power of two. On several: the left fold of each node's ranks, then of the nodes; the partials of a mean
+    are summed in float64 and rounded to float32 where that is finite.
     """
     dtype = inputs[0].dtype
     with np.errstate(all="ignore"):
@@ -101,11 +102,12 @@ def _mean(terms: Sequence[Array], add: Callable[[Sequence[Array]], Array]) -> Ar
     total, count = add(terms), len(terms)
     down = kind(2.0 ** -math.ceil(math.log2(count)))
     scaled = add([term * down for term in terms]) / (kind(count) * down)
-    return np.where(np.isfinite(total), total / kind(count), scaled)
+    mean: Array = np.where(np.isfinite(total), total / kind(count), scaled)
+    return mean
 
 
 def first_difference(a: Array, b: Array) -> str | None:
-    """Return how `a` differs from the expected `b`, None where it does not: to the bit, but any NaN is as good as another."""
+    """Return how `a` differs from the expected `b`, None: not at all. To the bit, but a NaN is a NaN."""
     if a.dtype != b.dtype:
         return f"dtype {a.dtype}, expected {b.dtype}"
     if a.shape != b.shape:
@@ -124,7 +126,7 @@ def first_difference(a: Array, b: Array) -> str | None:
     return f"{at.size} of {a.size} elements differ, the first at {i}: {a[i]!r}, expected {b[i]!r}"
 
 
-# ---------------------------------------------------------------------------------------------- memory layouts
+# -------------------------------------------------------------------------------- memory layouts
 
 LAYOUTS = ("contiguous", "transposed", "reversed", "every second", "offset")
 
@@ -132,17 +134,24 @@ LAYOUTS = ("contiguous", "transposed", "reversed", "every second", "offset")
 class Laid:
     """Values in a given memory layout, within a larger buffer whose other elements must stay as they are."""
 
-    def __init__(self, content: Array, layout: str = "contiguous", allocate: Callable[..., Array] = np.empty) -> None:
+    def __init__(
+        self, content: Array, layout: str = "contiguous", allocate: Callable[..., Array] = np.empty
+    ) -> None:
         shape, dtype = content.shape, content.dtype
+        backwards: Any = (..., *(slice(None, None, -1),) * len(shape))
+        odd: Any = (..., *(slice(1, None, 2),) * len(shape))
         view: Callable[[Array], Array]
         if layout == "contiguous":
             full, view = shape, lambda x: x
         elif layout == "transposed":
             full, view = shape[::-1], lambda x: x.T
         elif layout == "reversed":
-            full, view = shape, lambda x: x[(..., *(slice(None, None, -1),) * len(shape))]
+            full, view = shape, lambda x: x[backwards]
         elif layout == "every second":
-            full, view = tuple(2 * n + 1 for n in shape), lambda x: x[(..., *(slice(1, None, 2),) * len(shape))]
+            full, view = (
+                tuple(2 * n + 1 for n in shape),
+                lambda x: x[odd],
+            )
         else:
             full, view = (content.size + 8,), lambda x: x[3 : 3 + content.size].reshape(shape)
         self.buffer = allocate(full, dtype)

@@ -1,7 +1,8 @@
-"""Runs the conformance suite inside every rank: `mpirun -n 4 python worker_conformance.py [-k words] [--timeout s]`.
+"""Runs the conformance suite inside every rank: `mpirun -n 4 python worker_conformance.py [-k REGEX]`.
 
-Rank 0 prints what failed, with where and why, and one closing line. The exit status is that of the worst rank. After each test the ranks
-exchange their verdicts over plain mpi4py, so that a rank that fails alone is no reason to wait for ever.
+Rank 0 prints what failed, with where and why, and one closing line. The exit status is that of the worst
+rank. After each test the ranks exchange their verdicts over plain mpi4py: a rank that fails alone is no
+reason to wait for ever.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import os
+import re
 import sys
 import time
 import traceback
 import unittest
 from typing import Any
 
-from conformance import SUITES, Conformance, Direct
+from conformance import SUITES, Conformance
 from launch import FOLDER, report
 
 import pyscale as ps
@@ -60,21 +62,22 @@ class Alone:
 
 
 def suite_for(transport: str) -> type[Conformance]:
-    if os.environ.get("PYSCALE_ALLREDUCE_ALGORITHM") == "direct" and transport == "shm":
-        return Direct
-    return next(suite for suite in SUITES if transport in suite.MUST_BE)
+    algorithm = os.environ.get("PYSCALE_ALLREDUCE_ALGORITHM", "auto")
+    suites = [suite for suite in SUITES if transport == suite.TRANSPORT]
+    return next((suite for suite in suites if algorithm == suite.ALGORITHM), suites[0])
 
 
 def tests_of(suite: type[Conformance], words: str) -> list[str]:
     """Return the names in the order of the text, those of the base class first."""
     names = [name for kind in reversed(suite.__mro__) for name in vars(kind) if name.startswith("test_")]
-    chosen = getattr(suite, "ONLY", names)
-    return [name for name in dict.fromkeys(names) if name in chosen and all(w in name for w in words.split())]
+    return [name for name in dict.fromkeys(names) if re.search(suite.ONLY, name) and re.search(words, name)]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-k", default="", metavar="WORDS", help="run the tests whose names contain all these words")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-k", default="", metavar="REGEX", help="run the tests in whose names this is found")
     parser.add_argument("--timeout", type=float, default=30.0, help="of the communicator, in seconds")
     parser.add_argument("--verbose", action="store_true", help="name each test and its seconds")
     options = parser.parse_args()
@@ -111,7 +114,10 @@ def main() -> int:
             passed.append(name)
             digests[name] = suite.digest
         if rank == 0 and (options.verbose or failures):
-            print(f"{name}: {'FAILED' if failures else reason or 'passed'} ({time.monotonic() - begin:.2f} s)", flush=True)
+            print(
+                f"{name}: {'FAILED' if failures else reason or 'passed'} ({time.monotonic() - begin:.2f} s)",
+                flush=True,
+            )
             for r, texts in failures.items():
                 for text in texts[:4]:
                     print(f"  rank {r}: {text.strip()[-3000:]}")
@@ -124,12 +130,20 @@ def main() -> int:
             ps.init(timeout=options.timeout)
     if rank == 0:
         print(
-            f"{type(suite).__name__} on {size} rank(s), transport {transport}: {len(passed)} passed, {len(skipped)} skipped, "
-            f"{len(failed)} failed in {time.monotonic() - started:.1f} s",
+            f"{type(suite).__name__} on {size} rank(s), transport {transport}: {len(passed)} passed, "
+            f"{len(skipped)} skipped, {len(failed)} failed in {time.monotonic() - started:.1f} s",
             flush=True,
         )
     if FOLDER in os.environ:
-        report({"transport": transport, "passed": passed, "skipped": skipped, "failed": list(failed), "digests": digests})
+        report(
+            {
+                "transport": transport,
+                "passed": passed,
+                "skipped": skipped,
+                "failed": list(failed),
+                "digests": digests,
+            }
+        )
     return int(bool(failed))
 
 
