@@ -72,6 +72,7 @@ class Rank:
     stdout: str
     stderr: str
     result: Any  # None where nothing was reported
+    status: int | None  # how it ended, negative: by which signal; known with `hide_deaths` only
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def run(
     *arguments: str,
     timeout: float = 60,
     env: dict[str, str] | None = None,
-    mpirun_options: Sequence[str] = (),
+    hide_deaths: bool = False,
     wrapper: Sequence[str] = (),
     check: bool = True,
 ) -> Job:
@@ -122,9 +123,7 @@ def run(
     `wrapper` is put before the whole command. With `check`, an exit status other than 0 raises, as a time-out
     does.
     """
-    with start(
-        program, ranks, *arguments, env=env, mpirun_options=mpirun_options, wrapper=wrapper
-    ) as running:
+    with start(program, ranks, *arguments, env=env, hide_deaths=hide_deaths, wrapper=wrapper) as running:
         job = running.wait(timeout)
     if check and job.returncode != 0:
         raise JobFailedError(f"{running.command}: {job}")
@@ -137,7 +136,7 @@ def start(
     ranks: int | None,
     *arguments: str,
     env: dict[str, str] | None = None,
-    mpirun_options: Sequence[str] = (),
+    hide_deaths: bool = False,
     wrapper: Sequence[str] = (),
 ) -> Iterator[Running]:
     """Start a program as `run` does. What is left of it at the end of the block is killed, and an error."""
@@ -145,9 +144,10 @@ def start(
     if ranks is not None:
         starter = mpirun()
         assert starter is not None, "expected mpirun (pip install mpich), found none"
-        command = [starter, *mpirun_options, "-n", str(ranks), *command]
+        command = [starter, "-n", str(ranks), *command]
     with tempfile.TemporaryDirectory(prefix="pyscale-test-") as name:
-        running = Running([*wrapper, *command], ranks or 1, Path(name), env or {})
+        env = {**(env or {}), **({"PYSCALE_TEST_HIDE_DEATHS": "1"} if hide_deaths else {})}
+        running = Running([*wrapper, *command], ranks or 1, Path(name), env)
         try:
             yield running
         except BaseException:
@@ -225,7 +225,12 @@ class Running:
             return file.read_text(errors="replace") if file.exists() else ""
 
         ranks = [
-            Rank(read(f"stdout.{i}"), read(f"stderr.{i}"), json.loads(read(f"result.{i}") or "null"))
+            Rank(
+                read(f"stdout.{i}"),
+                read(f"stderr.{i}"),
+                json.loads(read(f"result.{i}") or "null"),
+                json.loads(read(f"status.{i}") or "null"),
+            )
             for i in range(self.ranks)
         ]
         returncode = self.process.returncode if self.process.returncode is not None else -1

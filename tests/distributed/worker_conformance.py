@@ -90,7 +90,7 @@ def main() -> int:
     digests = {}
     started = time.monotonic()
     for name in tests_of(type(suite), options.k):
-        suite.failures, suite.digest = [], 0
+        suite.begin()
         raised, reason = False, ""
         begin = time.monotonic()
         faulthandler.dump_traceback_later(LIMIT, exit=True)

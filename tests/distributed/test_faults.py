@@ -1,0 +1,192 @@
+"""Ranks that die, stop, come late, leave or raise: the others are told in time; nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from typing import Any
+
+import pytest
+from launch import Job, run, start
+
+SOON = 2.0  # seconds within which a death on the same machine is noticed
+KILLS = 200
+GROUPS = (2, 3, 2, 4, 3, 2)  # sizes; each loses one rank
+BATCHES = -(-KILLS // len(GROUPS))
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_kill_at_any_instant(part: int) -> None:
+    """200 kills in all; the seed of a failing one is in the message."""
+    base = int(os.environ.get("PYSCALE_TEST_SEED", random.SystemRandom().randrange(10**6)))
+    latencies = []
+    for batch in range(part, BATCHES, 4):
+        seed = base + batch
+        where = f"PYSCALE_TEST_SEED={seed}, groups {GROUPS}"
+        arguments = (str(seed), *map(str, GROUPS))
+        try:
+            with start("worker_kills.py", sum(GROUPS), *arguments, hide_deaths=True) as running:
+                job = running.wait(60)
+                killed_at = {
+                    group: float((running.folder / f"note.kill.{group}").read_text())
+                    for group in range(len(GROUPS))
+                }
+        except AssertionError as error:
+            raise AssertionError(f"{where}: {error}") from None
+        survivors = [result for result in job.results if result is not None]
+        assert len(survivors) == sum(GROUPS) - len(GROUPS), f"{where}: {job}"
+        for result in survivors:
+            told = f"{where}: {result}"
+            assert result["error"] == "CommError", told
+            if result["expected"] is not None:
+                assert f"rank {result['expected']} " in result["message"], told
+            latencies.append(result["at"] - killed_at[result["group"]])
+            assert latencies[-1] < SOON, told
+    latencies.sort()
+    print(
+        f"{len(latencies)} survivors told after {latencies[len(latencies) // 2]:.3f} s (median), "
+        f"{latencies[-1]:.3f} s (most)"
+    )
+
+
+def waiters(job: Job) -> list[dict[str, Any]]:
+    """What the ranks that are not at fault reported."""
+    results = job.results[:-1]
+    assert all(result is not None for result in results), str(job)
+    return results
+
+
+def assert_given_up(job: Job, kind: str, words: tuple[str, ...], within: float) -> None:
+    """Every waiting rank got `kind` in time, naming the last rank; the next call fails at once."""
+    for result in waiters(job):
+        assert result["kind"] == kind, str(job)
+        assert result["seconds"] < within, str(job)
+        for word in (f"rank {len(job.ranks) - 1}", *words):
+            assert word in result["message"], str(job)
+        assert result["again"].startswith("Comm"), str(job)
+        assert result["again_seconds"] < 0.5, str(job)
+
+
+@pytest.mark.parametrize("transport", ["shm", "mpi"])
+def test_stopped(transport: str) -> None:
+    env = {"PYSCALE_TRANSPORT": transport}
+    with start("worker_faults.py", 3, "stopped", env=env, hide_deaths=True) as running:
+        stopped = running.pid(2)
+        for rank in range(2):
+            while not (running.folder / f"result.{rank}").exists():
+                assert time.monotonic() - running.started < 20
+                time.sleep(0.02)
+        os.kill(stopped, signal.SIGKILL)
+        job = running.wait(10)
+    assert_given_up(job, "CommTimeout", ("all_reduce", "float32", "(500000,)", "1.5 s"), within=2.5)
+    assert all(result["seconds"] > 1.4 for result in waiters(job))
+
+
+@pytest.mark.parametrize("transport", ["shm", "mpi"])
+@pytest.mark.parametrize(
+    ("name", "call"), [("late", "op=max, float32, shape (2, 3)"), ("late_async", "float64")]
+)
+def test_late(name: str, call: str, transport: str) -> None:
+    env = {"PYSCALE_TRANSPORT": transport}
+    job = run("worker_faults.py", 3, name, env=env, timeout=20, hide_deaths=True, check=False)
+    assert_given_up(job, "CommTimeout", ("all_reduce", call), within=2.0)
+    late = job.results[-1]
+    assert late["kind"] in ("CommError", "CommTimeout"), str(job)  # it finds that the others have given up
+    assert late["seconds"] < 1.5, str(job)
+
+
+@pytest.mark.parametrize(
+    "name", ["exits", "exits_by_sys_exit", "exits_at_once", "shuts_down", "thread_waits"]
+)
+def test_gone(name: str) -> None:
+    job = run("worker_faults.py", 3, name, timeout=20, hide_deaths=True, check=False)
+    assert_given_up(job, "CommError", (), within=SOON)
+
+
+def test_killed_without_shared_memory() -> None:
+    env = {"PYSCALE_TRANSPORT": "mpi"}
+    job = run("worker_faults.py", 3, "killed", env=env, timeout=20, hide_deaths=True, check=False)
+    for result in waiters(job):
+        assert result["kind"] in ("CommError", "CommTimeout"), str(job)
+        assert result["seconds"] < 4.0, str(job)
+
+
+@pytest.mark.parametrize("transport", ["shm", "mpi"])
+@pytest.mark.parametrize("name", ["raises", "raises_without_being_waited_for", "all_raise"])
+def test_an_exception_ends_the_job_and_is_shown_once(name: str, transport: str) -> None:
+    job = run("worker_faults.py", 4, name, env={"PYSCALE_TRANSPORT": transport}, timeout=20, check=False)
+    assert job.returncode != 0, str(job)
+    assert job.seconds < 12, str(job)
+    if transport == "shm":
+        assert job.stderr.count("ValueError: the cause of it all") == 1, str(job)
+        assert job.stderr.count("Traceback (most recent call last)") == 1, str(job)
+    else:
+        assert "ValueError: the cause of it all" in job.stderr, str(job)
+
+
+def test_a_mismatch_that_nobody_catches_is_shown_once() -> None:
+    job = run("worker_faults.py", 4, "mismatched", timeout=20, check=False)
+    assert job.returncode != 0
+    assert job.stderr.count("CommMismatch: all_reduce: expected the same call on every rank") == 1, str(job)
+
+
+@pytest.mark.parametrize("hide", [False, True], ids=["", "survivors live"])
+def test_a_death_that_nobody_catches(hide: bool) -> None:
+    job = run(
+        "worker_faults.py", 4, "killed_and_nobody_catches_it", timeout=20, hide_deaths=hide, check=False
+    )
+    assert job.returncode != 0 or hide
+    assert job.seconds < 12, str(job)
+    assert job.stderr.count("Traceback (most recent call last)") == (
+        1 if hide else job.stderr.count("Traceback")
+    )
+    if hide:
+        assert "rank 3" in job.stderr, str(job)
+
+
+def test_ctrl_c_interrupts_a_wait() -> None:
+    with start("worker_faults.py", 3, "interrupted", hide_deaths=True) as running:
+        for rank in range(2):
+            running.wait_for(f"waiting.{rank}")
+        time.sleep(0.5)
+        os.kill(running.pid(0), signal.SIGINT)
+        for rank in range(2):
+            while not (running.folder / f"result.{rank}").exists():
+                assert time.monotonic() - running.started < 15
+                time.sleep(0.02)
+        os.kill(running.pid(2), signal.SIGKILL)
+        job = running.wait(10)
+    assert job.results[0]["kind"] == "KeyboardInterrupt", str(job)
+    assert job.results[0]["seconds"] < 2, str(job)
+    assert job.results[1]["kind"] == "CommError", str(job)
+    assert "rank 0" in job.results[1]["message"], str(job)
+    assert job.results[1]["seconds"] < 3, str(job)
+
+
+@pytest.mark.parametrize("transport", ["shm", "mpi"])
+@pytest.mark.parametrize("whom", ["one rank", "mpirun"])
+def test_ctrl_c_ends_the_job(whom: str, transport: str) -> None:
+    env = {"PYSCALE_TRANSPORT": transport}
+    with start("worker_faults.py", 3, "interrupted_and_nobody_catches_it", env=env) as running:
+        for rank in range(2):
+            running.wait_for(f"waiting.{rank}")
+        time.sleep(0.3)
+        sent = time.monotonic()
+        os.kill(running.pid(0) if whom == "one rank" else running.process.pid, signal.SIGINT)
+        job = running.wait(10)
+    assert job.returncode != 0
+    assert time.monotonic() - sent < 8, str(job)
+
+
+def test_handlers_of_signals_run_while_a_rank_waits() -> None:
+    job = run("worker_faults.py", 3, "handles_signals", timeout=20)
+    for result in job.results:
+        assert result["handled"] is not None
+        assert result["handled"] < 0.6, str(job)
+
+
+def test_a_forked_child_takes_nothing_with_it() -> None:
+    job = run("worker_faults.py", 3, "forks", timeout=30)
+    assert [result["sum"] for result in job.results] == [3, 3, 3]

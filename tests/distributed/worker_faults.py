@@ -1,0 +1,203 @@
+"""What goes wrong, by name: `mpirun -n 3 python worker_faults.py NAME`. The last rank is at fault."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from launch import note, report
+
+import pyscale as ps
+
+LARGE = 500_000
+
+
+class Fault:
+    """One rank's view: whether it is the one at fault, and what the others get."""
+
+    def __init__(self, timeout: float) -> None:
+        ps.init(timeout=timeout)
+        self.is_mine = ps.rank() == ps.world_size() - 1
+        ps.barrier()
+        note(f"ready.{ps.rank()}")
+
+    def wait(self, call: Callable[[], object] = ps.barrier) -> None:
+        """Make a call that cannot succeed, and report what comes of it."""
+        start = time.monotonic()
+        try:
+            call()
+            kind, message = "nothing", ""
+        except (ps.CommError, KeyboardInterrupt) as error:
+            kind, message = type(error).__name__, str(error)
+        first = time.monotonic()
+        try:  # the communicator is of no more use, and says so at once
+            ps.all_reduce(np.ones(3))
+            again = "nothing"
+        except ps.CommError as error:
+            again = type(error).__name__
+        report(
+            {
+                "kind": kind,
+                "message": message,
+                "seconds": first - start,
+                "again": again,
+                "again_seconds": time.monotonic() - first,
+            }
+        )
+
+
+def reduce_much() -> None:
+    ps.all_reduce(np.ones(LARGE, np.float32))
+
+
+def stopped() -> None:
+    fault = Fault(timeout=1.5)
+    if fault.is_mine:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    fault.wait(reduce_much)
+
+
+def late() -> None:
+    fault = Fault(timeout=1.0)
+    if fault.is_mine:
+        time.sleep(2.0)
+    fault.wait(lambda: ps.all_reduce(np.ones((2, 3), np.float32), "max"))
+
+
+def late_async() -> None:
+    fault = Fault(timeout=1.0)
+    if fault.is_mine:
+        time.sleep(2.0)
+    fault.wait(lambda: ps.all_reduce_async(np.ones(7)).wait())
+
+
+def killed() -> None:
+    fault = Fault(timeout=3.0)
+    if fault.is_mine:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fault.wait(reduce_much)
+
+
+def killed_and_nobody_catches_it() -> None:
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    ps.barrier()
+
+
+def exits() -> None:
+    fault = Fault(timeout=30.0)
+    if not fault.is_mine:
+        fault.wait()
+
+
+def exits_by_sys_exit() -> None:
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        sys.exit(3)
+    fault.wait(reduce_much)
+
+
+def exits_at_once() -> None:
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        os._exit(0)
+    fault.wait()
+
+
+def shuts_down() -> None:
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        ps.shutdown()
+        time.sleep(1.0)
+    else:
+        fault.wait(lambda: ps.all_gather(np.ones(3)))
+
+
+def raises() -> None:
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        time.sleep(0.3)
+        raise ValueError("the cause of it all")
+    ps.barrier()
+
+
+def raises_without_being_waited_for() -> None:
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        raise ValueError("the cause of it all")
+    time.sleep(20.0)  # busy with something else
+
+
+def all_raise() -> None:
+    Fault(timeout=30.0)
+    raise ValueError("the cause of it all")
+
+
+def mismatched() -> None:
+    fault = Fault(timeout=30.0)
+    ps.all_reduce(np.ones(3 + fault.is_mine))
+
+
+def interrupted() -> None:
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        time.sleep(20.0)
+    else:
+        note(f"waiting.{ps.rank()}")
+        fault.wait()
+
+
+def interrupted_and_nobody_catches_it() -> None:
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        time.sleep(20.0)
+    else:
+        note(f"waiting.{ps.rank()}")
+        ps.all_reduce(np.ones(LARGE))
+
+
+def handles_signals() -> None:
+    """A handler of the user's runs during a wait, which goes on."""
+    fault = Fault(timeout=30.0)
+    seen: list[float] = []
+    signal.signal(signal.SIGALRM, lambda *_: seen.append(time.monotonic()))
+    start = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    if fault.is_mine:
+        time.sleep(1.0)
+    ps.barrier()
+    report({"handled": seen[0] - start if seen else None})
+
+
+def forks() -> None:
+    """A child process that ends as it likes takes nothing of its parent's with it."""
+    fault = Fault(timeout=10.0)
+    if fault.is_mine:
+        child = os.fork()
+        if child == 0:
+            sys.exit(0)  # runs what was registered with atexit
+        os.waitpid(child, 0)
+        time.sleep(0.5)
+    total = ps.all_reduce(np.ones(LARGE, np.float32))
+    report({"sum": float(total[-1])})
+
+
+def thread_waits() -> None:
+    """A failure reaches a rank that waits in a thread other than the first."""
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        os.kill(os.getpid(), signal.SIGKILL)
+    thread = threading.Thread(target=fault.wait)
+    thread.start()
+    thread.join()
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
