@@ -9,7 +9,7 @@ from launch import note
 
 sys.path.append(str(Path(__file__).parent))  # prelude.py runs this file from its own folder
 
-from hosts import Hosts
+from simulated import Hosts
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import launch
 import pytest
-from hosts import Hosts, unavailable
+from simulated import Hosts, unavailable
 
 pytestmark = [pytest.mark.hosts, pytest.mark.skipif(bool(reason := unavailable()), reason=reason or "")]
 

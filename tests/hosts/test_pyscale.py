@@ -12,7 +12,7 @@ from typing import Any
 
 import launch
 import pytest
-from hosts import Hosts, unavailable
+from simulated import Hosts, unavailable
 
 pytestmark = [pytest.mark.hosts, pytest.mark.skipif(bool(reason := unavailable()), reason=reason or "")]
 
