@@ -100,7 +100,10 @@ class Gloo:
         import socket
         from datetime import timedelta
 
-        self._torch: Any = importlib.import_module("torch")
+        try:
+            self._torch: Any = importlib.import_module("torch")
+        except ImportError as error:
+            raise ImportError("gloo: expected torch, got none; pip install torch==2.13.0") from error
         self._dist: Any = importlib.import_module("torch.distributed")
         self._size = communicator.size
         # Ranks that share cores must not start a thread a core each.

@@ -54,8 +54,9 @@ def draw(path: Path, panels: Mapping[str, Mapping[str, list[Result]]]) -> None:
             axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("time a call (µs)")
     axes[1, 0].set_ylabel("bus bandwidth (GB/s)")
+    columns = 3 if len(panels) == 1 else 8
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=min(4, len(labels)), frameon=False)
-    figure.tight_layout(rect=(0, 0.04 + 0.035 * (len(labels) > 4), 1, 1))
+    figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False)
+    figure.tight_layout(rect=(0, 0.035 * (1 + -(-len(labels) // columns)), 1, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)

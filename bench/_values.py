@@ -16,9 +16,9 @@ def _pattern(rank: int, size: int, op: str, seed: int) -> NDArray[np.int64]:
     index = np.arange(_PERIOD)
     mixed = index * (2 * rank + 3) + seed
     if op == "sum":
-        return mixed % (_LARGEST // size + 2)
+        return mixed % max(2, _LARGEST // size + 1)
     if op == "mean":
-        return mixed % (_LARGEST // size + 2) * size  # the sum is then a multiple of the number of ranks
+        return mixed % max(2, _LARGEST // size**2 + 1) * size  # the sum is a multiple of the number of ranks
     if op == "prod":  # six ranks, others at each index, contribute a 1 or a 2
         return 1 + ((rank + index + seed) % size < 6) * (mixed // 2 % 2)
     return mixed % 120  # min, max

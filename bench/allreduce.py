@@ -14,7 +14,7 @@ import argparse
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,9 @@ DTYPES = (
     *("float64", "float32", "float16", "bfloat16", "int8", "int16", "int32", "int64"),
     *("uint8", "uint16", "uint32", "uint64"),
 )
+
+
+Bound = tuple[Callable[[], object], Array, Array]  # a call, its source and target
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -67,9 +70,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--patience",
         type=float,
-        default=0.5,
+        default=1.0,
         metavar="SECONDS",
-        help="leave out a peer once a call took longer than this (0.5)",
+        help="leave out a peer from the size on at which a call takes longer (1)",
     )
     add(
         "--buffers",
@@ -144,7 +147,7 @@ class Bench:
         self._left_out: set[str] = set()
         self.results: list[Result] = []
 
-    def _bind(self, size: int, in_place: bool) -> dict[str, tuple[Callable[[], object], Array, Array]]:
+    def _bind(self, size: int, in_place: bool) -> dict[str, Bound]:
         """Prepare the calls of those that take part, each with its source and target."""
         bound = {}
         for name, contestant in self._contestants.items():
@@ -157,15 +160,24 @@ class Bench:
                 bound[name] = (call, given, target)
         return bound
 
-    def _wrong(self, seed: int, call: Callable[[], object], source: Array, target: Array) -> int:
-        """Call once on fresh values; elements that are wrong on this rank."""
-        known = KnownValues(
-            self._communicator.rank, self._communicator.size, self.dtype, self._options.op, seed
-        )
-        clear(target)
-        known.fill(source)
-        call()
-        return known.count_wrong(target)
+    def _check(self, seed: int, bound: Mapping[str, Bound]) -> dict[str, tuple[int, float]]:
+        """Call each once on fresh values: elements wrong over all ranks, and the slowest rank's seconds."""
+        communicator = self._communicator
+        known = KnownValues(communicator.rank, communicator.size, self.dtype, self._options.op, seed)
+        found = {}
+        for name, (call, source, target) in bound.items():
+            clear(target)
+            known.fill(source)
+            communicator.barrier()
+            start = time.perf_counter()
+            call()
+            seconds = time.perf_counter() - start
+            found[name] = known.count_wrong(target), seconds
+        everywhere = communicator.all_gather_object(found)
+        return {
+            name: (sum(one[name][0] for one in everywhere), max(one[name][1] for one in everywhere))
+            for name in bound
+        }
 
     def measure(self, size: int, say: Callable[[str], None]) -> dict[tuple[str, str], Result]:
         """Check and time everybody at one size; results by contestant and placement."""
@@ -175,7 +187,10 @@ class Bench:
             in_place = placement == "in-place"
             bound = self._bind(size, in_place)
             say(f"checking {placement}")
-            wrong = {name: self._wrong(size + 1, *what) for name, what in bound.items()}
+            before = self._check(size + 1, bound)
+            slow = {name for name in options.against if name in before and before[name][1] > options.patience}
+            self._left_out |= slow
+            bound = {name: what for name, what in bound.items() if name not in slow}
             if in_place:
                 # What is reduced in place again and again grows without bound, unless it is zero.
                 for _, _, target in bound.values():
@@ -189,9 +204,7 @@ class Bench:
                 warmup=options.warmup,
             )
             say(f"checking {placement} again")
-            for name, what in bound.items():
-                wrong[name] += self._wrong(size + 2, *what)
-            totals = communicator.all_gather_object(wrong)
+            after = self._check(size + 2, bound)
             for name, timing in timings.items():
                 measured[name, placement] = Result(
                     contestant=name,
@@ -204,11 +217,8 @@ class Bench:
                     seconds=timing.median,
                     batches=timing.seconds,
                     iterations=timing.iterations,
-                    wrong=sum(counts[name] for counts in totals),
+                    wrong=before[name][0] + after[name][0],
                 )
-        for name in options.against:
-            if any(result.seconds > options.patience for (who, _), result in measured.items() if who == name):
-                self._left_out.add(name)
         self.results += measured.values()
         return measured
 

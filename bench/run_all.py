@@ -4,7 +4,7 @@ Each peer has a virtual environment of its own under build/bench; the same wheel
 them. In each run one peer and pyscale take turns in the same processes, and only ratios of one run are ever
 formed. What was measured stays in build/bench/results.
 
-About 40 minutes on two cores (5 with --quick); the machine should do nothing else.
+About 45 minutes on two cores (15 with --quick); the machine should do nothing else.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 import _bare
 import _report
 from _environments import BUILD, PEERS, ROOT, BenchmarkFailed, Environment, Peer, build_wheel
+from _hosts import two_hosts
 from _results import Result, load
 from _table import PLACEMENTS
 
@@ -143,7 +144,7 @@ def write_page(folder: Path, quick: bool, sections: dict[str, list[str]], notes:
     comparison = _report.Comparison(runs)
     template = ROOT / "docs" / "benchmarks.md"
     page = BUILD / template.name if quick else template
-    image = page.parent / "_static" / "allreduce.png"
+    image = page.parent / "images" / "allreduce.png"
     image.parent.mkdir(exist_ok=True)
     bars = list(_report.bars(comparison))
     sections = {
@@ -198,7 +199,7 @@ def main() -> int:
             old.unlink()
         environments = [Environment(peer) for peer in PEERS if peer.name in options.peers]
         runs = options.repeat * len(options.ranks) * len(options.dtypes)
-        progress = Progress(1 + len(environments) * (1 + runs) + 3)
+        progress = Progress(1 + len(environments) * (1 + runs) + 4)
         environments, notes = prepare(environments, runs, progress)
         failed = list(sweep(options, environments, folder, progress))
         notes += failed
@@ -209,6 +210,8 @@ def main() -> int:
         sections["bandwidth"] = list(_bare.bandwidth(environments[0]))
         progress.step("memory")
         sections["memory"] = list(_bare.memory(environments[0], max(options.ranks)))
+        progress.step("two simulated hosts")
+        sections["hosts"] = list(two_hosts())
         sections["machine"] = list(machine())
         saved.write_text(json.dumps([sections, notes]))
     print(write_page(folder, options.quick, sections, notes), "is written")
