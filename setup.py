@@ -19,6 +19,7 @@ class CMakeBuild(build_ext):
     """Configure, build and install the CMake project, into the source tree for an editable install."""
 
     def run(self) -> None:
+        """Do all of it, for all modules at once."""
         # One folder for each Python, kept between calls, so that a rebuild compiles what changed and no more.
         build = ROOT / "build" / f"{sys.implementation.cache_tag}-{'debug' if self.debug else 'release'}"
         prefix = ROOT if self.inplace else Path(self.build_lib).resolve()

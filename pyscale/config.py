@@ -32,7 +32,8 @@ def num_cores() -> int:
     Returns
     -------
     int
-        The cores of its affinity mask or the whole cores of its cgroup's CPU quota, whichever is less; at least 1.
+        The cores of its affinity mask or the whole cores of its cgroup's CPU quota, whichever is less; at
+        least 1.
     """
     return max(1, int(min(len(os.sched_getaffinity(0)), _cgroup_quota())))
 
@@ -44,10 +45,10 @@ def num_threads() -> int:
     Returns
     -------
     int
-        ``OMP_NUM_THREADS`` where it is set; else this process's share of the cores, at least 1: those it may use,
-        divided by the ranks that the MPI launcher started on this node.
+        ``OMP_NUM_THREADS`` where it is set; else this process's share of the cores, at least 1: those it may
+        use, divided by the ranks that the MPI launcher started on this node.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is one value a nesting level
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list: one for each nesting
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted)
     return max(1, num_cores() // _local_size())
@@ -62,9 +63,10 @@ def config() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version``, ``python``, ``machine``, ``compiler``, ``openmp``, ``isa_compiled``, ``isa_available`` (on this
-        machine), ``isa`` (in use), ``threads``, ``cores``, ``numa_nodes``, ``mpi`` (the library's version, or None) and
-        ``arrays`` (library -> version, or None where it is not installed).
+        ``version``, ``python``, ``machine``, ``compiler``, ``openmp``, ``isa_compiled``,
+        ``isa_available`` (on this machine), ``isa`` (in use), ``threads``, ``cores``, ``numa_nodes``, ``mpi``
+        (the library's version, or None) and ``arrays`` (library -> version, or None where it is not
+        installed).
 
     Examples
     --------
@@ -118,6 +120,7 @@ def _cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sy
     quota = math.inf
     for line in _read(proc).splitlines():
         _, controllers, path = line.split(":", 2)
+        files: tuple[str, ...]
         if controllers == "":  # version 2
             mount, files = root, ("cpu.max",)
         elif "cpu" in controllers.split(","):
@@ -162,7 +165,7 @@ def _version(*distributions: str) -> str | None:
 
 
 def _mpi_library() -> str | None:
-    """Name the MPI library behind mpi4py; where it is not loaded yet, another process loads it, without MPI_Init."""
+    """Name the MPI library behind mpi4py. Where it is not loaded, another process loads it: no MPI_Init here."""
     if _version("mpi4py") is None:
         return None
     if "mpi4py.MPI" in sys.modules:
@@ -171,7 +174,8 @@ def _mpi_library() -> str | None:
         import subprocess
 
         code = (
-            "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
+            "import mpi4py; mpi4py.rc.initialize = False\n"
+            "from mpi4py import MPI; print(MPI.Get_library_version())"
         )
         try:
             run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)

@@ -2,15 +2,15 @@
 
 
 class PyscaleError(Exception):
-    """Base class of everything that pyscale raises besides ``TypeError``, ``ValueError`` and ``ImportError``."""
+    """Base class of what pyscale raises besides ``TypeError``, ``ValueError`` and ``ImportError``."""
 
 
 class CommError(PyscaleError):
-    """A collective could not be done: a rank died, left, or the transport failed. Names the rank and the call."""
+    """A collective could not be done: a rank died or left, or the transport failed."""
 
 
 class CommTimeout(CommError, TimeoutError):
-    """A rank did not arrive within the communicator's timeout. Names the rank and the call that waited for it."""
+    """A rank did not arrive within the communicator's timeout."""
 
 
 class CommMismatch(CommError):

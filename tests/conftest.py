@@ -15,7 +15,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     facts = pyscale.config()
     arrays = ", ".join(f"{name} {version}" for name, version in facts["arrays"].items() if version)
     return [
-        f"pyscale {facts['version']}: {facts['compiler']}, {facts['isa']} of {', '.join(facts['isa_compiled'])},"
+        f"pyscale {facts['version']}: {facts['compiler']}, {facts['isa']} of {facts['isa_available']},"
         f" {facts['cores']} cores, {facts['mpi'] or 'no MPI'}",
         f"arrays: {arrays}",
     ]

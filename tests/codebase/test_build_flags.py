@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from tree import ROOT, cpp_files
 
-BUILD_FILES = [ROOT / name for name in ("CMakeLists.txt", "CMakePresets.json", "setup.py", "pyproject.toml", "Makefile")]
+BUILD_FILES = [
+    ROOT / name for name in ("CMakeLists.txt", "CMakePresets.json", "setup.py", "pyproject.toml", "Makefile")
+]
 # -m… flags for an instruction set would reach inline functions that baseline code shares.
 FORBIDDEN = re.compile(
     r"-march=|-mtune=|-mcpu=|-mavx|-mfma|-mf16c|-msse|-ffast-math|-Ofast|-funsafe-math|-fassociative-math"

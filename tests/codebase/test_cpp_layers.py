@@ -27,13 +27,17 @@ def test_includes(path: Path) -> None:
         if own:
             assert "/" in own, f'#include "{own}": expected a path from csrc, such as "core/{own}"'
             assert (CSRC / own).is_file(), f'#include "{own}": no such file in csrc'
-            assert own.split("/")[0] in allowed, f'{here} includes "{own}": expected one of {", ".join(allowed)}'
+            assert own.split("/")[0] in allowed, (
+                f'{here} includes "{own}": expected one of {", ".join(allowed)}'
+            )
         elif here != "bindings":
             assert not foreign.startswith(NOT_BELOW_BINDINGS), f"{here} includes <{foreign}>"
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in cpp_files() if path.suffix == ".h"], ids=lambda path: str(path.relative_to(CSRC))
+    "path",
+    [path for path in cpp_files() if path.suffix == ".h"],
+    ids=lambda path: str(path.relative_to(CSRC)),
 )
 def test_headers_are_included_once(path: Path) -> None:
     # for_each_isa.h is re-included on purpose: once a level.
@@ -44,7 +48,9 @@ def test_every_source_is_built() -> None:
     cmake = (ROOT / "CMakeLists.txt").read_text()
     for path in cpp_files():
         if path.suffix == ".cpp" and layer(path) != "tests":
-            assert f"    {path.relative_to(ROOT)}\n" in cmake, f"CMakeLists.txt does not list {path.relative_to(ROOT)}"
+            assert f"    {path.relative_to(ROOT)}\n" in cmake, (
+                f"CMakeLists.txt does not list {path.relative_to(ROOT)}"
+            )
     for path in (CSRC / "tests").glob("test_*.cpp"):
         name = path.stem.removeprefix("test_")
         assert f"        {name}\n" in cmake, f"CMakeLists.txt does not list the test {name}"

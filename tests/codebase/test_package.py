@@ -49,7 +49,16 @@ def test_links_system_libraries_only(wheel: Path, tmp_path: Path) -> None:
         archive.extract(module, tmp_path)
     lines = run("readelf", "--dynamic", tmp_path / module).splitlines()
     needed = {line.split("[")[1].split(".")[0] for line in lines if "(NEEDED)" in line}
-    assert needed <= {"libstdc++", "libm", "libgcc_s", "libc", "libgomp", "libpthread", "libatomic", "ld-linux-x86-64"}
+    assert needed <= {
+        "libstdc++",
+        "libm",
+        "libgcc_s",
+        "libc",
+        "libgomp",
+        "libpthread",
+        "libatomic",
+        "ld-linux-x86-64",
+    }
 
 
 def test_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:

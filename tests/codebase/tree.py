@@ -47,10 +47,10 @@ def imports(path: Path, source: str | None = None) -> Iterator[Import]:
             for alias in node.names:
                 yield Import(module, alias.name, node.lineno, lazy, typing_only)
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for child in node.body:
-                yield from visit(child, lazy, True)
-            for child in node.orelse:
-                yield from visit(child, lazy, typing_only)
+            for statement in node.body:
+                yield from visit(statement, lazy, True)
+            for statement in node.orelse:
+                yield from visit(statement, lazy, typing_only)
         else:
             inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             for child in ast.iter_child_nodes(node):

@@ -45,7 +45,9 @@ def test_imports_no_array_library_and_starts_no_mpi() -> None:
 def test_isa_can_be_forced(level: str) -> None:
     code = "import pyscale; print(pyscale.config()['isa'])"
     environment = {**os.environ, "PYSCALE_ISA": level}
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert run.stdout.strip() == level
 
 
