@@ -165,7 +165,7 @@ def _version(*distributions: str) -> str | None:
 
 
 def _mpi_library() -> str | None:
-    """Name the MPI library behind mpi4py. Where it is not loaded, another process loads it: no MPI_Init here."""
+    """Name the MPI library behind mpi4py. Another process loads it if need be: no MPI_Init here."""
     if _version("mpi4py") is None:
         return None
     if "mpi4py.MPI" in sys.modules:
