@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,16 +36,12 @@ NETMODS = {
     "ucx": {"MPIR_CVAR_CH4_NETMOD": "ucx", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "eth0"},
 }
 
-# Put before a program: Hydra signals the others when a rank dies, and behind this shell sees no death.
-SHELL = ["sh", "-c", "trap '' USR1; \"$@\"; true", "rank"]
-
 
 @dataclass(frozen=True)
 class Placement:
-    """Where ranks go: the command before mpirun, mpirun's options and its environment."""
+    """Where ranks go: what to put before `mpirun -n RANKS …`, and what into its environment."""
 
     wrapper: list[str]
-    mpirun_options: list[str]
     env: dict[str, str]
     ranks: int
 
@@ -159,9 +156,10 @@ class Hosts:
             [ranks_per_host] * len(self._hosts) if isinstance(ranks_per_host, int) else list(ranks_per_host)
         )
         slots = ",".join(f"{a}:{n}" for a, n in zip(self._addresses, counts, strict=True) if n)
-        launcher = ["-launcher", "ssh", "-launcher-exec", str(ENTER), "-localhost", CONTROL, "-hosts", slots]
+        options = ["-launcher", "ssh", "-launcher-exec", str(ENTER), "-localhost", CONTROL, "-hosts", slots]
+        insert = f'exec "$0" {shlex.join(options)} "$@"'  # $0 is mpirun
         env = {"HOSTS_BY_ADDRESS": self._by_address()} | NETMODS[netmod]
-        return Placement(_enter_network(self._switch), launcher, env, sum(counts))
+        return Placement([*_enter_network(self._switch), "sh", "-c", insert], env, sum(counts))
 
     def mpirun(
         self,
@@ -171,7 +169,6 @@ class Hosts:
         netmod: str = "ofi",
         timeout: float = 120.0,
         env: Mapping[str, str] | None = None,
-        survive: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program on the hosts, in this process's directory, and return its exit status and text.
 
@@ -185,14 +182,9 @@ class Hosts:
             Seconds. After it everything on the hosts is killed, and `subprocess.TimeoutExpired` raised.
         env
             Additions to the environment.
-        survive
-            Let the other ranks live on when one dies. The exit status then means nothing.
         """
         place = self.place(ranks_per_host, netmod)
-        options = [*place.mpirun_options, "-n", str(place.ranks)]
-        if survive:
-            options, argv = ["-disable-auto-cleanup", *options], [*SHELL, *argv]
-        command = [*place.wrapper, find_mpirun() or "mpirun", *options, *argv]
+        command = [*place.wrapper, find_mpirun() or "mpirun", "-n", str(place.ranks), *argv]
         pipe = subprocess.PIPE
         process = subprocess.Popen(
             command,

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import launch
 import pytest
-from simulated import Hosts, unavailable
-
-pytestmark = [pytest.mark.hosts, pytest.mark.skipif(bool(reason := unavailable()), reason=reason or "")]
+from simulated import Hosts
 
 CONNECT = "import socket, sys; s = socket.socket(); s.settimeout(0.5); print(s.connect_ex(('10.77.0.2', 9)))"
 

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import launch
 import pytest
-from simulated import Hosts, unavailable
-
-pytestmark = [pytest.mark.hosts, pytest.mark.skipif(bool(reason := unavailable()), reason=reason or "")]
+from simulated import Hosts
 
 HERE = Path(__file__).parent
 TIMEOUT = 5  # seconds, of the communicators in the tests of faults
 
 
-def run(
+def start(
     hosts: Hosts,
     ranks_per_host: int | list[int],
     program: str,
     *arguments: str,
     netmod: str = "ofi",
-    **env: str,
-) -> launch.Job:
-    """Run a program of this folder or of the distributed tests on the hosts."""
+    hide_deaths: bool = False,
+    env: dict[str, str] | None = None,
+) -> AbstractContextManager[launch.Running]:
+    """Start a program of this folder or of the distributed tests on the hosts."""
     place = hosts.place(ranks_per_host, netmod)
-    path = str(HERE / program) if (HERE / program).exists() else program
-    return launch.run(
-        path,
-        place.ranks,
-        *arguments,
-        env=place.env | {"PYTHONPATH": str(Path(launch.__file__).parent)} | env,
-        mpirun_options=place.mpirun_options,
-        wrapper=place.wrapper,
-        timeout=300,
-    )
+    folder = HERE if (HERE / program).exists() else Path(launch.__file__).parent
+    env = place.env | {"PYTHONPATH": str(Path(launch.__file__).parent)} | (env or {})
+    path, wrapper = str(folder / program), place.wrapper
+    return launch.start(path, place.ranks, *arguments, env=env, hide_deaths=hide_deaths, wrapper=wrapper)
 
 
 @pytest.mark.slow
@@ -50,7 +38,9 @@ def run(
 )
 def test_conformance(count: int, ranks_per_host: int | list[int], netmod: str, transport: str) -> None:
     with Hosts(count) as hosts:
-        job = run(hosts, ranks_per_host, "worker_conformance.py", netmod=netmod)
+        with start(hosts, ranks_per_host, "worker_conformance.py", netmod=netmod) as running:
+            job = running.wait(timeout=300)
+        assert job.returncode == 0, str(job)
         assert {result["transport"] for result in job.results} == {transport}
         assert len(job.results[0]["passed"]) > 40
         assert all(hosts.sent_bytes(i) > 1e6 for i in range(count))
@@ -58,8 +48,9 @@ def test_conformance(count: int, ranks_per_host: int | list[int], netmod: str, t
 
 @pytest.mark.parametrize("names", [["a", "b"], ["same", "same"]], ids=["names", "one name"])
 def test_places(names: list[str]) -> None:
-    with Hosts(2, names=names) as hosts:
-        job = run(hosts, [2, 1], "worker_place.py")
+    with Hosts(2, names=names) as hosts, start(hosts, [2, 1], "worker_place.py") as running:
+        job = running.wait(timeout=60)
+    assert job.returncode == 0, str(job)
     assert [result["host"] for result in job.results] == [names[0], names[0], names[1]]
     assert [result["place"] for result in job.results] == [
         [0, 3, 0, 2, 0, 2],
@@ -70,31 +61,28 @@ def test_places(names: list[str]) -> None:
 
 
 def test_neighbours_by_mpi_that_share_no_memory() -> None:
-    with Hosts(1) as hosts:
-        job = run(hosts, 3, "worker_place.py", "--own-network", FI_TCP_IFACE="lo")
+    env = {"FI_TCP_IFACE": "lo"}
+    with Hosts(1) as hosts, start(hosts, 3, "worker_place.py", "--own-network", env=env) as running:
+        job = running.wait(timeout=60)
+    assert job.returncode == 0, str(job)
     assert all(result["mpi_neighbours"] == 3 for result in job.results)  # what pyscale must not believe
     assert all(result["right"] and result["transport"] == "mpi" for result in job.results)
     assert sum(len(result["warnings"]) for result in job.results) == 1
 
 
-def outcomes(hosts: Hosts, folder: Path, *arguments: object) -> list[Any]:
-    """Run worker_fault.py on 2 hosts x 2 ranks to its end; what each rank reported, None where nothing."""
-    program = [sys.executable, str(HERE / "worker_fault.py"), str(TIMEOUT), *map(str, arguments)]
-    env = {launch.FOLDER: str(folder), "PYTHONPATH": str(Path(launch.__file__).parent)}
-    try:
-        done = hosts.mpirun(2, program, env=env, timeout=60, survive=True)
-    except subprocess.TimeoutExpired as hung:
-        pytest.fail(f"hung: {[hosts.processes(i) for i in (0, 1)]}\n{hung.stdout!r}\n{hung.stderr!r}")
-    print(done.stdout, done.stderr)  # shown where the test fails
-    files = [folder / f"result.{rank}" for rank in range(4)]
-    return [json.loads(file.read_text()) if file.exists() else None for file in files]
+def raised(running: launch.Running) -> list[tuple[str, str, float] | None]:
+    """What each rank of worker_fault.py raised and how many seconds it waited; None for no report."""
+    return running.wait(timeout=60).results
 
 
-def test_a_rank_that_dies_ends_the_wait_of_all_others(tmp_path: Path) -> None:
-    with Hosts(2) as hosts:
-        results = outcomes(hosts, tmp_path, 3)
-    assert results[3] is None
-    for rank, result in enumerate(results[:3]):
+def test_a_rank_that_dies_ends_the_wait_of_all_others() -> None:
+    with (
+        Hosts(2) as hosts,
+        start(hosts, 2, "worker_fault.py", str(TIMEOUT), "3", hide_deaths=True) as running,
+    ):
+        *others, dead = raised(running)
+    assert dead is None
+    for rank, result in enumerate(others):
         assert result is not None, f"rank {rank} raised nothing"
         kind, message, seconds = result
         assert kind in ("CommError", "CommTimeout"), message
@@ -102,13 +90,11 @@ def test_a_rank_that_dies_ends_the_wait_of_all_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["link_down", "blackhole"])
-def test_a_link_that_fails_ends_the_wait_of_all(fault: str, tmp_path: Path) -> None:
-    with Hosts(2) as hosts, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(outcomes, hosts, tmp_path)
-        while not (tmp_path / "note.running").exists() and not waiting.done():
-            time.sleep(0.05)
+def test_a_link_that_fails_ends_the_wait_of_all(fault: str) -> None:
+    with Hosts(2) as hosts, start(hosts, 2, "worker_fault.py", str(TIMEOUT), hide_deaths=True) as running:
+        running.wait_for("running")
         getattr(hosts, fault)(1)
-        results = waiting.result()
+        results = raised(running)
     for rank, result in enumerate(results):
         assert result is not None, f"rank {rank} raised nothing"
         kind, message, seconds = result
