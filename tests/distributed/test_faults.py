@@ -92,16 +92,24 @@ def test_late(name: str, call: str, transport: str) -> None:
     env = {"PYSCALE_TRANSPORT": transport}
     job = run("worker_faults.py", 3, name, env=env, timeout=20, hide_deaths=True, check=False)
     assert_given_up(job, "CommTimeout", ("all_reduce", call), within=2.0)
+    # Its own call may find all it needs, left there by the others before they gave up; the next does not.
     late = job.results[-1]
-    assert late["kind"] in ("CommError", "CommTimeout"), str(job)  # it finds that the others have given up
-    assert late["seconds"] < 1.5, str(job)
+    assert late["again"] in ("CommError", "CommTimeout"), str(job)
+    assert late["seconds"] + late["again_seconds"] < 2.5, str(job)
 
 
 @pytest.mark.parametrize(
-    "name", ["exits", "exits_by_sys_exit", "exits_at_once", "shuts_down", "thread_waits"]
+    ("name", "hide"),
+    [
+        ("exits", False),
+        ("exits_by_sys_exit", False),
+        ("shuts_down", False),
+        ("exits_at_once", True),
+        ("thread_waits", True),
+    ],
 )
-def test_gone(name: str) -> None:
-    job = run("worker_faults.py", 3, name, timeout=20, hide_deaths=True, check=False)
+def test_gone(name: str, hide: bool) -> None:
+    job = run("worker_faults.py", 3, name, timeout=20, hide_deaths=hide, check=False)
     assert_given_up(job, "CommError", (), within=SOON)
 
 

@@ -49,6 +49,9 @@ class Fault:
                 "again_seconds": time.monotonic() - first,
             }
         )
+        time.sleep(0.5)  # mpirun ends the job at the first rank that fails: let the others report too
+        if self.is_mine:
+            os._exit(0)  # MPI_Finalize would wait for those who have given up
 
 
 def reduce_much() -> None:

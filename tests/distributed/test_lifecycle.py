@@ -1,0 +1,114 @@
+"""How a job begins and ends; and that it works, with one warning that says why, where there is no shared memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from launch import run
+
+PROGRAM = "worker_lifecycle.py"
+SUBSET = "place|dtypes|shapes|layouts|split|objects|async|large|mismatch_of_(op|shape)|bad"
+
+
+@pytest.mark.parametrize("refused", ["1", "0,1,2"])
+def test_without_shared_memory_it_works_over_mpi_and_says_why_once(refused: str) -> None:
+    env = {"PYSCALE_TEST_REFUSED": refused}
+    job = run(PROGRAM, 3, "conformance_with_memory_refused", "-k", SUBSET, env=env, timeout=200)
+    assert job.stderr.count("RuntimeWarning") == 1, str(job)
+    assert "pyscale uses MPI inside the node" in job.stderr
+    assert "File too large" in job.stderr
+    result = job.ranks[0].result
+    assert result["transport"] in ("mpi", "hierarchical")
+    assert len(result["passed"]) > 20
+
+
+def test_shared_memory_that_is_demanded_and_refused_is_an_error() -> None:
+    job = run(PROGRAM, 3, "memory_demanded_and_refused", env={"PYSCALE_TRANSPORT": "shm"})
+    for message in job.results:
+        assert "PYSCALE_TRANSPORT=shm" in message
+        assert "File too large" in message
+
+
+def test_mpi_that_is_asked_for_is_no_reason_to_warn() -> None:
+    job = run("worker_conformance.py", 2, "-k", "place|shapes", env={"PYSCALE_TRANSPORT": "mpi"})
+    assert "Warning" not in job.stderr, str(job)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root, to mount a small /dev/shm"
+)
+def test_a_small_dev_shm_does_not_matter() -> None:
+    script = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+    wrapper = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+    job = run("worker_conformance.py", 4, "-k", "place|large|empty", wrapper=wrapper, timeout=120)
+    assert job.ranks[0].result["transport"] == "shm"
+    assert "Warning" not in job.stderr, str(job)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("PYSCALE_TRANSPORT", "tcp", ("auto", "shm", "mpi", "'tcp'")),
+        (
+            "PYSCALE_ALLREDUCE_ALGORITHM",
+            "ring",
+            ("auto", "eager", "one_shot", "two_shot", "direct", "'ring'"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_a_setting_that_is_none(variable: str, value: str, words: tuple[str, ...], ranks: int | None) -> None:
+    job = run(PROGRAM, ranks, "init", env={variable: value})
+    for result in job.results:
+        assert result["error"] == "ValueError"
+        assert all(word in result["message"] for word in (variable, *words)), result
+
+
+def test_without_mpi4py_under_a_launcher() -> None:
+    job = run(PROGRAM, 2, "init", env={"PYSCALE_TEST_WITHOUT_MPI4PY": "1"}, check=False)
+    for result in job.results:
+        assert result["error"] == "ImportError"
+        assert "pyscale-ml[mpi]" in result["message"]
+
+
+def test_without_mpi4py_alone() -> None:
+    job = run(PROGRAM, None, "init", env={"PYSCALE_TEST_WITHOUT_MPI4PY": "1"})
+    assert job.results == [{"error": None, "size": 1}]
+
+
+@pytest.mark.parametrize("transport", ["shm", "mpi"])
+def test_shutdown_and_init_again(transport: str) -> None:
+    job = run(PROGRAM, 3, "again", env={"PYSCALE_TRANSPORT": transport})
+    assert job.results == ["done"] * 3
+
+
+def test_a_world_of_some_ranks() -> None:
+    job = run(PROGRAM, 5, "part_of_the_job")
+    assert job.results == [True] * 5
+
+
+def test_the_first_call_joins_the_job() -> None:
+    job = run(PROGRAM, 3, "used_before_init")
+    assert job.results == [{"initialized": True, "sum": 3.0}] * 3
+
+
+@pytest.mark.parametrize("transport", ["shm", "mpi"])
+def test_an_orderly_end_is_silent(transport: str) -> None:
+    job = run(PROGRAM, 3, "ends_in_silence", env={"PYSCALE_TRANSPORT": transport})
+    assert job.stderr == ""
+
+
+def _available_bytes() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_available_bytes() < 10 << 30, reason="needs 10 GiB of memory")
+@pytest.mark.parametrize("transport", ["shm", "mpi"])
+def test_more_than_2_to_the_31_elements(transport: str) -> None:
+    job = run(PROGRAM, 2, "huge", env={"PYSCALE_TRANSPORT": transport}, timeout=200)
+    assert all(all(right) for right in job.results), str(job)

@@ -1,0 +1,124 @@
+"""The beginning and the end of a job, by name: `mpirun -n 3 python worker_lifecycle.py NAME`."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import runpy
+import sys
+import time
+import warnings
+
+import numpy as np
+from launch import report
+
+import pyscale as ps
+
+
+def conformance_with_memory_refused() -> None:
+    """Run the suite where this rank's shared memory cannot be made: no file may grow (MPI has made its own)."""
+    from mpi4py import MPI
+
+    if str(MPI.COMM_WORLD.rank) in os.environ["PYSCALE_TEST_REFUSED"].split(","):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
+    sys.argv = ["worker_conformance.py", *sys.argv[2:]]
+    runpy.run_path(os.path.join(os.path.dirname(__file__), "worker_conformance.py"), run_name="__main__")
+
+
+def memory_demanded_and_refused() -> None:
+    from mpi4py import MPI
+
+    if MPI.COMM_WORLD.rank == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
+    try:
+        ps.init()
+    except ps.PyscaleError as error:
+        report(str(error))
+
+
+def init() -> None:
+    """Whatever `init` raises."""
+    try:
+        ps.init()
+        report({"error": None, "size": ps.world_size()})
+    except Exception as error:
+        report({"error": type(error).__name__, "message": str(error)})
+
+
+def again() -> None:
+    """Shut down and begin anew, several times, in one job."""
+    warnings.simplefilter("error")
+    held = 0
+    for turn in range(4):
+        ps.init(timeout=20.0)
+        assert ps.is_initialized()
+        total = ps.all_reduce(np.full(1000 * 10**turn, ps.rank() + 1.0))
+        assert total[-1] == sum(range(1, ps.world_size() + 1)), total
+        if ps.rank() == turn % ps.world_size():
+            time.sleep(0.4)  # longer than a waiting rank takes to look at its peers
+        ps.barrier()
+        kept = ps.empty(10)
+        kept[:] = turn
+        ps.barrier()
+        ps.shutdown()
+        assert not ps.is_initialized()
+        assert (kept == turn).all()
+        gc.collect()
+        if turn == 1:
+            held = len(os.listdir("/proc/self/fd"))
+    assert len(os.listdir("/proc/self/fd")) <= held
+    from mpi4py import MPI
+
+    assert MPI.COMM_WORLD.allreduce(1) == MPI.COMM_WORLD.size
+    report("done")
+
+
+def part_of_the_job() -> None:
+    """Some ranks make a world of their own; the others make another, or none."""
+    from mpi4py import MPI
+
+    rank = MPI.COMM_WORLD.rank
+    part = MPI.COMM_WORLD.Split(0 if rank < 2 else 1, -rank)
+    ps.init(part, timeout=20.0)
+    expected = [1, 0] if rank < 2 else list(range(MPI.COMM_WORLD.size - 1, 1, -1))
+    report(ps.all_gather_object(rank) == expected and ps.world_size() == part.size)
+
+
+def used_before_init() -> None:
+    """The functions of the module join the job by themselves."""
+    total = ps.all_reduce(np.ones(3))
+    report({"initialized": ps.is_initialized(), "sum": float(total[0])})
+
+
+def ends_in_silence() -> None:
+    """An orderly end with work left undone and arrays alive: no warning, no message."""
+    globals()["leftover"] = [ps.empty(1000), ps.world().split(0), ps.all_reduce_async(np.ones(1000))]
+    ps.barrier()
+
+
+def huge() -> None:
+    """More than 2^31 elements, in place: ordinary memory, then shared."""
+    n = 2**31 + 9
+    places = [0, 1, n // 2, 2**31 - 1, 2**31, n - 2, n - 1]
+    ps.init(timeout=200.0)
+    right = []
+    for make in (np.empty, ps.empty):
+        if make is ps.empty and ps.world().transport != "shm":
+            continue
+        x = make(n, np.uint8)
+        x[:] = 1
+        for i, place in enumerate(places):
+            x[place] = 10 * (i + 1) + ps.rank()
+        y = ps.all_reduce(x, out=x)
+        size = ps.world_size()
+        expected = [10 * (i + 1) * size + size * (size - 1) // 2 for i in range(len(places))]
+        right.append([int(y[place]) for place in places] == expected)
+        others = sum(np.count_nonzero(y[start : start + (1 << 24)] == size) for start in range(0, n, 1 << 24))
+        right.append(int(others) == n - len(places))
+        del x, y
+    report(right)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
