@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -188,6 +189,7 @@ def prepare(
 def main() -> int:
     """Install, measure, write. The exit status is 1 where a run failed."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     folder = BUILD / ("results-quick" if options.quick else "results")
     saved = folder / "sections"
     failed: list[str] = []
