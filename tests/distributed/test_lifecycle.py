@@ -1,4 +1,4 @@
-"""How a job begins and ends; and that it works, with one warning that says why, where there is no shared memory."""
+"""How a job begins and ends; and that it works, with one warning, where there is no shared memory."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import pyscale as ps
 
 
 def conformance_with_memory_refused() -> None:
-    """Run the suite where this rank's shared memory cannot be made: no file may grow (MPI has made its own)."""
+    """Run the suite where this rank's shared memory cannot be made: no file may grow. MPI's own is there."""
     from mpi4py import MPI
 
     if str(MPI.COMM_WORLD.rank) in os.environ["PYSCALE_TEST_REFUSED"].split(","):

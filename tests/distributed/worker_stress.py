@@ -1,4 +1,4 @@
-"""Random collectives on random communicators, of random sizes, dtypes, layouts and sleeps, all of them checked.
+"""Random collectives on random communicators, of random sizes, dtypes, layouts and sleeps, all checked.
 
 `mpirun -n 4 python worker_stress.py SECONDS SEED`
 """
