@@ -16,6 +16,7 @@ In the program: `report(value)` hands a value (JSON) to the test, `note(name)` l
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ from typing import Any
 from prelude import rank_in_environment
 
 HERE = Path(__file__).parent
+_libc = ctypes.CDLL(None)
 SHM = Path("/dev/shm")
 JOB = "PYSCALE_TEST_JOB"  # in the environment of every process of a job, by which it is found again
 FOLDER = "PYSCALE_TEST_FOLDER"
@@ -177,6 +179,7 @@ class Running:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
 
     def pid(self, rank: int, timeout: float = 30) -> int:
@@ -267,6 +270,12 @@ class Running:
         ):  # other jobs may be running: only a file that nobody has open or mapped is certainly left over
             left += [f"{SHM}/{name}" for name in sorted(new - _shm_files_in_use())]
         return left
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end mpirun, and it its ranks, when the tests themselves are killed."""
+    pr_set_pdeathsig = 1
+    _libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def remove_files_of_dead_mpi_jobs() -> None:
