@@ -42,7 +42,8 @@ inline std::optional<DType> dtype_of(int type_number) {
     return std::nullopt;
 }
 
-// An array as plain data. `of` gives none for what is not a C-contiguous, aligned array of a known type in native byte order.
+// An array as plain data. `of` gives none for what is not a C-contiguous, aligned array of a known type in
+// native byte order.
 struct Raw {
     void* data;
     DType dtype;
@@ -57,7 +58,8 @@ struct Raw {
         const auto& api = py::detail::npy_api::get();
         if (!api.PyArray_Check_(object.ptr())) return std::nullopt;
         const auto* array = py::detail::array_proxy(object.ptr());
-        constexpr int kPlain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+        constexpr int kPlain =
+            py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
         if ((array->flags & kPlain) != kPlain) return std::nullopt;
         const auto* descr = py::detail::array_descriptor_proxy(array->descr);
         if (descr->byteorder == '>') return std::nullopt;
@@ -73,8 +75,9 @@ struct Raw {
     static Raw require(py::handle object, const char* what, bool writable) {
         const std::optional<Raw> raw = of(object);
         if (!raw || (writable && !raw->writable)) {
-            throw py::type_error(std::string(what) + ": expected a C-contiguous" + (writable ? ", writable" : "") +
-                                 " array of a supported dtype, got " + std::string(py::repr(py::type::handle_of(object))));
+            throw py::type_error(std::string(what) + ": expected a C-contiguous" +
+                                 (writable ? ", writable" : "") + " array of a supported dtype, got " +
+                                 std::string(py::repr(py::type::handle_of(object))));
         }
         return *raw;
     }

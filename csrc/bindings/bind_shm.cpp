@@ -19,12 +19,15 @@ namespace pyscale {
 
 namespace {
 
-constexpr size_t kReleaseBytes = 32 * 1024;  // larger calls give up Python's lock at once, smaller ones when they must wait
+constexpr size_t kReleaseBytes =
+    32 * 1024;  // larger calls give up Python's lock at once, smaller ones when they must wait
 
-py::array empty(const std::shared_ptr<Arena>& arena, const py::dtype& dtype, const std::vector<py::ssize_t>& shape) {
+py::array empty(const std::shared_ptr<Arena>& arena, const py::dtype& dtype,
+                const std::vector<py::ssize_t>& shape) {
     size_t bytes = static_cast<size_t>(dtype.itemsize());
     for (const py::ssize_t dim : shape) {
-        if (dim < 0) throw py::value_error("shape: expected no negative dimension, got " + std::to_string(dim));
+        if (dim < 0)
+            throw py::value_error("shape: expected no negative dimension, got " + std::to_string(dim));
         if (__builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes)) throw std::bad_alloc();
     }
     const size_t offset = arena->allocate(bytes, true);
@@ -44,8 +47,8 @@ py::array empty(const std::shared_ptr<Arena>& arena, const py::dtype& dtype, con
 // The processes of one node that proved to share memory, seen from one of them.
 class Node {
    public:
-    Node(std::shared_ptr<Arena> arena, int index, const std::vector<int>& arena_fds, const std::vector<size_t>& arena_bytes,
-         std::vector<int> pidfds)
+    Node(std::shared_ptr<Arena> arena, int index, const std::vector<int>& arena_fds,
+         const std::vector<size_t>& arena_bytes, std::vector<int> pidfds)
         : arena_(std::move(arena)), pidfds_(std::move(pidfds)) {
         for (size_t i = 0; i < arena_fds.size(); ++i) {
             const bool own = static_cast<int>(i) == index;
@@ -70,9 +73,11 @@ class Node {
 
     Group::Member member(size_t i, size_t mailbox_offset, int label) const {
         if (mailbox_offset > bytes_.at(i) || bytes_[i] - mailbox_offset < sizeof(Mailbox)) {
-            throw py::value_error("mailbox: expected an offset in the arena, got " + std::to_string(mailbox_offset));
+            throw py::value_error("mailbox: expected an offset in the arena, got " +
+                                  std::to_string(mailbox_offset));
         }
-        return {bases_[i], bytes_[i], reinterpret_cast<Mailbox*>(bases_[i] + mailbox_offset), pidfds_.at(i), label};
+        return {bases_[i], bytes_[i], reinterpret_cast<Mailbox*>(bases_[i] + mailbox_offset), pidfds_.at(i),
+                label};
     }
 
    private:
@@ -88,10 +93,12 @@ class Node {
 // A group as Python calls it: one call at a time, without Python's lock once it waits or works long.
 class PyGroup {
    public:
-    PyGroup(std::shared_ptr<Node> node, const std::vector<size_t>& members, int rank, const std::vector<size_t>& mailboxes,
-            const std::vector<int>& labels, double timeout, int cores, const std::string& algorithm)
+    PyGroup(std::shared_ptr<Node> node, const std::vector<size_t>& members, int rank,
+            const std::vector<size_t>& mailboxes, const std::vector<int>& labels, double timeout, int cores,
+            const std::string& algorithm)
         : node_(std::move(node)),
-          group_(resolve(*node_, members, mailboxes, labels), rank, {timeout, cores, parse_algorithm(algorithm)}) {
+          group_(resolve(*node_, members, mailboxes, labels), rank,
+                 {timeout, cores, parse_algorithm(algorithm)}) {
         group_.set_hooks({[this] { gil_->release(); }, [this] { gil_->check_signals(); }});
     }
 
@@ -112,9 +119,11 @@ class PyGroup {
 
    private:
     static std::vector<Group::Member> resolve(const Node& node, const std::vector<size_t>& members,
-                                              const std::vector<size_t>& mailboxes, const std::vector<int>& labels) {
+                                              const std::vector<size_t>& mailboxes,
+                                              const std::vector<int>& labels) {
         std::vector<Group::Member> resolved;
-        for (size_t i = 0; i < members.size(); ++i) resolved.push_back(node.member(members[i], mailboxes.at(i), labels.at(i)));
+        for (size_t i = 0; i < members.size(); ++i)
+            resolved.push_back(node.member(members[i], mailboxes.at(i), labels.at(i)));
         return resolved;
     }
 
@@ -134,8 +143,9 @@ Call call_for(const Raw& x) {
 // The op by the identity of the usual, interned strings; by their text else.
 std::optional<Op> quick_op(py::handle text) {
     static PyObject* const names[] = {
-        PyUnicode_InternFromString("sum"), PyUnicode_InternFromString("mean"), PyUnicode_InternFromString("min"),
-        PyUnicode_InternFromString("max"), PyUnicode_InternFromString("prod"),
+        PyUnicode_InternFromString("sum"),  PyUnicode_InternFromString("mean"),
+        PyUnicode_InternFromString("min"),  PyUnicode_InternFromString("max"),
+        PyUnicode_InternFromString("prod"),
     };
     for (const Op op : kOps) {
         PyObject* known = names[static_cast<int>(op)];
@@ -148,8 +158,10 @@ std::optional<Op> quick_op(py::handle text) {
     return std::nullopt;
 }
 
-// The short way for plain NumPy arrays. None: take the long way, which also finds the words for what is wrong.
-py::object all_reduce_plain(PyGroup& self, const py::object& x, const py::handle& op_text, const py::object& out) {
+// The short way for plain NumPy arrays. None: take the long way, which also finds the words for what is
+// wrong.
+py::object all_reduce_plain(PyGroup& self, const py::object& x, const py::handle& op_text,
+                            const py::object& out) {
     const std::optional<Raw> from = Raw::of(x);
     const std::optional<Op> op = quick_op(op_text);
     if (!from || !op || !reducible(from->dtype, *op)) return py::none();
@@ -163,24 +175,27 @@ py::object all_reduce_plain(PyGroup& self, const py::object& x, const py::handle
     if (!to || !to->writable || to->dtype != from->dtype || !to->same_shape(*from)) return py::none();
     if (to->data != from->data && to->overlaps(*from)) return py::none();
     self.call(from->bytes(), [&] {
-        all_reduce(self.group(), call_for(*from), Fold::of(*op, from->dtype, self.group().size()), from->data, to->data,
-                   from->count);
+        all_reduce(self.group(), call_for(*from), Fold::of(*op, from->dtype, self.group().size()), from->data,
+                   to->data, from->count);
     });
     return result;
 }
 
 // out may be of a wider type than x; divisor 0 means the group's size.
-void reduce_scatter_into(PyGroup& self, const py::handle& x, const std::string& op, const py::handle& out, int64_t divisor) {
+void reduce_scatter_into(PyGroup& self, const py::handle& x, const std::string& op, const py::handle& out,
+                         int64_t divisor) {
     const Raw from = Raw::require(x, "x", false);
     const Raw to = Raw::require(out, "out", true);
     const Op parsed = parse_op(op);
     const int size = self.group().size();
     if (from.count != to.count * static_cast<size_t>(size) || !convertible(from.dtype, to.dtype) ||
         !reducible(from.dtype, parsed) || to.overlaps(from)) {
-        throw py::value_error("reduce_scatter: expected out of 1/size of x's elements, a fitting dtype and no overlap");
+        throw py::value_error(
+            "reduce_scatter: expected out of 1/size of x's elements, a fitting dtype and no overlap");
     }
     const Fold fold{parsed, from.dtype, to.dtype, divisor == 0 ? size : divisor};
-    self.call(from.bytes(), [&] { reduce_scatter(self.group(), call_for(from), fold, from.data, to.data, to.count); });
+    self.call(from.bytes(),
+              [&] { reduce_scatter(self.group(), call_for(from), fold, from.data, to.data, to.count); });
 }
 
 void all_gather_into(PyGroup& self, const py::handle& x, const py::handle& out) {
@@ -189,12 +204,14 @@ void all_gather_into(PyGroup& self, const py::handle& x, const py::handle& out) 
     if (to.dtype != from.dtype || to.count != from.count * static_cast<size_t>(self.group().size())) {
         throw py::value_error("all_gather: expected out of size times x's elements and of x's dtype");
     }
-    self.call(to.bytes(), [&] { all_gather(self.group(), call_for(from), from.data, to.data, from.bytes()); });
+    self.call(to.bytes(),
+              [&] { all_gather(self.group(), call_for(from), from.data, to.data, from.bytes()); });
 }
 
 void broadcast_in_place(PyGroup& self, const py::handle& x, int root) {
     const Raw raw = Raw::require(x, "x", self.group().rank() != root);
-    if (root < 0 || root >= self.group().size()) throw py::value_error("root: expected a rank, got " + std::to_string(root));
+    if (root < 0 || root >= self.group().size())
+        throw py::value_error("root: expected a rank, got " + std::to_string(root));
     Call call = call_for(raw);
     call.root = root;
     self.call(raw.bytes(), [&] { broadcast(self.group(), call, raw.data, raw.bytes()); });
@@ -219,10 +236,13 @@ void all_to_all_into(PyGroup& self, const py::handle& x, std::vector<uint64_t> s
         }
         return rows.size() == static_cast<size_t>(self.group().size()) && total * row_bytes == array.bytes();
     };
-    if (from.ndim < 1 || to.dtype != from.dtype || !scale(send, from) || !scale(receive, to) || to.overlaps(from)) {
-        throw py::value_error("all_to_all: expected counts that sum to the rows of x and of out, and no overlap");
+    if (from.ndim < 1 || to.dtype != from.dtype || !scale(send, from) || !scale(receive, to) ||
+        to.overlaps(from)) {
+        throw py::value_error(
+            "all_to_all: expected counts that sum to the rows of x and of out, and no overlap");
     }
-    self.call(from.bytes() + to.bytes(), [&] { all_to_all(self.group(), call, from.data, send, to.data, receive); });
+    self.call(from.bytes() + to.bytes(),
+              [&] { all_to_all(self.group(), call, from.data, send, to.data, receive); });
 }
 
 void translate(std::exception_ptr pointer) {
@@ -245,31 +265,39 @@ void bind_shm(py::module_& m) {
     py::register_exception_translator(&translate);
 
     m.def("exit_before_mpi", [] {
-        // The interpreter calls these last to first, so before MPI_Finalize, which mpi4py has registered earlier.
+        // The interpreter calls these last to first, so before MPI_Finalize, which mpi4py has registered
+        // earlier.
         return Py_AtExit([] {
-            std::fflush(nullptr);
-            std::_Exit(1);
-        }) == 0;
+                   std::fflush(nullptr);
+                   std::_Exit(1);
+               }) == 0;
     });
 
     py::class_<Arena, std::shared_ptr<Arena>>(m, "Arena")
         .def(py::init([](size_t bytes, uint64_t nonce) {
-            auto arena = std::make_shared<Arena>(bytes);
-            auto* state = reinterpret_cast<ProcessState*>(arena->base() + arena->allocate(sizeof(ProcessState), true));
-            state->nonce = nonce;
-            return arena;
-        }), py::arg("bytes"), py::arg("nonce"))
+                 auto arena = std::make_shared<Arena>(bytes);
+                 auto* state = reinterpret_cast<ProcessState*>(arena->base() +
+                                                               arena->allocate(sizeof(ProcessState), true));
+                 state->nonce = nonce;
+                 return arena;
+             }),
+             py::arg("bytes"), py::arg("nonce"))
         .def_property_readonly("fd", &Arena::fd)
         .def_property_readonly("bytes", &Arena::bytes)
         .def_property_readonly("resident_bytes", &Arena::resident_bytes)
         .def("empty", &empty, py::arg("dtype"), py::arg("shape"))
-        .def("contains", [](const Arena& arena, const py::array& x) {
-            return arena.contains(x.data(), static_cast<size_t>(x.nbytes()));
-        }, py::arg("x"));
+        .def(
+            "contains",
+            [](const Arena& arena, const py::array& x) {
+                return arena.contains(x.data(), static_cast<size_t>(x.nbytes()));
+            },
+            py::arg("x"));
 
     py::class_<Node, std::shared_ptr<Node>>(m, "Node")
-        .def(py::init<std::shared_ptr<Arena>, int, const std::vector<int>&, const std::vector<size_t>&, std::vector<int>>(),
-             py::arg("arena"), py::arg("index"), py::arg("arena_fds"), py::arg("arena_bytes"), py::arg("pidfds"))
+        .def(py::init<std::shared_ptr<Arena>, int, const std::vector<int>&, const std::vector<size_t>&,
+                      std::vector<int>>(),
+             py::arg("arena"), py::arg("index"), py::arg("arena_fds"), py::arg("arena_bytes"),
+             py::arg("pidfds"))
         .def("open_mailbox", &Node::open_mailbox)
         .def("free_mailbox", &Node::free_mailbox, py::arg("offset"))
         .def("nonce", &Node::nonce, py::arg("index"))
@@ -282,24 +310,36 @@ void bind_shm(py::module_& m) {
              py::arg("node"), py::arg("members"), py::arg("rank"), py::arg("mailboxes"), py::arg("labels"),
              py::arg("timeout"), py::arg("cores"), py::arg("algorithm"))
         .def("all_reduce", &all_reduce_plain, py::arg("x"), py::arg("op"), py::arg("out"))
-        .def("reduce_scatter", &reduce_scatter_into, py::arg("x"), py::arg("op"), py::arg("out"), py::arg("divisor") = 0)
+        .def("reduce_scatter", &reduce_scatter_into, py::arg("x"), py::arg("op"), py::arg("out"),
+             py::arg("divisor") = 0)
         .def("all_gather", &all_gather_into, py::arg("x"), py::arg("out"))
         .def("broadcast", &broadcast_in_place, py::arg("x"), py::arg("root"))
-        .def("all_to_all", &all_to_all_into, py::arg("x"), py::arg("send_counts"), py::arg("out"), py::arg("receive_counts"))
+        .def("all_to_all", &all_to_all_into, py::arg("x"), py::arg("send_counts"), py::arg("out"),
+             py::arg("receive_counts"))
         .def("barrier", [](PyGroup& self) { self.call(0, [&] { barrier(self.group()); }); })
-        .def("set_timeout", [](PyGroup& self, double seconds) { self.group().set_timeout(seconds); }, py::arg("seconds"))
-        .def("set_algorithm", [](PyGroup& self, const std::string& name) {
-            self.group().set_algorithm(parse_algorithm(name));
-        }, py::arg("name"))
-        .def("set_tuning", [](PyGroup& self, size_t eager, size_t eager_shared, size_t one_shot, size_t piece) {
-            self.group().set_tuning({eager, eager_shared, one_shot, piece});
-        }, py::arg("eager_bytes"), py::arg("eager_shared_bytes"), py::arg("one_shot_bytes"), py::arg("piece_bytes"))
-        .def("set_patience", [](PyGroup& self, int spins, int yields) {
-            self.group().set_patience({spins, yields});
-        }, py::arg("spins"), py::arg("yields"))
+        .def(
+            "set_timeout", [](PyGroup& self, double seconds) { self.group().set_timeout(seconds); },
+            py::arg("seconds"))
+        .def(
+            "set_algorithm",
+            [](PyGroup& self, const std::string& name) { self.group().set_algorithm(parse_algorithm(name)); },
+            py::arg("name"))
+        .def(
+            "set_tuning",
+            [](PyGroup& self, size_t eager, size_t eager_shared, size_t one_shot, size_t piece) {
+                self.group().set_tuning({eager, eager_shared, one_shot, piece});
+            },
+            py::arg("eager_bytes"), py::arg("eager_shared_bytes"), py::arg("one_shot_bytes"),
+            py::arg("piece_bytes"))
+        .def(
+            "set_patience",
+            [](PyGroup& self, int spins, int yields) { self.group().set_patience({spins, yields}); },
+            py::arg("spins"), py::arg("yields"))
         .def_property_readonly("broken", [](PyGroup& self) { return self.group().broken(); })
         .def("check", [](PyGroup& self) { self.group().check(); })
-        .def("abandon", [](PyGroup& self, const std::string& why) { self.group().abandon(why); }, py::arg("why"))
+        .def(
+            "abandon", [](PyGroup& self, const std::string& why) { self.group().abandon(why); },
+            py::arg("why"))
         .def("close", [](PyGroup& self) { self.group().close(); });
 }
 

@@ -17,8 +17,8 @@ template <class T>
 constexpr bool is_float = is_half<T> || std::is_floating_point_v<T>;
 
 template <class In, class Out>
-constexpr bool are_convertible = std::is_same_v<In, Out> ||
-                                 (is_float<In> && is_float<Out> && !(is_half<In> && is_half<Out>));
+constexpr bool are_convertible =
+    std::is_same_v<In, Out> || (is_float<In> && is_float<Out> && !(is_half<In> && is_half<Out>));
 
 // The wider of the accumulators of two floats.
 template <class In, class Out>

@@ -1,4 +1,5 @@
-// Four ways to the same bits: each element is folded over the ranks in rank order, whoever folds it and however it travels.
+// Four ways to the same bits: each element is folded over the ranks in rank order, whoever folds it and
+// however it travels.
 #include <algorithm>
 #include <stdexcept>
 
@@ -19,8 +20,10 @@ struct Job {
 
     size_t item() const { return itemsize(fold.in); }
     size_t bytes() const { return count * item(); }
-    void fold_into(const void* const* sources, void* const* destinations, int destination_count, size_t elements) const {
-        reduce(fold.in, fold.out, fold.op, sources, group.size(), destinations, destination_count, elements, fold.divisor);
+    void fold_into(const void* const* sources, void* const* destinations, int destination_count,
+                   size_t elements) const {
+        reduce(fold.in, fold.out, fold.op, sources, group.size(), destinations, destination_count, elements,
+               fold.divisor);
     }
 };
 
@@ -56,24 +59,27 @@ struct OneShot {
 
     void copy_in(size_t i) const {
         const Slice piece = pieces[i];
-        copy_bytes(job.group.staging(job.group.rank(), pieces.number(i)), job.input + piece.start * job.item(),
-                    piece.count * job.item());
+        copy_bytes(job.group.staging(job.group.rank(), pieces.number(i)),
+                   job.input + piece.start * job.item(), piece.count * job.item());
     }
     void fold(size_t i) const {
         Group& group = job.group;
         const Slice piece = pieces[i];
         const size_t offset = piece.start * job.item();
-        for (int peer = 0; peer < group.size(); ++peer) group.sources()[peer] = group.staging(peer, pieces.number(i));
+        for (int peer = 0; peer < group.size(); ++peer)
+            group.sources()[peer] = group.staging(peer, pieces.number(i));
         group.sources()[group.rank()] = job.input + offset;  // own cache rather than the copy
         void* destination = job.output + offset;
         job.fold_into(group.sources(), &destination, 1, piece.count);
     }
     void run() const {
-        run_pipeline(job.group, pieces.count(), [this](size_t i) { copy_in(i); }, [this](size_t i) { fold(i); });
+        run_pipeline(
+            job.group, pieces.count(), [this](size_t i) { copy_in(i); }, [this](size_t i) { fold(i); });
     }
 };
 
-// Every rank folds its slice of each piece, and copies the other slices from those who folded them: about 5 N bytes a rank.
+// Every rank folds its slice of each piece, and copies the other slices from those who folded them: about 5 N
+// bytes a rank.
 struct TwoShot {
     const Job& job;
     const Pieces& pieces;
@@ -101,7 +107,8 @@ struct TwoShot {
                 group.sources()[peer] = group.staging(peer, pieces.number(i)) + in_staging;
             }
             group.sources()[group.rank()] = job.input + in_array;
-            void* destinations[] = {job.output + in_array, group.staging(group.rank(), pieces.number(i)) + in_staging};
+            void* destinations[] = {job.output + in_array,
+                                    group.staging(group.rank(), pieces.number(i)) + in_staging};
             job.fold_into(group.sources(), destinations, 2, bytes / job.item());
         });
     }
@@ -115,8 +122,9 @@ struct TwoShot {
         }
     }
     void run() const {
-        run_pipeline(job.group, pieces.count(), [this](size_t i) { copy_in(i); }, [this](size_t i) { fold(i); },
-                     [this](size_t i) { copy_out(i); });
+        run_pipeline(
+            job.group, pieces.count(), [this](size_t i) { copy_in(i); }, [this](size_t i) { fold(i); },
+            [this](size_t i) { copy_out(i); });
     }
 };
 
@@ -151,9 +159,8 @@ void all_reduce(Group& group, Call call, const Fold& fold, const void* input, vo
     call.op = fold.op;
     Letter& letter = group.open(call, count);
     const uint32_t linked = Link::input | Link::output;
-    const uint32_t flags = may_link(group, job.bytes())
-                               ? group.link_arrays(letter, input, job.bytes(), output, job.bytes())
-                               : 0;
+    const uint32_t flags =
+        may_link(group, job.bytes()) ? group.link_arrays(letter, input, job.bytes(), output, job.bytes()) : 0;
 
     if (goes_eagerly(group, job.bytes())) {
         const auto copy_in = [&] { copy_bytes(letter.payload_for(job.bytes()), input, job.bytes()); };
@@ -169,8 +176,9 @@ void all_reduce(Group& group, Call call, const Fold& fold, const void* input, vo
     };
     if (enter(group, flags, linked, pieces.count(), copy_in) == Path::linked) return direct(job);
     if (group.options().algorithm == Algorithm::direct) {
-        throw std::invalid_argument("all_reduce: expected arrays from Communicator.empty on every rank for algorithm direct, "
-                                    "got an ordinary array on one");
+        throw std::invalid_argument(
+            "all_reduce: expected arrays from Communicator.empty on every rank for algorithm direct, "
+            "got an ordinary array on one");
     }
     by_one_shot ? one_shot.run() : two_shot.run();
 }

@@ -91,7 +91,8 @@ void Arena::free(size_t offset) {
     size_t bytes = block->second;
     used_.erase(block);
     // Gives the pages back to the machine; the next block here starts as zeros again.
-    fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+    fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+              static_cast<off_t>(bytes));
     auto next = free_.lower_bound(offset);
     if (next != free_.end() && offset + bytes == next->first) {
         bytes += next->second;

@@ -1,7 +1,8 @@
 // One process's shared memory: an anonymous file that its peers on the node map too.
 //
-// The file is a memfd: it has no name, so nothing is left behind when its processes die, however they die, and the size of
-// /dev/shm does not bound it. It is sparse: pages exist once they are touched, and are given back when a block is freed.
+// The file is a memfd: it has no name, so nothing is left behind when its processes die, however they die,
+// and the size of /dev/shm does not bound it. It is sparse: pages exist once they are touched, and are given
+// back when a block is freed.
 #pragma once
 
 #include <cstddef>
@@ -41,8 +42,8 @@ class Arena {
     // Pages that exist now, in bytes.
     size_t resident_bytes() const;
 
-    // The offset of a zeroed block, aligned to a page. Its pages exist at once with `populate`, else as they are touched.
-    // Throws std::bad_alloc when the arena or the machine is full.
+    // The offset of a zeroed block, aligned to a page. Its pages exist at once with `populate`, else as they
+    // are touched. Throws std::bad_alloc when the arena or the machine is full.
     size_t allocate(size_t bytes, bool populate);
     void free(size_t offset);
 

@@ -29,7 +29,8 @@ void Call::set_shape(const int64_t* dims, int count) {
     uint64_t hash = static_cast<uint64_t>(count) + 1;
     for (int d = 0; d < count; ++d) {
         if (d < kMaxDims) shape[d] = dims[d];
-        hash = (hash ^ static_cast<uint64_t>(dims[d])) * 0x9E3779B97F4A7C15u;  // 2^64 / golden ratio: odd, so no dim is lost
+        hash = (hash ^ static_cast<uint64_t>(dims[d])) *
+               0x9E3779B97F4A7C15u;  // 2^64 / golden ratio: odd, so no dim is lost
         hash ^= hash >> 29;
     }
     shape_hash = hash;

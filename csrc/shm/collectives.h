@@ -1,5 +1,6 @@
-// The collectives of one node. Every one of them: all ranks of the group call it with equal arguments (checked: CallMismatch), it
-// returns once this rank's output is whole and this rank's input may be changed, and throws CommFailure where a peer fails.
+// The collectives of one node. Every one of them: all ranks of the group call it with equal arguments
+// (checked: CallMismatch), it returns once this rank's output is whole and this rank's input may be changed,
+// and throws CommFailure where a peer fails.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +32,7 @@ void all_gather(Group& group, Call call, const void* input, void* output, size_t
 // In place: root's `data` goes to every rank's `data`.
 void broadcast(Group& group, Call call, void* data, size_t bytes);
 // One block a peer, in rank order and without gaps, on both sides.
-void all_to_all(Group& group, Call call, const void* input, const std::vector<uint64_t>& send_bytes, void* output,
-                const std::vector<uint64_t>& receive_bytes);
+void all_to_all(Group& group, Call call, const void* input, const std::vector<uint64_t>& send_bytes,
+                void* output, const std::vector<uint64_t>& receive_bytes);
 
 }  // namespace pyscale

@@ -48,9 +48,11 @@ void all_gather(Group& group, Call call, const void* input, void* output, size_t
         const Slice piece = pieces[i];
         for (int k = 1; k < group.size(); ++k) {
             const int peer = (group.rank() + k) % group.size();
-            copy_bytes(out + static_cast<size_t>(peer) * bytes + piece.start, group.staging(peer, pieces.number(i)), piece.count);
+            copy_bytes(out + static_cast<size_t>(peer) * bytes + piece.start,
+                       group.staging(peer, pieces.number(i)), piece.count);
         }
-        copy_bytes(out + static_cast<size_t>(group.rank()) * bytes + piece.start, own + piece.start, piece.count);
+        copy_bytes(out + static_cast<size_t>(group.rank()) * bytes + piece.start, own + piece.start,
+                   piece.count);
     });
 }
 
@@ -72,19 +74,21 @@ void broadcast(Group& group, Call call, void* data, size_t bytes) {
     if (is_root) flags = group.link_arrays(letter, data, bytes, nullptr, 0) & Link::input;
     const Pieces pieces(group, bytes, group.tuning().piece_bytes);
     const auto copy_in = [&](size_t i) {
-        if (is_root) copy_bytes(group.staging(group.rank(), pieces.number(i)), own + pieces[i].start, pieces[i].count);
+        if (is_root)
+            copy_bytes(group.staging(group.rank(), pieces.number(i)), own + pieces[i].start, pieces[i].count);
     };
     if (enter(group, flags, Link::input, pieces.count(), [&] { copy_in(0); }) == Path::linked) {
         if (!is_root) copy_bytes(data, group.input(call.root), bytes);
         return group.step();
     }
     run_pipeline(group, pieces.count(), copy_in, [&](size_t i) {
-        if (!is_root) copy_bytes(own + pieces[i].start, group.staging(call.root, pieces.number(i)), pieces[i].count);
+        if (!is_root)
+            copy_bytes(own + pieces[i].start, group.staging(call.root, pieces.number(i)), pieces[i].count);
     });
 }
 
-void all_to_all(Group& group, Call call, const void* input, const std::vector<uint64_t>& send_bytes, void* output,
-                const std::vector<uint64_t>& receive_bytes) {
+void all_to_all(Group& group, Call call, const void* input, const std::vector<uint64_t>& send_bytes,
+                void* output, const std::vector<uint64_t>& receive_bytes) {
     call.collective = Collective::all_to_all;
     const size_t ranks = static_cast<size_t>(group.size());
     Letter& letter = group.open(call, 0);
@@ -115,8 +119,9 @@ void all_to_all(Group& group, Call call, const void* input, const std::vector<ui
             const uint64_t sent = sends(from, static_cast<size_t>(to));
             const uint64_t expected = expects(to, static_cast<size_t>(from));
             if (sent != expected) {
-                throw CallMismatch("all_to_all: expected " + std::to_string(expected) + " bytes at " + group.label(to) +
-                                   " from " + group.label(from) + ", which sends " + std::to_string(sent));
+                throw CallMismatch("all_to_all: expected " + std::to_string(expected) + " bytes at " +
+                                   group.label(to) + " from " + group.label(from) + ", which sends " +
+                                   std::to_string(sent));
             }
             largest = std::max(largest, sent);
         }
@@ -149,7 +154,9 @@ void all_to_all(Group& group, Call call, const void* input, const std::vector<ui
         const std::byte* from = own;
         for (size_t to = 0; to < ranks; ++to) {
             const Slice part = part_of(send_bytes[to], i);
-            if (to != self) copy_bytes(group.staging(group.rank(), pieces.number(i)) + to * slot, from + part.start, part.count);
+            if (to != self)
+                copy_bytes(group.staging(group.rank(), pieces.number(i)) + to * slot, from + part.start,
+                           part.count);
             from += send_bytes[to];
         }
     };
@@ -157,8 +164,9 @@ void all_to_all(Group& group, Call call, const void* input, const std::vector<ui
         std::byte* to = out;
         for (int from = 0; from < group.size(); ++from) {
             const Slice part = part_of(receive_bytes[from], i);
-            const std::byte* source = from == group.rank() ? own + block_start(from) + part.start
-                                                           : group.staging(from, pieces.number(i)) + self * slot;
+            const std::byte* source = from == group.rank()
+                                          ? own + block_start(from) + part.start
+                                          : group.staging(from, pieces.number(i)) + self * slot;
             copy_bytes(to + part.start, source, part.count);
             to += receive_bytes[from];
         }

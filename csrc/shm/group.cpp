@@ -48,8 +48,9 @@ Group::Group(std::vector<Member> members, int rank, const Options& options)
 
 Letter& Group::open(const Call& call, uint64_t count) {
     if (!unusable_.empty()) {
-        throw CommFailure(Failure::none, std::string(name(call.collective)) +
-                                             ": expected a working communicator, got one given up earlier: " + unusable_);
+        throw CommFailure(Failure::none,
+                          std::string(name(call.collective)) +
+                              ": expected a working communicator, got one given up earlier: " + unusable_);
     }
     ++seq_;
     blocked_ = false;
@@ -163,7 +164,8 @@ void Group::check_peers(const std::function<std::string()>& missing) {
             fail(kind, static_cast<int>(failure & 0xFFFF), missing());
         }
         pollfd watched{members_[other].pidfd, POLLIN, 0};
-        if (watched.fd >= 0 && poll(&watched, 1, 0) > 0 && !departed(other)) fail(Failure::death, other, missing());
+        if (watched.fd >= 0 && poll(&watched, 1, 0) > 0 && !departed(other))
+            fail(Failure::death, other, missing());
     }
 }
 
@@ -179,7 +181,8 @@ bool Group::departed(int peer) const {
 }
 
 void Group::tell_peers(Failure kind, int culprit) {
-    mine().failure.store(static_cast<uint32_t>(kind) << 16 | static_cast<uint32_t>(culprit), std::memory_order_release);
+    mine().failure.store(static_cast<uint32_t>(kind) << 16 | static_cast<uint32_t>(culprit),
+                         std::memory_order_release);
 }
 
 void Group::close() {
@@ -236,7 +239,8 @@ std::string Group::last_call(int peer) {
 
 void Group::report_mismatch() {
     std::map<std::string, std::vector<int>> callers;
-    for (int peer = 0; peer < size(); ++peer) callers[letter(peer).call.text()].push_back(members_[peer].label);
+    for (int peer = 0; peer < size(); ++peer)
+        callers[letter(peer).call.text()].push_back(members_[peer].label);
     std::string message = std::string(name(mine().letters[seq_ % 2].call.collective)) +
                           ": expected the same call on every rank, got ";
     bool first = true;

@@ -30,7 +30,8 @@ class CallMismatch : public std::runtime_error {
 // What the caller's language needs around a wait.
 struct Hooks {
     std::function<void()> before_block = [] {};  // once a call, before it first gives up the core
-    std::function<void()> on_slice = [] {};      // now and then while asleep, and after a signal; ends the wait by throwing
+    std::function<void()> on_slice = [] {
+    };  // now and then while asleep, and after a signal; ends the wait by throwing
 };
 
 // An array of the caller's, where the peers can see it: its offset in this rank's arena.
@@ -73,8 +74,8 @@ class Group {
     // Gives the group up for a failure elsewhere, so that its peers do not wait for this rank.
     void abandon(const std::string& why);
 
-    // A call has this course on every rank: `open` it, fill the payload of the letter, `announce`, `meet`; then, if data moves in
-    // phases, `step` as often as the peers do.
+    // A call has this course on every rank: `open` it, fill the payload of the letter, `announce`, `meet`;
+    // then, if data moves in phases, `step` as often as the peers do.
     Letter& open(const Call& call, uint64_t count);
     void announce(uint32_t flags = 0);
     // Waits for every peer's announcement, and throws CallMismatch where they differ.
@@ -96,17 +97,20 @@ class Group {
 
     bool in_arena(const void* data, size_t bytes) const;
     // Puts the offsets of the caller's arrays into the letter; returns the flags to announce.
-    uint32_t link_arrays(Letter& letter, const void* input, size_t input_bytes, const void* output, size_t output_bytes) const;
+    uint32_t link_arrays(Letter& letter, const void* input, size_t input_bytes, const void* output,
+                         size_t output_bytes) const;
 
-    // The staging buffer of a rank for the piece with this number. Numbers go on from call to call, so that a call's first piece
-    // never lands on the last one of the call before, which a peer may still be reading.
+    // The staging buffer of a rank for the piece with this number. Numbers go on from call to call, so that a
+    // call's first piece never lands on the last one of the call before, which a peer may still be reading.
     static constexpr int kStagingBuffers = 3;
     static constexpr size_t kStagingBufferBytes = kStagingBytes / kStagingBuffers;
     std::byte* staging(int rank, uint64_t piece) {
         return members_[rank].mailbox->staging + piece % kStagingBuffers * kStagingBufferBytes;
     }
     uint64_t next_piece() const { return pieces_; }
-    void advance_pieces(uint64_t count) { pieces_ += count; }  // only after `meet`, where all ranks advance alike
+    void advance_pieces(uint64_t count) {
+        pieces_ += count;
+    }  // only after `meet`, where all ranks advance alike
 
     // Room for one pointer a rank, so that no call allocates.
     const void** sources() { return sources_.data(); }

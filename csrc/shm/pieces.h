@@ -1,4 +1,5 @@
-// How large arrays are cut: slices for ranks, pieces for staging buffers, and the pipeline that pieces run through.
+// How large arrays are cut: slices for ranks, pieces for staging buffers, and the pipeline that pieces run
+// through.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +15,8 @@ struct Slice {
     size_t count;
 };
 
-// Rank's share of `count` elements. Shares start at multiples of 64 elements, so that two ranks rarely write to one cache line.
+// Rank's share of `count` elements. Shares start at multiples of 64 elements, so that two ranks rarely write
+// to one cache line.
 inline Slice slice_of(size_t count, int rank, int ranks) {
     constexpr size_t kAlign = 64;
     const size_t share = (count / ranks + (count % ranks != 0) + kAlign - 1) / kAlign * kAlign;
@@ -26,7 +28,10 @@ inline Slice slice_of(size_t count, int rank, int ranks) {
 class Pieces {
    public:
     Pieces(const Group& group, size_t total, size_t each)
-        : total_(total), each_(each), count_(total / each + (total % each != 0)), first_(group.next_piece()) {}
+        : total_(total),
+          each_(each),
+          count_(total / each + (total % each != 0)),
+          first_(group.next_piece()) {}
 
     size_t count() const { return count_; }
     Slice operator[](size_t i) const { return {i * each_, std::min(each_, total_ - i * each_)}; }
@@ -40,8 +45,9 @@ class Pieces {
 // Which way an array goes that does not travel with its announcement.
 enum class Path { linked, staged };
 
-// Announces the call and meets the peers. Where all ranks' arrays can be seen by all (`wanted` flags), they are used in place; else
-// all ranks stage theirs in so many `pieces`, and the first, which `stage_first` copies in, is ready on return.
+// Announces the call and meets the peers. Where all ranks' arrays can be seen by all (`wanted` flags), they
+// are used in place; else all ranks stage theirs in so many `pieces`, and the first, which `stage_first`
+// copies in, is ready on return.
 template <class StageFirst>
 Path enter(Group& group, uint32_t flags, uint32_t wanted, size_t pieces, StageFirst stage_first) {
     const bool visible = (flags & wanted) == wanted;
@@ -59,9 +65,10 @@ Path enter(Group& group, uint32_t flags, uint32_t wanted, size_t pieces, StageFi
     return Path::staged;
 }
 
-// Runs `count` pieces through stages that are one barrier apart: while piece i is in the first stage, piece i-1 is in the second, and
-// so on. The first stage of piece 0 is done already. Staging buffers suffice because a piece is touched for at most three
-// barrier intervals, and the same buffer comes round again after three.
+// Runs `count` pieces through stages that are one barrier apart: while piece i is in the first stage, piece
+// i-1 is in the second, and so on. The first stage of piece 0 is done already. Staging buffers suffice
+// because a piece is touched for at most three barrier intervals, and the same buffer comes round again after
+// three.
 template <class... Stage>
 void run_pipeline(Group& group, size_t count, Stage... stages) {
     constexpr size_t kStages = sizeof...(Stage);

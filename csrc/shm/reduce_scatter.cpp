@@ -5,9 +5,10 @@
 
 namespace pyscale {
 
-// Folds block `rank` of all inputs, in place where the peers' inputs can be seen, else piece by piece through staging. A piece
-// holds a part of each block: the same part, one block after the other.
-void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input, void* output, size_t count) {
+// Folds block `rank` of all inputs, in place where the peers' inputs can be seen, else piece by piece through
+// staging. A piece holds a part of each block: the same part, one block after the other.
+void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input, void* output,
+                    size_t count) {
     call.collective = Collective::reduce_scatter;
     call.op = fold.op;
     Letter& letter = group.open(call, count);
@@ -24,12 +25,14 @@ void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input
         std::byte* staging = group.staging(group.rank(), pieces.number(i));
         for (size_t block = 0; block < ranks; ++block) {
             if (static_cast<int>(block) == group.rank()) continue;
-            copy_bytes(staging + block * part.count * item, own + (block * count + part.start) * item, part.count * item);
+            copy_bytes(staging + block * part.count * item, own + (block * count + part.start) * item,
+                       part.count * item);
         }
     };
     const auto fold_block = [&](size_t start, size_t elements) {
         void* destination = out + start * itemsize(fold.out);
-        reduce(fold.in, fold.out, fold.op, group.sources(), group.size(), &destination, 1, elements, fold.divisor);
+        reduce(fold.in, fold.out, fold.op, group.sources(), group.size(), &destination, 1, elements,
+               fold.divisor);
     };
     const size_t block = static_cast<size_t>(group.rank());
 
@@ -37,7 +40,8 @@ void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input
         if (count > 0) copy_in(0);
     });
     if (path == Path::linked) {
-        for (int peer = 0; peer < group.size(); ++peer) group.sources()[peer] = group.input(peer) + block * count * item;
+        for (int peer = 0; peer < group.size(); ++peer)
+            group.sources()[peer] = group.input(peer) + block * count * item;
         fold_block(0, count);
         return group.step();
     }

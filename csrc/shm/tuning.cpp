@@ -6,8 +6,8 @@ namespace pyscale {
 
 namespace {
 
-constexpr Algorithm kAll[] = {Algorithm::automatic, Algorithm::eager, Algorithm::one_shot, Algorithm::two_shot,
-                              Algorithm::direct};
+constexpr Algorithm kAll[] = {Algorithm::automatic, Algorithm::eager, Algorithm::one_shot,
+                              Algorithm::two_shot, Algorithm::direct};
 
 }  // namespace
 
@@ -27,12 +27,13 @@ Algorithm parse_algorithm(const std::string& text) {
         if (text == name(algorithm)) return algorithm;
     }
     throw std::invalid_argument(
-        "PYSCALE_ALLREDUCE_ALGORITHM: expected auto, eager, one_shot, two_shot or direct, got '" + text + "'");
+        "PYSCALE_ALLREDUCE_ALGORITHM: expected auto, eager, one_shot, two_shot or direct, got '" + text +
+        "'");
 }
 
 Tuning Tuning::for_ranks(int ranks, int cores) {
-    // Measured on 2 cores of a Zen 3 with 2, 4 and 8 ranks. Where ranks share cores a barrier costs several context switches, so
-    // that a second crossing pays later.
+    // Measured on 2 cores of a Zen 3 with 2, 4 and 8 ranks. Where ranks share cores a barrier costs several
+    // context switches, so that a second crossing pays later.
     if (ranks <= cores) return {8 << 10, 1 << 10, 64 << 10, 256 << 10};
     return {16 << 10, 8 << 10, 32 << 10, 256 << 10};
 }

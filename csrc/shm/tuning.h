@@ -19,10 +19,11 @@ const char* name(Algorithm);
 Algorithm parse_algorithm(const std::string& name);
 
 struct Tuning {
-    size_t eager_bytes;          // up to here, an ordinary array goes eagerly
-    size_t eager_shared_bytes;   // the same for an array in shared memory
-    size_t one_shot_bytes;       // above eager_bytes and up to here, an ordinary array goes by one_shot; beyond by two_shot
-    size_t piece_bytes;          // of one staged piece
+    size_t eager_bytes;         // up to here, an ordinary array goes eagerly
+    size_t eager_shared_bytes;  // the same for an array in shared memory
+    size_t one_shot_bytes;  // above eager_bytes and up to here, an ordinary array goes by one_shot; beyond by
+                            // two_shot
+    size_t piece_bytes;     // of one staged piece
 
     static Tuning for_ranks(int ranks, int cores);
 };

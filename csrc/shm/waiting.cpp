@@ -27,8 +27,9 @@ Patience Patience::for_ranks(int ranks, int cores) {
     return {0, 100};
 }
 
-// Dekker's pattern with sleep_until: this side stores the word, then loads `sleepers`; the other side raises `sleepers`, then loads the
-// word. All four are seq_cst, so at least one side sees the other: either the sleeper finds the word already there, or it is woken.
+// Dekker's pattern with sleep_until: this side stores the word, then loads `sleepers`; the other side raises
+// `sleepers`, then loads the word. All four are seq_cst, so at least one side sees the other: either the
+// sleeper finds the word already there, or it is woken.
 void publish(std::atomic<uint32_t>& word, uint32_t value, std::atomic<uint32_t>& sleepers) {
     word.exchange(value, std::memory_order_seq_cst);
     if (sleepers.load(std::memory_order_seq_cst) != 0) futex(word, FUTEX_WAKE, INT_MAX, nullptr);
@@ -58,7 +59,8 @@ void sleep_until(std::atomic<uint32_t>& word, uint32_t target, std::atomic<uint3
     for (;;) {
         const uint32_t seen = word.load(std::memory_order_seq_cst);
         if (reached(seen, target)) return;
-        // Returns at once where the word is no longer `seen`; a signal and the end of the slice return here too.
+        // Returns at once where the word is no longer `seen`; a signal and the end of the slice return here
+        // too.
         if (futex(word, FUTEX_WAIT, seen, &kSlice) != 0) on_slice();
     }
 }

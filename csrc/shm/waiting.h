@@ -19,8 +19,9 @@ inline void pause_core() {
 #endif
 }
 
-// How long a rank stays awake. Where every rank has a core of its own, the peer is running and a short spin meets it; where ranks share
-// cores, the peer may be waiting for this very core, so that spinning only delays it.
+// How long a rank stays awake. Where every rank has a core of its own, the peer is running and a short spin
+// meets it; where ranks share cores, the peer may be waiting for this very core, so that spinning only delays
+// it.
 struct Patience {
     int spins;
     int yields;
@@ -31,8 +32,8 @@ struct Patience {
 // Publishes `value` and wakes the peers that sleep on `word`.
 void publish(std::atomic<uint32_t>& word, uint32_t value, std::atomic<uint32_t>& sleepers);
 
-// Sleeps until `word` has reached `target`, calling `on_slice` about ten times a second and after every signal; `on_slice` ends the
-// wait by throwing. Costs no CPU while it sleeps.
+// Sleeps until `word` has reached `target`, calling `on_slice` about ten times a second and after every
+// signal; `on_slice` ends the wait by throwing. Costs no CPU while it sleeps.
 void sleep_until(std::atomic<uint32_t>& word, uint32_t target, std::atomic<uint32_t>& sleepers,
                  const std::function<void()>& on_slice);
 

@@ -52,7 +52,9 @@ class World {
     std::vector<Group::Member> members_;
 };
 
-Group::Options options(Algorithm algorithm = Algorithm::automatic, int cores = 2) { return {60.0, cores, algorithm}; }
+Group::Options options(Algorithm algorithm = Algorithm::automatic, int cores = 2) {
+    return {60.0, cores, algorithm};
+}
 
 Call call_of(DType dtype, int64_t count, int root = -1) {
     Call call;
@@ -62,7 +64,9 @@ Call call_of(DType dtype, int64_t count, int root = -1) {
     return call;
 }
 
-int32_t value(int rank, size_t i) { return static_cast<int32_t>(i * 7 + static_cast<size_t>(rank) * 1000003); }
+int32_t value(int rank, size_t i) {
+    return static_cast<int32_t>(i * 7 + static_cast<size_t>(rank) * 1000003);
+}
 
 int32_t sum_of(int ranks, size_t i) {
     int64_t sum = 0;
@@ -144,17 +148,21 @@ TEST(same_bits_by_every_algorithm) {
     constexpr int kRanks = 5;
     constexpr size_t kCount = 7001;
     std::vector<std::vector<float>> results;
-    for (const Algorithm algorithm : {Algorithm::eager, Algorithm::one_shot, Algorithm::two_shot, Algorithm::direct}) {
+    for (const Algorithm algorithm :
+         {Algorithm::eager, Algorithm::one_shot, Algorithm::two_shot, Algorithm::direct}) {
         std::vector<float> result(kCount);
         World(kRanks, options(algorithm)).run([&](Group& group, std::byte* memory) {
             auto* x = reinterpret_cast<float*>(memory);
-            for (size_t i = 0; i < kCount; ++i) x[i] = 1.0f / static_cast<float>(i + 1 + 17 * static_cast<size_t>(group.rank()));
-            all_reduce(group, call_of(DType::float32, kCount), Fold::of(Op::mean, DType::float32, kRanks), x, x, kCount);
+            for (size_t i = 0; i < kCount; ++i)
+                x[i] = 1.0f / static_cast<float>(i + 1 + 17 * static_cast<size_t>(group.rank()));
+            all_reduce(group, call_of(DType::float32, kCount), Fold::of(Op::mean, DType::float32, kRanks), x,
+                       x, kCount);
             if (group.rank() == 2) std::copy(x, x + kCount, result.begin());
         });
         results.push_back(result);
     }
-    for (const auto& result : results) CHECK(std::memcmp(result.data(), results[0].data(), kCount * sizeof(float)) == 0);
+    for (const auto& result : results)
+        CHECK(std::memcmp(result.data(), results[0].data(), kCount * sizeof(float)) == 0);
 }
 
 TEST(the_other_collectives) {
@@ -170,12 +178,13 @@ TEST(the_other_collectives) {
                     barrier(group);
 
                     fill(x, group.rank(), size * count);
-                    reduce_scatter(group, call_of(DType::int32, elements), Fold::of(Op::sum, DType::int32, ranks), x,
-                                   out.data(), count);
+                    reduce_scatter(group, call_of(DType::int32, elements),
+                                   Fold::of(Op::sum, DType::int32, ranks), x, out.data(), count);
                     size_t wrong = 0;
                     for (size_t i = 0; i < count; ++i) wrong += out[i] != sum_of(ranks, self * count + i);
 
-                    all_gather(group, call_of(DType::int32, elements), x, out.data(), count * sizeof(int32_t));
+                    all_gather(group, call_of(DType::int32, elements), x, out.data(),
+                               count * sizeof(int32_t));
                     for (size_t i = 0; i < size * count; ++i) {
                         wrong += out[i] != value(static_cast<int>(i / count), i % count);
                     }
@@ -187,8 +196,10 @@ TEST(the_other_collectives) {
                     // Rank r sends r + 1 times as much to each peer as rank 0 does.
                     const size_t unit = count / size;
                     fill(x, group.rank(), size * count);
-                    std::vector<uint64_t> send(size, unit * (self + 1) / size * sizeof(int32_t)), receive(size);
-                    for (size_t peer = 0; peer < size; ++peer) receive[peer] = unit * (peer + 1) / size * sizeof(int32_t);
+                    std::vector<uint64_t> send(size, unit * (self + 1) / size * sizeof(int32_t)),
+                        receive(size);
+                    for (size_t peer = 0; peer < size; ++peer)
+                        receive[peer] = unit * (peer + 1) / size * sizeof(int32_t);
                     all_to_all(group, call_of(DType::int32, 0), x, send, out.data(), receive);
                     size_t at = 0;
                     for (size_t peer = 0; peer < size; ++peer) {
@@ -212,7 +223,8 @@ TEST(calls_that_differ_are_refused_on_every_rank_and_the_group_goes_on) {
         for (int round = 0; round < 20; ++round) {
             const bool odd_one = group.rank() == round % 3;
             const size_t count = odd_one ? 100000 : 5;
-            CHECK_THROWS(all_reduce(group, call_of(DType::float32, static_cast<int64_t>(count)), sum, x.data(), x.data(), count),
+            CHECK_THROWS(all_reduce(group, call_of(DType::float32, static_cast<int64_t>(count)), sum,
+                                    x.data(), x.data(), count),
                          CallMismatch, "shape (100000,)");
             const auto call_something = [&] {
                 if (odd_one) return barrier(group);
@@ -258,7 +270,8 @@ TEST(ranks_that_share_cores_sleep_and_wake) {
 
 TEST(arena_blocks) {
     Arena arena(64 * 4096);
-    const size_t a = arena.allocate(1, true), b = arena.allocate(5000, false), c = arena.allocate(60 * 4096, false);
+    const size_t a = arena.allocate(1, true), b = arena.allocate(5000, false),
+                 c = arena.allocate(60 * 4096, false);
     CHECK_EQ(a, size_t{0});
     CHECK_EQ(b, size_t{4096});
     CHECK_EQ(c, size_t{3 * 4096});

@@ -25,7 +25,11 @@ TRANSPORTS = ("auto", "shm", "mpi")
 
 # What launchers tell their processes: MPICH, Intel MPI and Slurm's PMI; Open MPI; PMIx; Slurm.
 _LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
-_LAUNCHER_RANKS = {"PMI_SIZE": "PMI_RANK", "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK", "SLURM_NTASKS": "SLURM_PROCID"}
+_LAUNCHER_RANKS = {
+    "PMI_SIZE": "PMI_RANK",
+    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
+    "SLURM_NTASKS": "SLURM_PROCID",
+}
 
 
 class Membership:
@@ -55,7 +59,7 @@ class Membership:
             from mpi4py import MPI
 
             mpi = parent.mpi.Split(MPI.UNDEFINED if color is None else color, key)
-        # One exchange over the parent serves all children: where each rank's mailbox is, and who it is in its node.
+        # One exchange over the parent serves all children: each rank's index in its node, and its mailbox.
         node_index, mailbox = -1, -1
         if self.node is not None:
             node_index = self.node.index
@@ -77,7 +81,7 @@ class Membership:
         return self._build(place, mpi, np.array(mpi.allgather(entry), np.int64), timeout)
 
     def _build(self, place: Place, mpi: Any, table: Any, timeout: float) -> Communicator:
-        """Make a communicator; `table` has each rank's index in its node (-1: shares no memory) and its mailbox."""
+        """Make a communicator; `table` has each rank's index in its node (-1: none) and its mailbox."""
         size = len(table)
         local = None
         shares = bool((table[list(place.neighbours), 0] >= 0).all()) and len(place.neighbours) > 1
@@ -92,7 +96,8 @@ class Membership:
         elif local is not None and len(place.nodes) == 1:
             transport = local
         else:
-            # Ranks that share memory are one unit; without it, each is its own, folded in the nodes' order all the same.
+            # Ranks that share memory are one unit; without it, each is its own, folded in the nodes' order
+            # all the same.
             units: list[list[int]] = []
             for ranks in place.nodes:
                 shared = len(ranks) > 1 and bool((table[list(ranks), 0] >= 0).all())
@@ -117,10 +122,11 @@ _world: Communicator | None = None
 def init(comm: Any = None, *, timeout: float = 300.0) -> None:
     """Join the other processes of this job. Collective; a second call does nothing.
 
-    Under ``mpirun`` or ``srun`` the ranks are those of ``MPI.COMM_WORLD``, or of `comm`. Otherwise this process is alone, and MPI is
-    not needed. Call it before threads are started that use MPI.
+    Under ``mpirun`` or ``srun`` the ranks are those of ``MPI.COMM_WORLD``, or of `comm`. Otherwise this
+    process is alone, and MPI is not needed. Call it before threads are started that use MPI.
 
-    From here on, an exception that ends this process ends the job on all ranks, and its traceback is shown once.
+    From here on, an exception that ends this process ends the job on all ranks, and its traceback is shown
+    once.
 
     Parameters
     ----------
@@ -154,9 +160,13 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
 
     nodes, node, problems = find_nodes(mpi, wanted != "mpi")
     if problems and wanted == "shm":
-        raise PyscaleError(f"PYSCALE_TRANSPORT=shm: expected shared memory between neighbours, got {'; '.join(problems)}")
+        raise PyscaleError(
+            f"PYSCALE_TRANSPORT=shm: expected shared memory between neighbours, got {'; '.join(problems)}"
+        )
     if problems and mpi.rank == 0:
-        warnings.warn(f"pyscale uses MPI inside the node: {'; '.join(problems)}", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"pyscale uses MPI inside the node: {'; '.join(problems)}", RuntimeWarning, stacklevel=2
+        )
     membership = Membership(node, MPI.Query_thread() == MPI.THREAD_MULTIPLE)
     _world = membership.world(mpi, nodes, float(timeout))
     failure.watch(_world, node)
@@ -164,11 +174,15 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
 
 
 def _job() -> Any:
-    """Return the communicator of the job that this process was started in, None where it was started alone."""
+    """Return the communicator of this process's job, None where it was started alone."""
     mpi4py = sys.modules.get("mpi4py.MPI")
     if mpi4py is not None and mpi4py.Is_initialized() and not mpi4py.Is_finalized():
         return mpi4py.COMM_WORLD
-    sizes = [os.environ[name] for name in _LAUNCHER_SIZES if _LAUNCHER_RANKS[name] in os.environ and name in os.environ]
+    sizes = [
+        os.environ[name]
+        for name in _LAUNCHER_SIZES
+        if _LAUNCHER_RANKS[name] in os.environ and name in os.environ
+    ]
     if not any(size.isdigit() and int(size) > 1 for size in sizes):
         return None
     try:

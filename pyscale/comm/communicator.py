@@ -30,27 +30,31 @@ class Place:
 
     @property
     def node_rank(self) -> int:
+        """The rank's node, counted in the order of `nodes`."""
         return next(i for i, ranks in enumerate(self.nodes) if self.rank in ranks)
 
     @property
     def neighbours(self) -> tuple[int, ...]:
+        """The ranks of the rank's node, itself included."""
         return self.nodes[self.node_rank]
 
 
 class Communicator:
     """Ranks that call collectives together.
 
-    Made by `pyscale.init` and `split`, never directly. Every rank of the communicator calls the same methods in the same order, with equal
-    ops, dtypes and shapes; where they differ, `CommMismatch` is raised on every rank, nothing is changed, and the
-    communicator goes on. A rank that dies, leaves or comes later than `timeout` raises `CommError` or `CommTimeout` on all
-    others, and the communicator is of no more use.
+    Made by `pyscale.init` and `split`, never directly. Every rank of the communicator calls the same methods
+    in the same order, with equal ops, dtypes and shapes; where they differ, `CommMismatch` is raised on every
+    rank, nothing is changed, and the communicator goes on. A rank that dies, leaves or comes later than
+    `timeout` raises `CommError` or `CommTimeout` on all others, and the communicator is of no more use.
 
-    Arrays are NumPy's, or those of any library that shares memory with it on the CPU (torch, JAX, DLPack, the buffer protocol); results
-    are of the library of `x`. Any strides will do. `out` is as in NumPy; `out=x` works in place.
+    Arrays are NumPy's, or those of any library that shares memory with it on the CPU (torch, JAX, DLPack, the
+    buffer protocol); results are of the library of `x`. Any strides will do. `out` is as in NumPy; `out=x`
+    works in place.
 
-    Results are the same bits on every rank, whichever way they were computed: elements are folded in rank order within a node, and
-    nodes in the order of their first ranks. 16-bit floats are accumulated in float32 and rounded once. The mean is divided before that
-    rounding, and does not overflow where it is representable.
+    Results are the same bits on every rank, whichever way they were computed: elements are folded in rank
+    order within a node, and nodes in the order of their first ranks. 16-bit floats are accumulated in float32
+    and rounded once. The mean is divided before that rounding, and does not overflow where it is
+    representable.
 
     Attributes
     ----------
@@ -65,10 +69,13 @@ class Communicator:
     timeout : float
         Seconds that a collective waits for a rank.
     transport : str
-        How data moves: ``"self"`` (one rank), ``"shm"`` (one node), ``"mpi"`` or ``"hierarchical"`` (several nodes).
+        How data moves: ``"self"`` (one rank), ``"shm"`` (one node), ``"mpi"`` or ``"hierarchical"`` (several
+        nodes).
     """
 
-    def __init__(self, place: Place, transport: Transport, mpi: Any, timeout: float, membership: Membership) -> None:
+    def __init__(
+        self, place: Place, transport: Transport, mpi: Any, timeout: float, membership: Membership
+    ) -> None:
         self.rank = place.rank
         self.size = sum(map(len, place.nodes))
         self.local_rank = place.neighbours.index(place.rank)
@@ -81,15 +88,18 @@ class Communicator:
         self._transport = transport
         self._membership = membership
         self._worker: Worker | None = None
-        # Plain NumPy arrays on one node skip the checks below: C++ makes its own, and answers None to what is not plain.
+        # Plain NumPy arrays on one node skip the checks below: C++ makes its own, and answers None to what is
+        # not plain.
         self._plain = getattr(transport, "all_reduce_plain", None)
 
     @property
     def transport(self) -> str:
+        """How data moves."""
         return self._transport.name
 
     def __repr__(self) -> str:
-        return f"<pyscale.Communicator rank {self.rank} of {self.size}, {self.num_nodes} node(s), {self.transport}>"
+        where = f"rank {self.rank} of {self.size}, {self.num_nodes} node(s), {self.transport}"
+        return f"<pyscale.Communicator {where}>"
 
     def all_reduce(self, x: Any, op: str = "sum", out: Any = None) -> Any:
         """Combine every rank's array element by element, and give the result to all.
@@ -97,8 +107,8 @@ class Communicator:
         Parameters
         ----------
         x : array
-            Of the same shape and dtype on every rank: bool (min, max), integers (all but mean; sums and products wrap) or
-            floats of 16, 32 or 64 bits, bfloat16 included.
+            Of the same shape and dtype on every rank: bool (min, max), integers (all but mean; sums and
+            products wrap) or floats of 16, 32 or 64 bits, bfloat16 included.
         op : {"sum", "mean", "min", "max", "prod"}
             How. min and max return NaN where any rank has NaN.
         out : array, optional
@@ -120,8 +130,9 @@ class Communicator:
     def all_reduce_async(self, x: Any, op: str = "sum", out: Any = None) -> Work:
         """Start an `all_reduce`, and return its handle.
 
-        Collectives that were started run in the order of the program, in a thread of the communicator's own; blocking calls wait for
-        those started before them. Until the handle is done, `x` must not be changed and `out` not be read.
+        Collectives that were started run in the order of the program, in a thread of the communicator's own;
+        blocking calls wait for those started before them. Until the handle is done, `x` must not be changed
+        and `out` not be read.
 
         Returns
         -------
@@ -177,7 +188,11 @@ class Communicator:
         """
         self._drain()
         source = view(x, what="x")
-        shape = (self.size,) if source.array.ndim == 0 else (self.size * source.array.shape[0], *source.array.shape[1:])
+        shape = (
+            (self.size,)
+            if source.array.ndim == 0
+            else (self.size * source.array.shape[0], *source.array.shape[1:])
+        )
         target, result = _target("all_gather", out, shape, source)
         sent = _contiguous(source.array, apart_from=target)
         with_target = _Writable(target)
@@ -221,7 +236,8 @@ class Communicator:
         Parameters
         ----------
         x : array
-            Rows along the first axis, those for rank 0 first. The dtype and the shape of a row are the same on every rank.
+            Rows along the first axis, those for rank 0 first. The dtype and the shape of a row are the same
+            on every rank.
         send_counts : sequence of int, optional
             Rows for each rank; their sum is ``x.shape[0]``. None sends equal shares.
         recv_counts : sequence of int, optional
@@ -236,12 +252,16 @@ class Communicator:
         rows = source.array.shape[0]
         if send_counts is None:
             if rows % self.size:
-                raise ValueError(f"all_to_all: expected rows divisible by {self.size} ranks, or send_counts, got {rows}")
+                raise ValueError(
+                    f"all_to_all: expected rows divisible by {self.size} ranks, or send_counts, got {rows}"
+                )
             sends = [rows // self.size] * self.size
         else:
             sends = self._counts("send_counts", send_counts)
             if sum(sends) != rows:
-                raise ValueError(f"all_to_all: expected send_counts that sum to the {rows} rows of x, got {sum(sends)}")
+                raise ValueError(
+                    f"all_to_all: expected send_counts that sum to the {rows} rows of x, got {sum(sends)}"
+                )
         if recv_counts is not None:
             receives = self._counts("recv_counts", recv_counts)
         elif send_counts is None:
@@ -267,7 +287,11 @@ class Communicator:
         """Give every rank root's object, by pickle; its value counts on root only."""
         self._drain()
         self._check_root("broadcast_object", root)
-        data = np.frombuffer(pickle.dumps(obj, protocol=5), np.uint8) if self.rank == root else np.empty(0, np.uint8)
+        data = (
+            np.frombuffer(pickle.dumps(obj, protocol=5), np.uint8)
+            if self.rank == root
+            else np.empty(0, np.uint8)
+        )
         length = np.array([data.size], np.int64)
         self._transport.broadcast(length, root)
         message = data.copy() if self.rank == root else np.empty(int(length[0]), np.uint8)
@@ -285,7 +309,8 @@ class Communicator:
         messages = np.empty((self.size, padded.size), np.uint8)
         self._transport.all_gather(padded, messages)
         return [
-            pickle.loads(message[:length].tobytes()) for message, length in zip(messages, lengths.tolist(), strict=True)
+            pickle.loads(message[:length].tobytes())
+            for message, length in zip(messages, lengths.tolist(), strict=True)
         ]
 
     def split(self, color: int | None, key: int = 0) -> Communicator | None:
@@ -338,7 +363,10 @@ class Communicator:
         return self._transport.empty(dims, wanted)
 
     def close(self) -> None:
-        """Give back what the communicator holds. Not collective; other ranks that still use it get a CommError."""
+        """Give back what the communicator holds.
+
+        Not collective; other ranks that still use it get a `CommError`.
+        """
         if self._worker is not None:
             self._worker.close()
             self._worker = None
@@ -358,10 +386,8 @@ class Communicator:
         self._run_reduction(self._transport.all_reduce, source, target, op)
         return result if result is not None else source.like(target)
 
-    def _reduction_arrays(
-        self, call: str, x: Any, op: str, out: Any
-    ) -> tuple[View, Array, Any | None]:
-        """Check the arguments of a reduction; returns the source, the array for the result, and `out` where it was given."""
+    def _reduction_arrays(self, call: str, x: Any, op: str, out: Any) -> tuple[View, Array, Any | None]:
+        """Check the arguments; returns the source, the array for the result, and `out` where it was given."""
         source = view(x, what="x")
         if op not in OPS:
             raise ValueError(f"{call}: expected op to be one of {', '.join(OPS)}, got {op!r}")
@@ -372,7 +398,8 @@ class Communicator:
         if call == "reduce_scatter":
             if not shape or shape[0] % self.size:
                 raise ValueError(
-                    f"{call}: expected x with a first dimension divisible by {self.size} ranks, got shape {shape}"
+                    f"{call}: expected x with a first dimension divisible by {self.size} ranks, "
+                    f"got shape {shape}"
                 )
             shape = (shape[0] // self.size, *shape[1:])
         target, result = _target(call, out, shape, source)
@@ -390,7 +417,9 @@ class Communicator:
             raise TypeError(f"all_to_all: expected {what} of integers, got {counts!r}")
         values = [int(count) for count in counts]
         if len(values) != self.size or any(count < 0 for count in values):
-            raise ValueError(f"all_to_all: expected {what} of {self.size} counts, none negative, got {values}")
+            raise ValueError(
+                f"all_to_all: expected {what} of {self.size} counts, none negative, got {values}"
+            )
         return values
 
     def _check_root(self, call: str, root: int) -> None:

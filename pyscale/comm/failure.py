@@ -52,13 +52,16 @@ def _end_job(kind: type[BaseException], error: BaseException, trace: TracebackTy
         _previous_hook(kind, error, trace)
         return
     world, node = _watched
-    # A peer's failure reaches this rank as a CommError: the peer's own exception says more, so it may speak first.
+    # A peer's failure reaches this rank as a CommError: the peer's own exception says more, so it may speak
+    # first.
     if isinstance(error, CommError) and not isinstance(error, CommMismatch):
         time.sleep(0.3)
     if node is None or node.core.claim_failure(world.rank):
         sys.stdout.flush()
         lines = traceback.format_exception(kind, error, trace)
-        sys.stderr.write(f"pyscale: rank {world.rank} of {world.size} failed, which ends the job:\n{''.join(lines)}")
+        sys.stderr.write(
+            f"pyscale: rank {world.rank} of {world.size} failed, which ends the job:\n{''.join(lines)}"
+        )
         sys.stderr.flush()
     else:
         time.sleep(_LAST_WORDS_SECONDS)

@@ -1,10 +1,12 @@
 """The processes of one node: found by MPI, proven by shared memory.
 
-That MPI, a host name or a launcher's variable calls two ranks neighbours proves nothing: containers share names, and namespaces
-split a machine. Here ranks are on one node if and only if each has read the others' random numbers from the others' memory.
+That MPI, a host name or a launcher's variable calls two ranks neighbours proves nothing: containers share
+names, and namespaces split a machine. Here ranks are on one node if and only if each has read the others'
+random numbers from the others' memory.
 
-Each process has one arena, an anonymous file. Its descriptor goes to the peers over a Unix socket in the abstract namespace: nothing
-with a name exists that could be left behind, and the descriptor works whatever /dev/shm holds.
+Each process has one arena, an anonymous file. Its descriptor goes to the peers over a Unix socket in the
+abstract namespace: nothing with a name exists that could be left behind, and the descriptor works whatever
+/dev/shm holds.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +34,7 @@ _ADDRESS_SPACE = 1 << 44  # bytes; the most that all of a node's arenas take of 
 
 @dataclass(frozen=True)
 class _Own:
-    """This process's part: made once, and kept until it exits."""
+    """What is this process's own: made once, and kept until it exits."""
 
     arena: _core.Arena
     pidfd: int
@@ -93,7 +96,7 @@ class Node:
         self._retired.append((offset, members))
 
     def free_retired(self, present: frozenset[int]) -> None:
-        """Free the mailboxes of retired groups whose members have all just met: none of them still reads there."""
+        """Free the mailboxes of retired groups whose members have all just met: none still reads there."""
         kept = []
         for offset, members in self._retired:
             if members <= present:
@@ -106,7 +109,7 @@ class Node:
 def cpu_quota() -> float:
     """Return the CPUs that the control group grants this process, infinity where it sets no limit."""
     with contextlib.suppress(OSError, ValueError):
-        quota, period = open("/sys/fs/cgroup/cpu.max").read().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         if quota != "max":
             return int(quota) / int(period)
     return math.inf
@@ -120,7 +123,8 @@ def find_nodes(mpi: Any, use_shared_memory: bool) -> tuple[list[list[int]], Node
     mpi : mpi4py.MPI.Comm
         The ranks.
     use_shared_memory : bool
-        Whether to prove it and map the memory. Without, MPI's word is taken: it then only decides in which order ranks are folded.
+        Whether to prove it and map the memory. Without, MPI's word is taken: it then only decides in which
+        order ranks are folded.
 
     Returns
     -------
@@ -149,7 +153,7 @@ def find_nodes(mpi: Any, use_shared_memory: bool) -> tuple[list[list[int]], Node
 
 
 def _prove(neighbours: Any) -> tuple[Node | None, list[int], str]:
-    """Find those of the neighbours that share memory with this rank: the node, their ranks among the neighbours, and what went wrong."""
+    """Return the node that this rank shares memory with, its ranks among the neighbours, and what failed."""
     own, problem = None, ""
     try:
         own = _own_memory(neighbours.size)
@@ -157,8 +161,8 @@ def _prove(neighbours: Any) -> tuple[Node | None, list[int], str]:
         problem = f"no shared memory on {socket.gethostname()}: {error}"
     cores = neighbours.allgather(frozenset(os.sched_getaffinity(0)))
     quota = min(neighbours.allgather(cpu_quota()))
-    # Rounds: those who can reach the first rank that is not yet placed form a node with it; the others go on. Every rank takes part in
-    # every round's collectives, and counts rounds alike.
+    # Rounds: those who can reach the first rank that is not yet placed form a node with it; the others go on.
+    # Every rank takes part in every round's collectives, and counts rounds alike.
     placed: dict[int, list[int]] = {}
     node = None
     unplaced = [rank for rank, able in enumerate(neighbours.allgather(own is not None)) if able]
@@ -169,7 +173,9 @@ def _prove(neighbours: Any) -> tuple[Node | None, list[int], str]:
         if fds and own is not None:
             found = _map(neighbours.rank, joined, fds, own)
         nonces = neighbours.allgather(own.nonce if own is not None else 0)
-        proven = found is not None and [found.nonce(i) for i in range(len(joined))] == [nonces[rank] for rank in joined]
+        proven = found is not None and [found.nonce(i) for i in range(len(joined))] == [
+            nonces[rank] for rank in joined
+        ]
         proofs = neighbours.allgather(proven)
         if not all(proofs[rank] for rank in joined):
             joined = [leader]
@@ -179,15 +185,20 @@ def _prove(neighbours: Any) -> tuple[Node | None, list[int], str]:
             assert found is not None
             node = Node(found, joined.index(neighbours.rank), [cores[rank] for rank in joined], quota)
         if joined != unplaced and not problem and neighbours.rank == leader:
-            problem = f"ranks on {socket.gethostname()} that MPI calls neighbours do not see each other's memory"
+            problem = (
+                f"ranks on {socket.gethostname()} that MPI calls neighbours do not see each other's memory"
+            )
         unplaced = [rank for rank in unplaced if rank not in joined]
     return node, placed.get(neighbours.rank, [neighbours.rank]), problem
 
 
-def _exchange_fds(neighbours: Any, leader: int, candidates: list[int], own: _Own | None) -> tuple[list[int], list[int]]:
+def _exchange_fds(
+    neighbours: Any, leader: int, candidates: list[int], own: _Own | None
+) -> tuple[list[int], list[int]]:
     """Collect the descriptors of all candidates that reach the leader's socket, and hand them round.
 
-    Returns the ranks that reached it, and, on those, two descriptors for each: of its arena and of its process.
+    Returns the ranks that reached it, and, on those, two descriptors for each: of its arena and of its
+    process.
     """
     is_leader = neighbours.rank == leader
     takes_part = neighbours.rank in candidates

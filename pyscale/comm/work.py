@@ -56,7 +56,8 @@ class Work:
 class Worker:
     """A thread that runs one communicator's collectives in the order in which they were started.
 
-    The order is the program's, and so the same on every rank; blocking calls wait for those that were started before them.
+    The order is the program's, and so the same on every rank; blocking calls wait for those that were started
+    before them.
     """
 
     def __init__(self) -> None:

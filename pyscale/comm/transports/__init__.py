@@ -1,1 +1,1 @@
-"""How bytes move: each transport does the same collectives, on C-contiguous NumPy arrays that were checked before."""
+"""How bytes move: each transport does the same collectives, on C-contiguous arrays checked before."""

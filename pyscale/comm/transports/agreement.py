@@ -1,4 +1,4 @@
-"""What ranks on several nodes tell each other before a collective moves: who calls what, and small payloads on the way.
+"""What ranks on several nodes tell each other before a collective: who calls what, and small payloads.
 
 One record a rank, of a fixed size, so that ranks that call different things still understand each other.
 """
@@ -61,7 +61,10 @@ def check(records: Array) -> None:
 
 def payloads(records: Array, like: Array) -> list[Array]:
     """Return every rank's payload, as arrays of the dtype and shape of `like`."""
-    return [record[_HEADER_BYTES : _HEADER_BYTES + like.nbytes].view(like.dtype).reshape(like.shape) for record in records]
+    return [
+        record[_HEADER_BYTES : _HEADER_BYTES + like.nbytes].view(like.dtype).reshape(like.shape)
+        for record in records
+    ]
 
 
 def _hash(text: bytes) -> int:

@@ -12,8 +12,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Transport(Protocol):
     """The collectives on C-contiguous arrays of a supported dtype.
 
-    Sizes, dtypes and overlaps were checked by the caller on this rank; what the other ranks called is checked here, and differing
-    calls raise `CommMismatch` on every rank. A rank that dies, leaves or is late raises `CommError` or `CommTimeout`.
+    Sizes, dtypes and overlaps were checked by the caller on this rank; what the other ranks called is checked
+    here, and differing calls raise `CommMismatch` on every rank. A rank that dies, leaves or is late raises
+    `CommError` or `CommTimeout`.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Transport(Protocol):
         """Put root's `x` into every rank's `x`."""
 
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
-        """Send rows of `x` to each rank, and put the rows received into `out`, both in rank order; counts are rows."""
+        """Send rows of `x` to each rank, and put those received into `out`, both in rank order."""
 
     def barrier(self) -> None:
         """Return once every rank has called it."""

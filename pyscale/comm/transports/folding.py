@@ -1,8 +1,9 @@
 """In which order ranks on several nodes are folded, so that every way of moving the data gives the same bits.
 
-The ranks of a node are folded in rank order, which gives the node's partial; the partials are folded in the order of the nodes. Partials of
-16-bit floats are float32, so that a result is rounded once. The partials of a mean are summed in float64 and rounded to float32 where
-that is finite, and kept in float64 where it is not: a mean that is representable does not overflow on the way.
+The ranks of a node are folded in rank order, which gives the node's partial; the partials are folded in the
+order of the nodes. Partials of 16-bit floats are float32, so that a result is rounded once. The partials of a
+mean are summed in float64 and rounded to float32 where that is finite, and kept in float64 where it is not: a
+mean that is representable does not overflow on the way.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def partial_op(op: str) -> str:
 
 
 def narrow(partial: Array, dtype: np.dtype[Any], op: str) -> Array:
-    """Return a partial as it travels between nodes: half as long for a mean that does not overflow float32."""
+    """Return a partial as it travels between nodes: in float32 for a mean that does not overflow it."""
     if op != "mean" or dtype not in _NARROW_FLOATS:
         return partial
     with np.errstate(over="ignore", invalid="ignore"):

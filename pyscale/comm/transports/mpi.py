@@ -14,7 +14,7 @@ from pyscale.comm.transports.folding import fold_ranks
 from pyscale.comm.transports.pipeline import all_reduce_pipelined
 from pyscale.comm.transports.shm import ShmTransport
 from pyscale.comm.transports.wire import Wire
-from pyscale.errors import CommError, CommMismatch
+from pyscale.errors import CommMismatch
 
 _STAGED_BYTES = 4 << 20  # of blocks that a reduce_scatter holds at a time
 
@@ -27,7 +27,7 @@ def _telling_the_node(
     """Let a failure between nodes end the waits of this node's other ranks too."""
 
     @wraps(method)
-    def wrapped(self: MpiTransport, *args: P.args, **kwargs: P.kwargs) -> None:
+    def wrapped(self: MpiTransport, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(self, *args, **kwargs)
         except CommMismatch:
@@ -138,13 +138,15 @@ class MpiTransport:
         call = agreement.describe("all_to_all", x, rows=True)
         self._agree(call)
         tables = np.empty((self.size, 2, self.size), np.int64)
-        self._gather_rows(np.array([send_counts, receive_counts], np.int64), tables.reshape(self.size, -1), call)
+        self._gather_rows(
+            np.array([send_counts, receive_counts], np.int64), tables.reshape(self.size, -1), call
+        )
         wrong = np.argwhere(tables[:, 0, :] != tables[:, 1, :].T)
         if len(wrong):
             sender, receiver = map(int, wrong[0])
             raise CommMismatch(
-                f"all_to_all: expected {tables[receiver, 1, sender]} rows at rank {receiver} from rank {sender}, "
-                f"which sends {tables[sender, 0, receiver]}"
+                f"all_to_all: expected {tables[receiver, 1, sender]} rows at rank {receiver} "
+                f"from rank {sender}, which sends {tables[sender, 0, receiver]}"
             )
         sent, received = _split_rows(x, send_counts), _split_rows(out, receive_counts)
         received[self.rank][...] = sent[self.rank]
@@ -163,7 +165,7 @@ class MpiTransport:
             self.local.close()
 
     def _others(self) -> list[int]:
-        """Return the other ranks, each rank beginning with its successor, so that not all send to one at once."""
+        """Return the other ranks, from the next one on, so that not all ranks send to one at once."""
         return [(self.rank + k) % self.size for k in range(1, self.size)]
 
     def _gather_rows(self, x: Array, rows: Array, call: str) -> None:
@@ -172,7 +174,7 @@ class MpiTransport:
         self.wire.exchange([(r, x) for r in others], [(r, rows[r]) for r in others], call)
 
     def _agree(self, call: str, payload: Array | None = None) -> Array:
-        """Exchange records with every rank, and raise CommMismatch where calls differ; returns the records by rank."""
+        """Return every rank's record, in rank order; raises CommMismatch where calls differ."""
         record = agreement.pack(call, payload)
         here = record[np.newaxis]
         if self.local is not None:

@@ -1,8 +1,9 @@
 """All-reduce over several nodes, so that the link between them never idles.
 
-The array goes through in pieces. Of each piece, the ranks of a node reduce-scatter a block each over shared memory; rank c of every node
-then exchanges its block with rank c of the other nodes (each node folds its part of the block, and sends the result to all), and the
-ranks of a node all-gather. The bytes over a node's link are 2 (h - 1) / h of the array in each direction, which is the least possible.
+The array goes through in pieces. Of each piece, the ranks of a node reduce-scatter a block each over shared
+memory; rank c of every node then exchanges its block with rank c of the other nodes (each node folds its part
+of the block, and sends the result to all), and the ranks of a node all-gather. The bytes over a node's link
+are 2 (h - 1) / h of the array in each direction, which is the least possible.
 
 While piece k is on the link for the first time, piece k - 2 is for the second, and the node works on others.
 """
@@ -21,7 +22,9 @@ from pyscale.comm.transports.folding import combine, fold_ranks, narrow, partial
 if TYPE_CHECKING:
     from pyscale.comm.transports.mpi import MpiTransport
 
-_BLOCK_BYTES = 256 << 10  # of a rank's block of a piece: large enough for the link, small enough for the cache
+_BLOCK_BYTES = (
+    256 << 10
+)  # of a rank's block of a piece: large enough for the link, small enough for the cache
 _HELD_BYTES = 4 << 20  # of blocks that a rank without shared memory receives for one piece
 _LAG = 2  # pieces between the stages
 
@@ -110,9 +113,10 @@ class _Pipeline:
         out = self.out[k * self.piece : (k + 1) * self.piece]
         whole = out if out.size == self.piece else np.empty(self.piece, out.dtype)
         if self.local is None:
-            assert piece.result is not None
+            assert piece.result is not None  # alone in its node, it has a channel
             whole[: self.block] = piece.result
         elif len(self.units[self.transport.unit]) == self.channels:
+            assert piece.result is not None  # as every rank here
             self.local.all_gather(piece.result, whole)
         else:
             for channel in range(self.channels):
@@ -135,7 +139,9 @@ class _Pipeline:
         ranks = len(self.units[self.transport.unit])
         share = np.empty(self.piece // ranks, dtype)
         self.local.reduce_scatter(x, op, share)
-        if ranks != self.channels:  # more ranks than channels: everyone gets all of it, the channels' ranks pick their blocks
+        if (
+            ranks != self.channels
+        ):  # more ranks than channels: everyone gets all of it, the channels' ranks pick their blocks
             whole = np.empty(self.piece, dtype)
             self.local.all_gather(share, whole)
             start = self.transport.local_rank * self.block

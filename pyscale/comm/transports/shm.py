@@ -19,7 +19,9 @@ def forced_algorithm() -> str:
     """Return ``PYSCALE_ALLREDUCE_ALGORITHM``, or ``"auto"``; ValueError for a name that is none."""
     algorithm = os.environ.get("PYSCALE_ALLREDUCE_ALGORITHM", "auto")
     if algorithm not in ALGORITHMS:
-        raise ValueError(f"PYSCALE_ALLREDUCE_ALGORITHM: expected one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+        raise ValueError(
+            f"PYSCALE_ALLREDUCE_ALGORITHM: expected one of {', '.join(ALGORITHMS)}, got {algorithm!r}"
+        )
     return algorithm
 
 
@@ -43,7 +45,12 @@ class ShmTransport:
     name = "shm"
 
     def __init__(
-        self, node: Node, members: Sequence[int], mailboxes: Sequence[int], labels: Sequence[int], timeout: float
+        self,
+        node: Node,
+        members: Sequence[int],
+        mailboxes: Sequence[int],
+        labels: Sequence[int],
+        timeout: float,
     ) -> None:
         self._node = node
         self._members = frozenset(members)
@@ -62,7 +69,9 @@ class ShmTransport:
 
     def all_reduce(self, x: Array, op: str, out: Array) -> None:
         if self.group.all_reduce(x, op, out) is None:
-            raise ValueError(f"all_reduce: expected arrays as the transport takes them, got {x.dtype} with op {op!r}")
+            raise ValueError(
+                f"all_reduce: expected arrays as the transport takes them, got {x.dtype} with op {op!r}"
+            )
 
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
         self.group.reduce_scatter(x, op, out)

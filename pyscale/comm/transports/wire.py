@@ -43,7 +43,7 @@ class Wire:
         return bool(self._broken)
 
     def post(self, sends: Iterable[tuple[int, Array]], receives: Iterable[tuple[int, Array]]) -> list[Any]:
-        """Start sending and receiving C-contiguous arrays, of sizes that both sides know; returns the requests."""
+        """Start sending and receiving C-contiguous arrays; returns the requests, receives first."""
         from mpi4py import MPI
 
         requests = []
@@ -54,7 +54,9 @@ class Wire:
                     requests.append(start([raw[first : first + _MESSAGE_BYTES], MPI.BYTE], rank))
         return requests
 
-    def exchange(self, sends: Sequence[tuple[int, Array]], receives: Sequence[tuple[int, Array]], call: str) -> None:
+    def exchange(
+        self, sends: Sequence[tuple[int, Array]], receives: Sequence[tuple[int, Array]], call: str
+    ) -> None:
         """Send and receive, and wait for both."""
         self.wait(self.post(sends, receives), call, [rank for rank, _ in receives])
 
@@ -66,7 +68,9 @@ class Wire:
         from mpi4py import MPI
 
         if self._broken:
-            raise CommError(f"{call}: expected a working communicator, got one given up earlier: {self._broken}")
+            raise CommError(
+                f"{call}: expected a working communicator, got one given up earlier: {self._broken}"
+            )
         statuses = [MPI.Status() for _ in requests]
         start = time.monotonic()
         next_look = start + _PEERS_SECONDS
@@ -81,7 +85,9 @@ class Wire:
                     self._check_node()
                     next_look = now + _PEERS_SECONDS
                     if waited >= self.timeout:
-                        whom = f"rank {peers[0]}" if len(peers) == 1 else f"ranks {', '.join(map(str, peers))}"
+                        whom = (
+                            f"rank {peers[0]}" if len(peers) == 1 else f"ranks {', '.join(map(str, peers))}"
+                        )
                         raise CommTimeout(
                             f"{call}: expected messages from {whom} within {self.timeout:g} s, got no answer"
                         )
