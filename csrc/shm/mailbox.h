@@ -8,9 +8,8 @@
 // load that saw that store: two ranks never touch the same bytes without such a pair between them. When a
 // buffer may be used again follows from the counters alone:
 // - announcement[seq % 2] and its payload are rewritten for call seq + 2. A rank that begins call seq + 2 has
-// finished seq + 1, for which
-//   it saw every peer's announcement seq + 1, which each peer makes only after it has read all it needs of
-//   call seq.
+//   finished seq + 1, for which it saw every peer's announcement seq + 1, which each peer makes only after it
+//   has read all it needs of call seq.
 // - staging buffers follow the same argument over `step`, see all_reduce.cpp.
 // The only store that must be ordered before a later *load* is the one that a sleeper may be waiting for
 // (Dekker's pattern, see waiting.cpp); it is a seq_cst exchange.
@@ -26,8 +25,8 @@ namespace pyscale {
 
 constexpr size_t kCacheLine = 64;
 constexpr size_t kEagerBytes = 32 * 1024;  // the largest payload that travels with an announcement
-constexpr size_t kStagingBytes =
-    3 * 1024 * 1024;  // for pieces of arrays that peers cannot see; touched only when used
+// For pieces of arrays that peers cannot see; touched only when used.
+constexpr size_t kStagingBytes = 3 * 1024 * 1024;
 
 // One cache line, so that a small call costs its reader one miss: the counter, what is compared, and the
 // smallest payloads.
@@ -61,17 +60,19 @@ struct Mailbox {
     Letter letters[2];                                   // by the parity of seq
     alignas(kCacheLine) std::atomic<uint32_t> step;      // phases done inside calls, over the group's life
     alignas(kCacheLine) std::atomic<uint32_t> sleepers;  // peers that sleep on a word of this mailbox
-    alignas(kCacheLine)
-        std::atomic<uint32_t> failure;  // Failure << 16 | the rank at fault: this rank has given the group up
+    // Failure << 16 | the rank at fault: this rank has given the group up.
+    alignas(kCacheLine) std::atomic<uint32_t> failure;
     alignas(4096) std::byte staging[kStagingBytes];
 };
 
 // At the start of each arena: the process's own state, whatever the group.
 struct alignas(kCacheLine) ProcessState {
-    std::atomic<uint32_t> departed;  // set when the process shuts pyscale down or exits in order
-    std::atomic<uint32_t>
-        failing_rank;  // of the first arena only: 1 + the rank whose exception ends the job; 0 = none
-    uint64_t nonce;    // written by the owner, read back by the peers: proves that the memory is shared
+    // Set when the process shuts pyscale down or exits in order.
+    std::atomic<uint32_t> departed;
+    // Of the first arena only: 1 + the rank whose exception ends the job; 0 = none.
+    std::atomic<uint32_t> failing_rank;
+    // Written by the owner, read back by the peers: proves that the memory is shared.
+    uint64_t nonce;
 };
 
 }  // namespace pyscale
