@@ -64,6 +64,8 @@ class Node {
 
     ProcessState& state(size_t i) const { return *reinterpret_cast<ProcessState*>(bases_.at(i)); }
     uint64_t nonce(size_t i) const { return state(i).nonce; }
+    // A process that joins again is no longer gone.
+    void join() { arena_state().departed.store(0, std::memory_order_release); }
     void depart() { arena_state().departed.store(1, std::memory_order_release); }
     // Whether this rank is the first of the node to say that its exception ends the job.
     bool claim_failure(int rank) {
@@ -301,6 +303,7 @@ void bind_shm(py::module_& m) {
         .def("open_mailbox", &Node::open_mailbox)
         .def("free_mailbox", &Node::free_mailbox, py::arg("offset"))
         .def("nonce", &Node::nonce, py::arg("index"))
+        .def("join", &Node::join)
         .def("depart", &Node::depart)
         .def("claim_failure", &Node::claim_failure, py::arg("rank"));
 

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <map>
 
+#include "core/parallel.h"
+
 namespace pyscale {
 
 namespace {
@@ -47,6 +49,11 @@ Group::Group(std::vector<Member> members, int rank, const Options& options)
       destinations_(members_.size()) {}
 
 Letter& Group::open(const Call& call, uint64_t count) {
+    if (in_forked_child()) {
+        throw CommFailure(Failure::none,
+                          std::string(name(call.collective)) +
+                              ": expected the process that joined the job, got a forked child");
+    }
     if (!unusable_.empty()) {
         throw CommFailure(Failure::none,
                           std::string(name(call.collective)) +
@@ -186,13 +193,13 @@ void Group::tell_peers(Failure kind, int culprit) {
 }
 
 void Group::close() {
-    if (!unusable_.empty()) return;
+    if (!unusable_.empty() || in_forked_child()) return;  // a child speaks for nobody
     unusable_ = "it was closed";
     tell_peers(Failure::departure, rank_);
 }
 
 void Group::abandon(const std::string& why) {
-    if (failed_) return;
+    if (failed_ || in_forked_child()) return;
     unusable_ = why;
     failed_ = true;
     tell_peers(Failure::interruption, rank_);

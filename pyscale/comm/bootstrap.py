@@ -38,6 +38,7 @@ class Membership:
     def __init__(self, node: Node | None, threads_may_communicate: bool) -> None:
         self.node = node
         self.threads_may_communicate = threads_may_communicate
+        self.pid = os.getpid()
         self._transports: weakref.WeakSet[Transport] = weakref.WeakSet()
 
     @property
@@ -200,6 +201,8 @@ def shutdown() -> None:
     if _world is None:
         return
     world, _world = _world, None
+    if os.getpid() != world._membership.pid:
+        return  # a forked child speaks for nobody
     failure.unwatch()
     membership = world._membership
     if membership.node is not None:

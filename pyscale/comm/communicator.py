@@ -332,6 +332,8 @@ class Communicator:
         self._drain()
         if color is not None and not isinstance(color, (int, np.integer)):
             raise TypeError(f"split: expected color to be an int or None, got {type(color).__name__}")
+        if not isinstance(key, (int, np.integer)):
+            raise TypeError(f"split: expected key to be an int, got {type(key).__name__}")
         return self._membership.split(self, None if color is None else int(color), int(key))
 
     def empty(self, shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> Array:

@@ -48,8 +48,8 @@ def skip_finalize() -> None:
 
 
 def _end_job(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if _watched is None:
-        _previous_hook(kind, error, trace)
+    if _watched is None or os.getpid() != _watched[0]._membership.pid:
+        _previous_hook(kind, error, trace)  # a forked child fails alone
         return
     world, node = _watched
     # A peer's failure reaches this rank as a CommError: the peer's own exception says more, so it may speak

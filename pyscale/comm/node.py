@@ -273,7 +273,9 @@ def _map(rank: int, joined: list[int], fds: list[int], own: _Own) -> _core.Node 
     arenas, pidfds = fds[0::2], fds[1::2]
     try:
         sizes = [os.fstat(fd).st_size for fd in arenas]
-        return _core.Node(own.arena, joined.index(rank), arenas, sizes, pidfds)
+        node = _core.Node(own.arena, joined.index(rank), arenas, sizes, pidfds)
+        node.join()
+        return node
     except OSError:
         return None
     finally:

@@ -18,6 +18,7 @@ import numpy as np
 
 from pyscale.comm.transports.base import Array
 from pyscale.comm.transports.folding import combine, fold_ranks, narrow, partial_dtype, partial_op
+from pyscale.comm.transports.wire import Messages
 
 if TYPE_CHECKING:
     from pyscale.comm.transports.mpi import MpiTransport
@@ -36,7 +37,7 @@ class _Piece:
     block: Array  # this rank's, as its node folded it; the whole piece where the rank is alone
     received: dict[int, Array] = field(default_factory=dict)  # by unit
     result: Array | None = None  # the block, folded over all nodes
-    requests: list[Any] = field(default_factory=list)
+    messages: Messages = field(default_factory=Messages)
 
 
 class _Pipeline:
@@ -81,14 +82,14 @@ class _Pipeline:
         piece.received = {u: np.empty(self.part * room, np.uint8) for u in self.peers}
         sends = [(rank, self._part(piece.block, u)) for u, rank in self.peers.items() if u != own]
         receives = [(rank, piece.received[u]) for u, rank in self.peers.items()]
-        piece.requests = self.transport.wire.post(sends, receives)
+        piece.messages = self.transport.wire.post(sends, receives)
 
     def fold(self, k: int) -> None:
         """Fold this node's part of the block over the nodes, and send it to all."""
         if not self.peers:
             return
         piece = self.pieces[k]
-        lengths = self.transport.wire.wait(piece.requests, self.call, list(self.peers.values()))
+        lengths = self.transport.wire.wait(piece.messages, self.call)
         own = self.transport.unit
         parts = {own: self._part(piece.block, own)}
         for (u, raw), length in zip(piece.received.items(), lengths, strict=False):
@@ -103,13 +104,13 @@ class _Pipeline:
         piece.result = result
         sends = [(rank, mine) for rank in self.peers.values()]
         receives = [(rank, self._part(result, u)) for u, rank in self.peers.items()]
-        piece.requests = self.transport.wire.post(sends, receives)
+        piece.messages = self.transport.wire.post(sends, receives)
 
     def gather(self, k: int) -> None:
         """Give the whole piece to every rank of the node."""
         piece = self.pieces.pop(k)
         if self.peers:
-            self.transport.wire.wait(piece.requests, self.call, list(self.peers.values()))
+            self.transport.wire.wait(piece.messages, self.call)
         out = self.out[k * self.piece : (k + 1) * self.piece]
         whole = out if out.size == self.piece else np.empty(self.piece, out.dtype)
         if self.local is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyscale.comm.transports.base import Array
@@ -15,6 +16,24 @@ _AWAKE_SECONDS = 200e-6  # as long as a fast network takes; then let other ranks
 _NAP_SECONDS = 50e-6
 _LONG_NAP_SECONDS = 1e-3
 _PEERS_SECONDS = 0.1  # between looks at the node's other ranks, which may have died
+
+
+@dataclass
+class Messages:
+    """Messages on their way: MPI's requests, and the rank at the other end of each."""
+
+    requests: list[Any] = field(default_factory=list)
+    ranks: list[int] = field(default_factory=list)
+
+    def open_ranks(self) -> list[int]:
+        """Return the ranks whose messages have not arrived, or not been taken."""
+        return sorted(
+            {
+                rank
+                for request, rank in zip(self.requests, self.ranks, strict=True)
+                if request and not request.Test()
+            }
+        )
 
 
 class Wire:
@@ -35,47 +54,45 @@ class Wire:
         self.timeout = timeout
         self._check_node = check_node
         self._broken = ""
-        self._orphans: list[Any] = []
+        self._orphans: list[Messages] = []
 
     @property
     def broken(self) -> bool:
         """Whether a message has failed."""
         return bool(self._broken)
 
-    def post(self, sends: Iterable[tuple[int, Array]], receives: Iterable[tuple[int, Array]]) -> list[Any]:
-        """Start sending and receiving C-contiguous arrays; returns the requests, receives first."""
+    def post(self, sends: Iterable[tuple[int, Array]], receives: Iterable[tuple[int, Array]]) -> Messages:
+        """Start sending and receiving C-contiguous arrays."""
         from mpi4py import MPI
 
-        requests = []
+        messages = Messages()
         for start, ranks_and_arrays in ((self.mpi.Irecv, receives), (self.mpi.Isend, sends)):
             for rank, array in ranks_and_arrays:
                 raw = memoryview(array.reshape(-1).view("uint8"))
                 for first in range(0, len(raw), _MESSAGE_BYTES):
-                    requests.append(start([raw[first : first + _MESSAGE_BYTES], MPI.BYTE], rank))
-        return requests
+                    messages.requests.append(start([raw[first : first + _MESSAGE_BYTES], MPI.BYTE], rank))
+                    messages.ranks.append(rank)
+        return messages
 
     def exchange(
         self, sends: Sequence[tuple[int, Array]], receives: Sequence[tuple[int, Array]], call: str
     ) -> None:
         """Send and receive, and wait for both."""
-        self.wait(self.post(sends, receives), call, [rank for rank, _ in receives])
+        self.wait(self.post(sends, receives), call)
 
-    def wait(self, requests: list[Any], call: str, peers: Sequence[int] = ()) -> list[int]:
-        """Wait for posted messages; returns their bytes, receives first as they were posted.
-
-        `call` and `peers` are for the words of an error.
-        """
+    def wait(self, messages: Messages, call: str) -> list[int]:
+        """Wait for posted messages; returns their bytes, receives first, as they were posted."""
         from mpi4py import MPI
 
         if self._broken:
             raise CommError(
                 f"{call}: expected a working communicator, got one given up earlier: {self._broken}"
             )
-        statuses = [MPI.Status() for _ in requests]
+        statuses = [MPI.Status() for _ in messages.requests]
         start = time.monotonic()
         next_look = start + _PEERS_SECONDS
         try:
-            while not MPI.Request.Testall(requests, statuses):
+            while not MPI.Request.Testall(messages.requests, statuses):
                 now = time.monotonic()
                 waited = now - start
                 if waited < _AWAKE_SECONDS:
@@ -85,21 +102,20 @@ class Wire:
                     self._check_node()
                     next_look = now + _PEERS_SECONDS
                     if waited >= self.timeout:
-                        whom = (
-                            f"rank {peers[0]}" if len(peers) == 1 else f"ranks {', '.join(map(str, peers))}"
-                        )
+                        late = messages.open_ranks()
                         raise CommTimeout(
-                            f"{call}: expected messages from {whom} within {self.timeout:g} s, got no answer"
+                            f"{call}: expected every rank within {self.timeout:g} s, got no answer from "
+                            f"rank{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
                         )
                 time.sleep(_NAP_SECONDS if waited < 1.0 else _LONG_NAP_SECONDS)
         except MPI.Exception as error:
-            self._give_up(requests, str(error))
+            self._give_up(messages, str(error))
             raise CommError(f"{call}: expected MPI to deliver, got {error}") from error
         except BaseException as error:
-            self._give_up(requests, str(error) or type(error).__name__)
+            self._give_up(messages, str(error) or type(error).__name__)
             raise
         return [status.Get_count(MPI.BYTE) for status in statuses]
 
-    def _give_up(self, requests: list[Any], reason: str) -> None:
+    def _give_up(self, messages: Messages, reason: str) -> None:
         self._broken = reason
-        self._orphans += requests  # MPI may still write to their buffers: they must stay alive
+        self._orphans.append(messages)  # MPI may still write to their buffers: they must stay alive
