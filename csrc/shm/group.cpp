@@ -163,16 +163,17 @@ void Group::check_slice(WordOf word_of, uint32_t target, int peer, Clock::time_p
 }
 
 void Group::check_peers(const std::function<std::string()>& missing) {
+    // Deaths first: peers that gave up or were interrupted may have been so because of one.
     for (int other = 0; other < size(); ++other) {
-        if (other == rank_) continue;
+        pollfd watched{members_[other].pidfd, POLLIN, 0};
+        if (other == rank_ || watched.fd < 0 || poll(&watched, 1, 0) <= 0) continue;
+        if (!departed(other)) fail(Failure::death, other, missing());
+    }
+    for (int other = 0; other < size(); ++other) {
         const uint32_t failure = members_[other].mailbox->failure.load(std::memory_order_acquire);
         const auto kind = static_cast<Failure>(failure >> 16);
-        if (kind != Failure::none && kind != Failure::departure) {
-            fail(kind, static_cast<int>(failure & 0xFFFF), missing());
-        }
-        pollfd watched{members_[other].pidfd, POLLIN, 0};
-        if (watched.fd >= 0 && poll(&watched, 1, 0) > 0 && !departed(other))
-            fail(Failure::death, other, missing());
+        if (other == rank_ || kind == Failure::none || kind == Failure::departure) continue;
+        fail(kind, static_cast<int>(failure & 0xFFFF), missing());
     }
 }
 
