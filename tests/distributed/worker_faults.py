@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -185,7 +186,8 @@ def forks() -> None:
     if fault.is_mine:
         child = os.fork()
         if child == 0:
-            sys.exit(0)  # runs what was registered with atexit
+            atexit._run_exitfuncs()  # type: ignore[attr-defined]
+            os._exit(0)  # not sys.exit: mpi4py would finalize its parent's MPI, with pyscale or without
         os.waitpid(child, 0)
         time.sleep(0.5)
     total = ps.all_reduce(np.ones(LARGE, np.float32))

@@ -82,7 +82,7 @@ class _Pipeline:
         piece.received = {u: np.empty(self.part * room, np.uint8) for u in self.peers}
         sends = [(rank, self._part(piece.block, u)) for u, rank in self.peers.items() if u != own]
         receives = [(rank, piece.received[u]) for u, rank in self.peers.items()]
-        piece.messages = self.transport.wire.post(sends, receives)
+        piece.messages = self.transport.wire.post(sends, receives, self.call)
 
     def fold(self, k: int) -> None:
         """Fold this node's part of the block over the nodes, and send it to all."""
@@ -104,7 +104,7 @@ class _Pipeline:
         piece.result = result
         sends = [(rank, mine) for rank in self.peers.values()]
         receives = [(rank, self._part(result, u)) for u, rank in self.peers.items()]
-        piece.messages = self.transport.wire.post(sends, receives)
+        piece.messages = self.transport.wire.post(sends, receives, self.call)
 
     def gather(self, k: int) -> None:
         """Give the whole piece to every rank of the node."""

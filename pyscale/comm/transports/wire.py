@@ -61,10 +61,16 @@ class Wire:
         """Whether a message has failed."""
         return bool(self._broken)
 
-    def post(self, sends: Iterable[tuple[int, Array]], receives: Iterable[tuple[int, Array]]) -> Messages:
-        """Start sending and receiving C-contiguous arrays."""
+    def post(
+        self, sends: Iterable[tuple[int, Array]], receives: Iterable[tuple[int, Array]], call: str
+    ) -> Messages:
+        """Start sending and receiving C-contiguous arrays; `call` is for the words of an error."""
         from mpi4py import MPI
 
+        if self._broken:
+            raise CommError(
+                f"{call}: expected a working communicator, got one given up earlier: {self._broken}"
+            )
         messages = Messages()
         for start, ranks_and_arrays in ((self.mpi.Irecv, receives), (self.mpi.Isend, sends)):
             for rank, array in ranks_and_arrays:
@@ -78,16 +84,12 @@ class Wire:
         self, sends: Sequence[tuple[int, Array]], receives: Sequence[tuple[int, Array]], call: str
     ) -> None:
         """Send and receive, and wait for both."""
-        self.wait(self.post(sends, receives), call)
+        self.wait(self.post(sends, receives, call), call)
 
     def wait(self, messages: Messages, call: str) -> list[int]:
         """Wait for posted messages; returns their bytes, receives first, as they were posted."""
         from mpi4py import MPI
 
-        if self._broken:
-            raise CommError(
-                f"{call}: expected a working communicator, got one given up earlier: {self._broken}"
-            )
         statuses = [MPI.Status() for _ in messages.requests]
         start = time.monotonic()
         next_look = start + _PEERS_SECONDS
