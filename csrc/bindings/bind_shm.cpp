@@ -1,11 +1,14 @@
 // The shared-memory transport: an arena, the node's processes, and groups of them.
 #include <pybind11/stl.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <vector>
 
 #include "bindings/arrays.h"
@@ -44,7 +47,8 @@ py::array empty(const std::shared_ptr<Arena>& arena, const py::dtype& dtype,
     return py::array(dtype, shape, arena->base() + offset, owner);
 }
 
-// The processes of one node that proved to share memory, seen from one of them.
+// The processes of one node that proved to share memory, seen from one of them. Owns the descriptors of the
+// processes (-1: its own).
 class Node {
    public:
     Node(std::shared_ptr<Arena> arena, int index, const std::vector<int>& arena_fds,
@@ -57,6 +61,14 @@ class Node {
             bytes_.push_back(arena_bytes[i]);
         }
     }
+
+    ~Node() {
+        for (const int fd : pidfds_) {
+            if (fd >= 0) close(fd);
+        }
+    }
+    Node(const Node&) = delete;
+    Node& operator=(const Node&) = delete;
 
     // A mailbox of this process's, in its own arena; the peers reach it by this offset.
     size_t open_mailbox() { return arena_->allocate(sizeof(Mailbox), false); }
@@ -258,6 +270,9 @@ void translate(std::exception_ptr pointer) {
         raise(error.kind == Failure::timeout ? "CommTimeout" : "CommError", error.what());
     } catch (const CallMismatch& error) {
         raise("CommMismatch", error.what());
+    } catch (const std::system_error& error) {
+        errno = error.code().value();
+        PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.what());
     }
 }
 

@@ -159,6 +159,7 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
         return
     from mpi4py import MPI
 
+    failure.watch(mpi.rank, mpi.size)  # already here: a rank that fails alone would leave the others waiting
     nodes, node, problems = find_nodes(mpi, wanted != "mpi")
     if problems and wanted == "shm":
         raise PyscaleError(
@@ -170,7 +171,8 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
         )
     membership = Membership(node, MPI.Query_thread() == MPI.THREAD_MULTIPLE)
     _world = membership.world(mpi, nodes, float(timeout))
-    failure.watch(_world, node)
+    if node is not None:
+        failure.watch(mpi.rank, mpi.size, node.core.claim_failure)
     atexit.register(shutdown)
 
 

@@ -6,28 +6,39 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from pyscale import _core
-from pyscale.comm.communicator import Communicator
-from pyscale.comm.node import Node
 from pyscale.errors import CommError, CommMismatch
 
 _LAST_WORDS_SECONDS = 5.0  # for the rank that shows the cause to end the job
 
 _previous_hook: Any = None
 _skips_finalize = False
-_watched: tuple[Communicator, Node | None] | None = None
+_watched: _Job | None = None
 
 
-def watch(world: Communicator, node: Node | None) -> None:
-    """From now on, an exception that nobody catches ends the whole job."""
+@dataclass(frozen=True)
+class _Job:
+    rank: int
+    size: int
+    pid: int
+    claim: Callable[[int], bool]
+
+
+def watch(rank: int, size: int, claim: Callable[[int], bool] = lambda rank: True) -> None:
+    """From now on, an exception that nobody catches ends the whole job.
+
+    Of the ranks that fail, those for which `claim` returns true show their traceback.
+    """
     global _previous_hook, _watched
     if _watched is None:
         _previous_hook = sys.excepthook
         sys.excepthook = _end_job
-    _watched = (world, node)
+    _watched = _Job(rank, size, os.getpid(), claim)
 
 
 def unwatch() -> None:
@@ -48,19 +59,19 @@ def skip_finalize() -> None:
 
 
 def _end_job(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if _watched is None or os.getpid() != _watched[0]._membership.pid:
+    job = _watched
+    if job is None or os.getpid() != job.pid:
         _previous_hook(kind, error, trace)  # a forked child fails alone
         return
-    world, node = _watched
     # A peer's failure reaches this rank as a CommError: the peer's own exception says more, so it may speak
     # first.
     if isinstance(error, CommError) and not isinstance(error, CommMismatch):
         time.sleep(0.3)
-    if node is None or node.core.claim_failure(world.rank):
+    if job.claim(job.rank):
         sys.stdout.flush()
         lines = traceback.format_exception(kind, error, trace)
         sys.stderr.write(
-            f"pyscale: rank {world.rank} of {world.size} failed, which ends the job:\n{''.join(lines)}"
+            f"pyscale: rank {job.rank} of {job.size} failed, which ends the job:\n{''.join(lines)}"
         )
         sys.stderr.flush()
     else:

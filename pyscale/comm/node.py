@@ -271,9 +271,13 @@ def _receive_fds(connection: socket.socket, count: int) -> list[int]:
 def _map(rank: int, joined: list[int], fds: list[int], own: _Own) -> _core.Node | None:
     """Map the arenas; None where that fails, which the round then answers by placing the ranks apart."""
     arenas, pidfds = fds[0::2], fds[1::2]
+    index = joined.index(rank)
+    if pidfds[index] != own.pidfd:
+        os.close(pidfds[index])  # the copy that came back
+    pidfds[index] = -1
     try:
         sizes = [os.fstat(fd).st_size for fd in arenas]
-        node = _core.Node(own.arena, joined.index(rank), arenas, sizes, pidfds)
+        node = _core.Node(own.arena, index, arenas, sizes, pidfds)
         node.join()
         return node
     except OSError:

@@ -186,7 +186,7 @@ def forks() -> None:
     if fault.is_mine:
         child = os.fork()
         if child == 0:
-            atexit._run_exitfuncs()  # type: ignore[attr-defined]
+            atexit._run_exitfuncs()
             os._exit(0)  # not sys.exit: mpi4py would finalize its parent's MPI, with pyscale or without
         os.waitpid(child, 0)
         time.sleep(0.5)
