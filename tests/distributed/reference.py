@@ -74,7 +74,7 @@ def reduced(op: str, inputs: Sequence[Array], nodes: Sequence[Sequence[int]] | N
             partials = [np.where(np.isfinite(s), s, w) for s, w in zip(short, wide, strict=True)]
             return (_left_fold("sum", partials) / len(inputs)).astype(dtype)
         if op == "mean":
-            return _mean([x for group in groups for x in group], lambda xs: _by_node(xs, nodes))
+            return _mean(inputs, lambda xs: _by_node(xs, nodes))
         return _left_fold(op, [_left_fold(op, group) for group in groups]).astype(dtype)
 
 
