@@ -8,14 +8,18 @@ mean that is representable does not overflow on the way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
 
 from pyscale import _core
 from pyscale.comm.transports.base import Array
+
+# A node's fold of its ranks; of a float64 mean whose sum overflows, also that of the terms scaled down.
+Partial: TypeAlias = Array | tuple[Array, Array]
 
 _SMALL_FLOATS = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 _NARROW_FLOATS = (*_SMALL_FLOATS, np.dtype(np.float32))
@@ -33,6 +37,11 @@ def partial_op(op: str) -> str:
     return "sum" if op == "mean" else op
 
 
+def overflows(partial: Array, dtype: np.dtype[Any], op: str) -> bool:
+    """Return whether the partial of a float64 mean needs its scaled twin."""
+    return op == "mean" and dtype == np.float64 and not _core.all_finite(partial)
+
+
 def narrow(partial: Array, dtype: np.dtype[Any], op: str) -> Array:
     """Return a partial as it travels between nodes: in float32 for a mean that does not overflow it."""
     if op != "mean" or dtype not in _NARROW_FLOATS:
@@ -45,11 +54,23 @@ def narrow(partial: Array, dtype: np.dtype[Any], op: str) -> Array:
     return np.where(finite, short.astype(np.float64), partial)
 
 
-def combine(partials: Sequence[Array], op: str, out: Array, ranks: int) -> None:
+def mean_scale(ranks: int) -> float:
+    """Return the power of two by which terms are scaled whose float64 sum overflows."""
+    return 2.0 ** -math.ceil(math.log2(ranks))
+
+
+def combine(partials: Sequence[Partial], op: str, out: Array, ranks: int) -> None:
     """Fold the nodes' partials, in the order of the nodes, into `out`."""
+    plain = [partial[0] if isinstance(partial, tuple) else partial for partial in partials]
     if op == "mean" and out.dtype in _NARROW_FLOATS:
-        partials = [partial.astype(np.float64) for partial in partials]
-    _core.fold(op, list(partials), out, ranks if op == "mean" else 1)
+        plain = [partial.astype(np.float64) for partial in plain]
+    _core.fold(op, plain, out, ranks if op == "mean" else 1)
+    if any(isinstance(partial, tuple) for partial in partials):
+        scale = mean_scale(ranks)
+        scaled = [partial[1] if isinstance(partial, tuple) else partial * scale for partial in partials]
+        total = np.empty_like(out)
+        _core.fold("sum", scaled, total)
+        np.copyto(out, total / (ranks * scale), where=~np.isfinite(out))
 
 
 def fold_ranks(blocks: Sequence[Array], nodes: Sequence[Sequence[int]], op: str, out: Array) -> None:
@@ -57,9 +78,14 @@ def fold_ranks(blocks: Sequence[Array], nodes: Sequence[Sequence[int]], op: str,
     if len(nodes) == 1:
         _core.fold(op, list(blocks), out, len(blocks))
         return
-    partials = []
+    partials: list[Partial] = []
     for ranks in nodes:
         partial = np.empty(out.shape, partial_dtype(out.dtype, op))
         _core.fold(partial_op(op), [blocks[rank] for rank in ranks], partial)
-        partials.append(narrow(partial, out.dtype, op))
+        if overflows(partial, out.dtype, op):
+            scaled = np.empty_like(partial)
+            _core.fold("sum", [blocks[rank] * mean_scale(len(blocks)) for rank in ranks], scaled)
+            partials.append((partial, scaled))
+        else:
+            partials.append(narrow(partial, out.dtype, op))
     combine(partials, op, out, len(blocks))

@@ -12,12 +12,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from pyscale.comm.transports.base import Array
-from pyscale.comm.transports.folding import combine, fold_ranks, narrow, partial_dtype, partial_op
+from pyscale.comm.transports.folding import (
+    Partial,
+    combine,
+    fold_ranks,
+    mean_scale,
+    narrow,
+    overflows,
+    partial_dtype,
+    partial_op,
+)
 from pyscale.comm.transports.wire import Messages
 
 if TYPE_CHECKING:
@@ -48,6 +57,7 @@ class _Pipeline:
         sizes = [len(unit) for unit in self.units]
         self.channels = min(sizes)  # ranks of each node that use the link
         self.alone = max(sizes) == 1
+        self.partial = x.dtype if self.alone else partial_dtype(x.dtype, op)
         # A piece divides evenly among the channels' nodes, and among the ranks of every node.
         granule = math.lcm(self.channels * len(self.units), *sizes)
         block_bytes = min(_BLOCK_BYTES, _HELD_BYTES // len(self.units))
@@ -76,8 +86,8 @@ class _Pipeline:
         piece = self.pieces[k] = _Piece(self._fold_node(x))
         if not self.peers:
             return
-        # A mean's partial may come in float64: there is room for it, and the message's length tells.
-        room = 8 if self.op == "mean" and not self.alone else piece.block.itemsize
+        # A mean's partial may come in float64, or with its twin: there is room, and the length tells.
+        room = self.partial.itemsize * (2 if self.op == "mean" and self.x.dtype == np.float64 else 1)
         own = self.transport.unit
         piece.received = {u: np.empty(self.part * room, np.uint8) for u in self.peers}
         sends = [(rank, self._part(piece.block, u)) for u, rank in self.peers.items() if u != own]
@@ -91,16 +101,16 @@ class _Pipeline:
         piece = self.pieces[k]
         lengths = self.transport.wire.wait(piece.messages, self.call)
         own = self.transport.unit
-        parts = {own: self._part(piece.block, own)}
+        parts = {own: self._as_partial(self._part(piece.block, own).view(np.uint8).reshape(-1))}
         for (u, raw), length in zip(piece.received.items(), lengths, strict=False):
-            parts[u] = raw[:length].view(self._dtype_of(length))
+            parts[u] = self._as_partial(raw[:length])
         result = np.empty(self.block, self.x.dtype)
         mine = self._part(result, own)
-        ordered = [parts[u] for u in range(len(self.units))]
         if self.alone:
-            fold_ranks(ordered, self.transport.nodes, self.op, mine)
+            blocks = [parts[u] for u in range(len(self.units))]
+            fold_ranks(cast("list[Array]", blocks), self.transport.nodes, self.op, mine)
         else:
-            combine(ordered, self.op, mine, self.transport.size)
+            combine([parts[u] for u in range(len(self.units))], self.op, mine, self.transport.size)
         piece.result = result
         sends = [(rank, mine) for rank in self.peers.values()]
         receives = [(rank, self._part(result, u)) for u, rank in self.peers.items()]
@@ -129,14 +139,24 @@ class _Pipeline:
             out[...] = whole[: out.size]
 
     def _fold_node(self, x: Array) -> Array:
-        """Return this rank's block of a piece, folded over the node's ranks."""
+        """Return this rank's block of a piece, folded over the node's ranks; two rows with its twin."""
         if self.alone:
             return x
-        dtype, op = partial_dtype(x.dtype, self.op), partial_op(self.op)
+        block = self._fold_block(x)
+        if self.op == "mean" and x.dtype == np.float64:
+            overflowed = np.array([overflows(block, x.dtype, self.op)], np.uint8)
+            if self.local is not None:  # one for all, all for one
+                self.local.all_reduce(overflowed, "max", overflowed)
+            if overflowed[0]:
+                return np.stack([block, self._fold_block(x * mean_scale(self.transport.size))])
+        return narrow(block, x.dtype, self.op)
+
+    def _fold_block(self, x: Array) -> Array:
+        dtype, op = self.partial, partial_op(self.op)
         if self.local is None:  # alone in its node, but others are not
             partial = np.empty(self.piece, dtype)
             fold_ranks([x], [[0]], op, partial)
-            return narrow(partial, x.dtype, self.op)
+            return partial
         ranks = len(self.units[self.transport.unit])
         share = np.empty(self.piece // ranks, dtype)
         self.local.reduce_scatter(x, op, share)
@@ -147,16 +167,18 @@ class _Pipeline:
             self.local.all_gather(share, whole)
             start = self.transport.local_rank * self.block
             share = whole[start : start + self.block]
-        return narrow(share, x.dtype, self.op)
+        return share
 
     def _part(self, block: Array, unit: int) -> Array:
-        return block[unit * self.part : (unit + 1) * self.part]
+        return np.ascontiguousarray(block[..., unit * self.part : (unit + 1) * self.part])
 
-    def _dtype_of(self, length: int) -> np.dtype[Any]:
-        if self.alone:
-            return self.x.dtype
-        dtype = partial_dtype(self.x.dtype, self.op)
-        return dtype if length == self.part * dtype.itemsize else np.dtype(np.float32)
+    def _as_partial(self, raw: Array) -> Partial:
+        """Return a message as what it is, by its length."""
+        if raw.size == 2 * self.part * self.partial.itemsize:
+            plain, scaled = raw.view(self.partial).reshape(2, self.part)
+            return plain, scaled
+        whole = raw.size == self.part * self.partial.itemsize
+        return raw.view(self.partial if whole else np.float32)
 
 
 def all_reduce_pipelined(transport: MpiTransport, x: Array, op: str, out: Array, call: str) -> None:
