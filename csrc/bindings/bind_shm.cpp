@@ -356,8 +356,11 @@ void bind_shm(py::module_& m) {
         .def_property_readonly("broken", [](PyGroup& self) { return self.group().broken(); })
         .def("check", [](PyGroup& self) { self.group().check(); })
         .def(
-            "abandon", [](PyGroup& self, const std::string& why) { self.group().abandon(why); },
-            py::arg("why"))
+            "abandon",
+            [](PyGroup& self, const std::string& why, bool late) {
+                self.group().abandon(why, late ? Failure::timeout : Failure::interruption);
+            },
+            py::arg("why"), py::arg("late"))
         .def("close", [](PyGroup& self) { self.group().close(); });
 }
 

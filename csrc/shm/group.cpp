@@ -199,11 +199,11 @@ void Group::close() {
     tell_peers(Failure::departure, rank_);
 }
 
-void Group::abandon(const std::string& why) {
+void Group::abandon(const std::string& why, Failure kind) {
     if (failed_ || in_forked_child()) return;
     unusable_ = why;
     failed_ = true;
-    tell_peers(Failure::interruption, rank_);
+    tell_peers(kind, rank_);
 }
 
 void Group::fail(Failure kind, int culprit, const std::string& what) {

@@ -72,7 +72,7 @@ class Group {
     // Leaves the group in order: peers that still wait for this rank fail, and so does its next call.
     void close();
     // Gives the group up for a failure elsewhere, so that its peers do not wait for this rank.
-    void abandon(const std::string& why);
+    void abandon(const std::string& why, Failure kind = Failure::interruption);
 
     // A call has this course on every rank: `open` it, fill the payload of the letter, `announce`, `meet`;
     // then, if data moves in phases, `step` as often as the peers do.

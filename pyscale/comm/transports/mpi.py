@@ -14,7 +14,7 @@ from pyscale.comm.transports.folding import fold_ranks
 from pyscale.comm.transports.pipeline import all_reduce_pipelined
 from pyscale.comm.transports.shm import ShmTransport
 from pyscale.comm.transports.wire import Wire
-from pyscale.errors import CommMismatch
+from pyscale.errors import CommMismatch, CommTimeout
 
 _STAGED_BYTES = 4 << 20  # of blocks that a reduce_scatter holds at a time
 
@@ -34,7 +34,8 @@ def _telling_the_node(
             raise  # on every rank, and nothing is broken
         except BaseException as error:
             if self.local is not None:
-                self.local.group.abandon(str(error) or type(error).__name__)
+                why = str(error) or type(error).__name__
+                self.local.group.abandon(why, isinstance(error, CommTimeout))
             raise
 
     return wrapped
