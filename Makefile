@@ -19,7 +19,7 @@ say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 help:
 	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks"
 	@echo "make test      set up, run every test (C++, Python, under mpirun; several hosts where root)"
-	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 40 minutes)"
+	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 45 minutes)"
 	@echo "make lint      ruff, mypy, clang-format, the layering tests"
 	@echo "make format    what ruff and clang-format would have"
 	@echo "make sanitize  the C++ tests under the address, undefined-behaviour and thread sanitizers"
@@ -34,7 +34,7 @@ demo: $(STAMPS)/mpich $(STAMPS)/examples build
 	$(call say,Training on the flights that left New York in 2013)
 	$(BIN)/python examples/flights_scaling.py
 
-test: $(STAMPS)/mpich $(STAMPS)/dev $(STAMPS)/arrays build ctest
+test: $(STAMPS)/mpich $(STAMPS)/dev $(STAMPS)/arrays $(STAMPS)/examples build ctest
 	@$(BIN)/python -c 'import pyscale; pyscale.show_config()'
 	$(BIN)/python -m pytest
 

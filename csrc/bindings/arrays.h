@@ -71,6 +71,12 @@ struct Raw {
         return Raw{array->data, *dtype, array->nd, array->dimensions, count, writable};
     }
 
+    // As `of`, and none for subclasses, whose meaning may be more than their data (masked arrays).
+    static std::optional<Raw> of_exactly(py::handle object) {
+        const bool exact = Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+        return exact ? of(object) : std::nullopt;
+    }
+
     // As `of`, for callers that have checked already.
     static Raw require(py::handle object, const char* what, bool writable) {
         const std::optional<Raw> raw = of(object);

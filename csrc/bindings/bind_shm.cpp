@@ -1,20 +1,25 @@
 // The shared-memory transport: an arena, the node's processes, and groups of them.
 #include <pybind11/stl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/gil.h"
 #include "bindings/ops.h"
+#include "core/parallel.h"
 #include "shm/arena.h"
 #include "shm/collectives.h"
 
@@ -76,6 +81,7 @@ class Node {
 
     ProcessState& state(size_t i) const { return *reinterpret_cast<ProcessState*>(bases_.at(i)); }
     uint64_t nonce(size_t i) const { return state(i).nonce; }
+    void quarantine() { arena_->quarantine(); }
     // A process that joins again is no longer gone.
     void join() { arena_state().departed.store(0, std::memory_order_release); }
     void depart() { arena_state().departed.store(1, std::memory_order_release); }
@@ -113,25 +119,64 @@ class PyGroup {
         : node_(std::move(node)),
           group_(resolve(*node_, members, mailboxes, labels), rank,
                  {timeout, cores, parse_algorithm(algorithm)}) {
-        group_.set_hooks({[this] { gil_->release(); }, [this] { gil_->check_signals(); }});
+        group_.set_hooks({[this] { gil_->release(); },
+                          [this] {
+                              gil_->check_signals();
+                              if (closing_)
+                                  throw CommFailure(Failure::departure, "the communicator was closed");
+                          }});
     }
 
     Group& group() { return group_; }
 
     template <class F>
     void call(size_t bytes, F body) {
-        Gil gil;
-        std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-        if (!lock.owns_lock()) {
-            gil.release();
-            lock.lock();
+        if (in_forked_child()) {
+            throw CommFailure(Failure::none,
+                              "expected the process that joined the job, got a forked child of it");
         }
+        if (owner_ == std::this_thread::get_id()) {
+            throw CommFailure(Failure::none,
+                              "expected no collective inside another, got one from a signal handler");
+        }
+        Gil gil;
+        std::unique_lock<std::timed_mutex> lock(mutex_, std::try_to_lock);
+        while (!lock.owns_lock()) {
+            gil.check_signals();
+            gil.release();
+            lock.try_lock_for(std::chrono::milliseconds(100));
+        }
+        const Owner owner(owner_);
         gil_ = &gil;
         if (bytes > kReleaseBytes) gil.release();
-        body();
+        try {
+            body();
+        } catch (const CallMismatch&) {
+            throw;
+        } catch (...) {
+            if (group_.broken()) node_->quarantine();
+            throw;
+        }
+    }
+
+    // Ends the call under way, if any, and tells the peers.
+    void close() {
+        closing_ = true;
+        // A signal handler's or the garbage collector's, inside a call of this thread: that call ends it.
+        if (owner_ == std::this_thread::get_id() || in_forked_child()) return;
+        Gil gil;
+        gil.release();
+        const std::lock_guard<std::timed_mutex> lock(mutex_);
+        group_.close();
     }
 
    private:
+    struct Owner {
+        std::atomic<std::thread::id>& id;
+        explicit Owner(std::atomic<std::thread::id>& owner) : id(owner) { id = std::this_thread::get_id(); }
+        ~Owner() { id = std::thread::id(); }
+    };
+
     static std::vector<Group::Member> resolve(const Node& node, const std::vector<size_t>& members,
                                               const std::vector<size_t>& mailboxes,
                                               const std::vector<int>& labels) {
@@ -143,7 +188,9 @@ class PyGroup {
 
     std::shared_ptr<Node> node_;
     Group group_;
-    std::mutex mutex_;
+    std::timed_mutex mutex_;
+    std::atomic<std::thread::id> owner_{std::thread::id()};
+    std::atomic<bool> closing_{false};
     Gil* gil_ = nullptr;
 };
 
@@ -176,7 +223,7 @@ std::optional<Op> quick_op(py::handle text) {
 // wrong.
 py::object all_reduce_plain(PyGroup& self, const py::object& x, const py::handle& op_text,
                             const py::object& out) {
-    const std::optional<Raw> from = Raw::of(x);
+    const std::optional<Raw> from = Raw::of_exactly(x);
     const std::optional<Op> op = quick_op(op_text);
     if (!from || !op || !reducible(from->dtype, *op)) return py::none();
     py::object result = out;
@@ -185,12 +232,13 @@ py::object all_reduce_plain(PyGroup& self, const py::object& x, const py::handle
         const auto dtype = py::reinterpret_borrow<py::dtype>(array->descr);
         result = py::array(dtype, std::vector<py::ssize_t>(from->shape, from->shape + from->ndim));
     }
-    const std::optional<Raw> to = Raw::of(result);
+    const std::optional<Raw> to = Raw::of_exactly(result);
     if (!to || !to->writable || to->dtype != from->dtype || !to->same_shape(*from)) return py::none();
     if (to->data != from->data && to->overlaps(*from)) return py::none();
+    const Call call = call_for(*from);  // now: without Python's lock the shape may be set anew
     self.call(from->bytes(), [&] {
-        all_reduce(self.group(), call_for(*from), Fold::of(*op, from->dtype, self.group().size()), from->data,
-                   to->data, from->count);
+        all_reduce(self.group(), call, Fold::of(*op, from->dtype, self.group().size()), from->data, to->data,
+                   from->count);
     });
     return result;
 }
@@ -208,25 +256,27 @@ void reduce_scatter_into(PyGroup& self, const py::handle& x, const std::string& 
             "reduce_scatter: expected out of 1/size of x's elements, a fitting dtype and no overlap");
     }
     const Fold fold{parsed, from.dtype, to.dtype, divisor == 0 ? size : divisor};
-    self.call(from.bytes(),
-              [&] { reduce_scatter(self.group(), call_for(from), fold, from.data, to.data, to.count); });
+    const Call call = call_for(from);
+    self.call(from.bytes(), [&] { reduce_scatter(self.group(), call, fold, from.data, to.data, to.count); });
 }
 
-void all_gather_into(PyGroup& self, const py::handle& x, const py::handle& out) {
+void all_gather_into(PyGroup& self, const py::handle& x, const py::handle& out, const std::string& name) {
     const Raw from = Raw::require(x, "x", false);
     const Raw to = Raw::require(out, "out", true);
     if (to.dtype != from.dtype || to.count != from.count * static_cast<size_t>(self.group().size())) {
         throw py::value_error("all_gather: expected out of size times x's elements and of x's dtype");
     }
-    self.call(to.bytes(),
-              [&] { all_gather(self.group(), call_for(from), from.data, to.data, from.bytes()); });
+    Call call = call_for(from);
+    call.collective = parse_collective(name);
+    self.call(to.bytes(), [&] { all_gather(self.group(), call, from.data, to.data, from.bytes()); });
 }
 
-void broadcast_in_place(PyGroup& self, const py::handle& x, int root) {
+void broadcast_in_place(PyGroup& self, const py::handle& x, int root, const std::string& name) {
     const Raw raw = Raw::require(x, "x", self.group().rank() != root);
     if (root < 0 || root >= self.group().size())
         throw py::value_error("root: expected a rank, got " + std::to_string(root));
     Call call = call_for(raw);
+    call.collective = parse_collective(name);
     call.root = root;
     self.call(raw.bytes(), [&] { broadcast(self.group(), call, raw.data, raw.bytes()); });
 }
@@ -279,7 +329,17 @@ void translate(std::exception_ptr pointer) {
 }  // namespace
 
 void bind_shm(py::module_& m) {
-    py::register_exception_translator(&translate);
+    py::register_local_exception_translator(&translate);
+
+    // Python has it as os.pidfd_open, but not where it was built against an old kernel's headers.
+    m.def(
+        "pidfd_open",
+        [](int pid) {
+            const long fd = syscall(434, pid, 0);
+            if (fd < 0) throw std::system_error(errno, std::generic_category(), "pidfd_open");
+            return fd;
+        },
+        py::arg("pid"));
 
     m.def("exit_before_mpi", [] {
         // The interpreter calls these last to first, so before MPI_Finalize, which mpi4py has registered
@@ -330,8 +390,8 @@ void bind_shm(py::module_& m) {
         .def("all_reduce", &all_reduce_plain, py::arg("x"), py::arg("op"), py::arg("out"))
         .def("reduce_scatter", &reduce_scatter_into, py::arg("x"), py::arg("op"), py::arg("out"),
              py::arg("divisor") = 0)
-        .def("all_gather", &all_gather_into, py::arg("x"), py::arg("out"))
-        .def("broadcast", &broadcast_in_place, py::arg("x"), py::arg("root"))
+        .def("all_gather", &all_gather_into, py::arg("x"), py::arg("out"), py::arg("call") = "all_gather")
+        .def("broadcast", &broadcast_in_place, py::arg("x"), py::arg("root"), py::arg("call") = "broadcast")
         .def("all_to_all", &all_to_all_into, py::arg("x"), py::arg("send_counts"), py::arg("out"),
              py::arg("receive_counts"))
         .def("barrier", [](PyGroup& self) { self.call(0, [&] { barrier(self.group()); }); })
@@ -345,6 +405,10 @@ void bind_shm(py::module_& m) {
         .def(
             "set_tuning",
             [](PyGroup& self, size_t eager, size_t eager_shared, size_t one_shot, size_t piece) {
+                if (eager > kEagerBytes || eager_shared < sizeof(Link) || piece < 64 ||
+                    piece > Group::kStagingBufferBytes) {
+                    throw py::value_error("set_tuning: expected sizes that the mailbox has room for");
+                }
                 self.group().set_tuning({eager, eager_shared, one_shot, piece});
             },
             py::arg("eager_bytes"), py::arg("eager_shared_bytes"), py::arg("one_shot_bytes"),
@@ -361,7 +425,7 @@ void bind_shm(py::module_& m) {
                 self.group().abandon(why, late ? Failure::timeout : Failure::interruption);
             },
             py::arg("why"), py::arg("late"))
-        .def("close", [](PyGroup& self) { self.group().close(); });
+        .def("close", &PyGroup::close);
 }
 
 }  // namespace pyscale

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pybind11/pybind11.h>
+#include <unistd.h>
 
 namespace pyscale {
 
@@ -17,8 +18,10 @@ class Gil {
     }
     void take() {
         if (state_ == nullptr) return;
-        PyEval_RestoreThread(state_);
+        PyThreadState* const state = state_;
         state_ = nullptr;
+        if (is_finalizing()) park();
+        PyEval_RestoreThread(state);
     }
     // Runs the signal handlers that are due; throws what they raise, holding the lock.
     void check_signals() {
@@ -29,6 +32,18 @@ class Gil {
     }
 
    private:
+    static bool is_finalizing() {
+#if PY_VERSION_HEX >= 0x030D0000
+        return Py_IsFinalizing();
+#else
+        return _Py_IsFinalizing();
+#endif
+    }
+    // What Python would do to a thread that wants its lock at exit, unwinding through C++, ends the process.
+    [[noreturn]] static void park() {
+        for (;;) pause();
+    }
+
     PyThreadState* state_ = nullptr;
 };
 

@@ -5,10 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <iterator>
 #include <new>
+#include <stdexcept>
 #include <system_error>
+
+#include "core/parallel.h"
 
 namespace pyscale {
 
@@ -68,16 +72,28 @@ size_t Arena::take(size_t bytes) {
     throw std::bad_alloc();
 }
 
+bool Arena::make_pages(size_t offset, size_t bytes) {
+    constexpr size_t kChunk = size_t{64} << 20;  // a signal undoes what one call has done
+    while (bytes > 0) {
+        const size_t chunk = std::min(bytes, kChunk);
+        if (fallocate(fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(chunk)) == 0) {
+            offset += chunk;
+            bytes -= chunk;
+        } else if (errno != EINTR) {
+            return false;
+        }
+    }
+    return true;
+}
+
 size_t Arena::allocate(size_t bytes, bool populate) {
+    if (in_forked_child()) {
+        throw std::runtime_error("empty: expected the process that joined the job, got a forked child");
+    }
     if (bytes > this->bytes()) throw std::bad_alloc();
     bytes = whole_pages(bytes == 0 ? 1 : bytes);
     const size_t offset = take(bytes);
-    if (!populate) return offset;
-    int result;
-    do {  // asked for now, a full machine is an error here and not a SIGBUS later
-        result = fallocate(fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-    } while (result != 0 && errno == EINTR);
-    if (result != 0) {
+    if (populate && !make_pages(offset, bytes)) {
         free(offset);
         throw std::bad_alloc();
     }
@@ -85,6 +101,7 @@ size_t Arena::allocate(size_t bytes, bool populate) {
 }
 
 void Arena::free(size_t offset) {
+    if (quarantined_ || in_forked_child()) return;  // a child's arrays are its parent's
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto block = used_.find(offset);
     if (block == used_.end()) return;

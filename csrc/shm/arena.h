@@ -5,6 +5,7 @@
 // back when a block is freed.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -46,6 +47,8 @@ class Arena {
     // are touched. Throws std::bad_alloc when the arena or the machine is full.
     size_t allocate(size_t bytes, bool populate);
     void free(size_t offset);
+    // From now on `free` gives nothing back: a peer that comes late to a failed call may still write there.
+    void quarantine() { quarantined_ = true; }
 
     // Whether all of [data, data + bytes) lies in this arena.
     bool contains(const void* data, size_t bytes) const {
@@ -56,12 +59,15 @@ class Arena {
 
    private:
     size_t take(size_t bytes);
+    // Asked for at once, pages that the machine has not are an error and not a SIGBUS later; false then.
+    bool make_pages(size_t offset, size_t bytes);
 
     int fd_;
     Mapping* mapping_;
     std::mutex mutex_;
     std::map<size_t, size_t> free_;  // offset -> bytes, neighbours merged
     std::map<size_t, size_t> used_;
+    std::atomic<bool> quarantined_{false};
 };
 
 }  // namespace pyscale

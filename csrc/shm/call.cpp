@@ -1,6 +1,7 @@
 #include "shm/call.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace pyscale {
 
@@ -20,8 +21,19 @@ const char* name(Collective collective) {
         case Collective::all_gather: return "all_gather";
         case Collective::broadcast: return "broadcast";
         case Collective::all_to_all: return "all_to_all";
+        case Collective::all_gather_object: return "all_gather_object";
+        case Collective::broadcast_object: return "broadcast_object";
+        case Collective::split: return "split";
     }
     return "?";
+}
+
+Collective parse_collective(const std::string& text) {
+    for (int value = 0; value <= static_cast<int>(Collective::split); ++value) {
+        const auto collective = static_cast<Collective>(value);
+        if (text == name(collective)) return collective;
+    }
+    throw std::invalid_argument("collective: expected the name of one, got '" + text + "'");
 }
 
 void Call::set_shape(const int64_t* dims, int count) {
@@ -44,7 +56,8 @@ uint64_t Call::signature() const {
 
 std::string Call::text() const {
     std::string text = name(collective);
-    if (collective == Collective::barrier) return text + "()";
+    if (collective == Collective::broadcast_object) return text + "(root=" + std::to_string(root) + ")";
+    if (collective == Collective::barrier || collective > Collective::all_to_all) return text + "()";
     text += "(";
     if (reduces(collective)) text += std::string("op=") + name(op) + ", ";
     if (root >= 0) text += "root=" + std::to_string(root) + ", ";

@@ -9,9 +9,22 @@
 
 namespace pyscale {
 
-enum class Collective : uint8_t { barrier, all_reduce, reduce_scatter, all_gather, broadcast, all_to_all };
+enum class Collective : uint8_t {
+    barrier,
+    all_reduce,
+    reduce_scatter,
+    all_gather,
+    broadcast,
+    all_to_all,
+    // Made of the above, and told apart from them: a mismatch is then named as what the user called.
+    all_gather_object,
+    broadcast_object,
+    split,
+};
 
 const char* name(Collective);
+// Throws std::invalid_argument for a name it does not know.
+Collective parse_collective(const std::string& name);
 
 // Plain data: it is read from shared memory by other processes.
 struct Call {

@@ -27,7 +27,8 @@ void barrier(Group& group);
 void all_reduce(Group& group, Call call, const Fold& fold, const void* input, void* output, size_t count);
 // `input` has size() blocks of `count` elements; block r, reduced, goes to rank r's `output`.
 void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input, void* output, size_t count);
-// `output` receives size() blocks of `bytes`.
+// `output` receives size() blocks of `bytes`. Here and in broadcast, `call` also says which collective it is
+// for.
 void all_gather(Group& group, Call call, const void* input, void* output, size_t bytes);
 // In place: root's `data` goes to every rank's `data`.
 void broadcast(Group& group, Call call, void* data, size_t bytes);

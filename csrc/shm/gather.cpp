@@ -18,7 +18,6 @@ void barrier(Group& group) {
 }
 
 void all_gather(Group& group, Call call, const void* input, void* output, size_t bytes) {
-    call.collective = Collective::all_gather;
     Letter& letter = group.open(call, bytes);
     const auto* own = static_cast<const std::byte*>(input);
     auto* out = static_cast<std::byte*>(output);
@@ -57,7 +56,6 @@ void all_gather(Group& group, Call call, const void* input, void* output, size_t
 }
 
 void broadcast(Group& group, Call call, void* data, size_t bytes) {
-    call.collective = Collective::broadcast;
     Letter& letter = group.open(call, bytes);
     const bool is_root = group.rank() == call.root;
     auto* own = static_cast<std::byte*>(data);

@@ -167,6 +167,7 @@ void Group::check_peers(const std::function<std::string()>& missing) {
     for (int other = 0; other < size(); ++other) {
         pollfd watched{members_[other].pidfd, POLLIN, 0};
         if (other == rank_ || watched.fd < 0 || poll(&watched, 1, 0) <= 0) continue;
+        if ((watched.revents & POLLIN) == 0) continue;  // closed under us
         if (!departed(other)) fail(Failure::death, other, missing());
     }
     for (int other = 0; other < size(); ++other) {
@@ -239,7 +240,7 @@ std::string Group::last_call(int peer) {
     if (reached(mailbox.letters[seq_ % 2].announcement.seq.load(std::memory_order_acquire), seq_)) {
         return "in this call";
     }
-    // A peer that is behind cannot rewrite its last letter before this rank joins it.
+    // Where this rank has announced, the peer may just be rewriting it: a torn text, in a message only.
     Letter& last = mailbox.letters[(seq_ - 1) % 2];
     if (last.announcement.seq.load(std::memory_order_acquire) == 0) return "made no call yet";
     return "last in " + last.call.text();

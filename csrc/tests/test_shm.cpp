@@ -58,6 +58,7 @@ Group::Options options(Algorithm algorithm = Algorithm::automatic, int cores = 2
 
 Call call_of(DType dtype, int64_t count, int root = -1) {
     Call call;
+    call.collective = root >= 0 ? Collective::broadcast : Collective::all_gather;
     call.dtype = dtype;
     call.root = root;
     call.set_shape(&count, 1);

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from pyscale import _core
 from pyscale.comm import failure
 from pyscale.comm.communicator import Communicator, Place
+from pyscale.comm.deadline import within
+from pyscale.comm.launcher import job
 from pyscale.comm.node import Node, find_nodes
 from pyscale.comm.transports.base import Transport
 from pyscale.comm.transports.local import LocalTransport
 from pyscale.comm.transports.mpi import MpiTransport
 from pyscale.comm.transports.shm import ShmTransport, forced_algorithm
-from pyscale.errors import PyscaleError
+from pyscale.errors import CommError, PyscaleError
 
 TRANSPORTS = ("auto", "shm", "mpi")
-
-# What launchers tell their processes: MPICH, Intel MPI and Slurm's PMI; Open MPI; PMIx; Slurm.
-_LAUNCHER_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
-_LAUNCHER_RANKS = {
-    "PMI_SIZE": "PMI_RANK",
-    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
-    "SLURM_NTASKS": "SLURM_PROCID",
-}
 
 
 class Membership:
@@ -40,16 +35,23 @@ class Membership:
         self.threads_may_communicate = threads_may_communicate
         self.pid = os.getpid()
         self._transports: weakref.WeakSet[Transport] = weakref.WeakSet()
+        self._was_broken = False
 
     @property
     def broken(self) -> bool:
         """Whether any communicator has lost a rank."""
-        return any(transport.broken for transport in self._transports)
+        return self._was_broken or any(transport.broken for transport in self._transports)
+
+    def forget(self, transport: Transport) -> None:
+        """Note that a communicator was closed."""
+        self._was_broken |= transport.broken
 
     def split(self, parent: Communicator, color: int | None, key: int) -> Communicator | None:
         """Make the communicator of the ranks with this rank's color. Collective over the parent."""
         wishes = np.empty((parent.size, 3), np.int64)
-        parent._transport.all_gather(np.array([color is not None, color or 0, key], np.int64), wishes)
+        parent._transport.all_gather(
+            np.array([color is not None, color or 0, key], np.int64), wishes, "split"
+        )
         chosen = [
             rank
             for rank in sorted(range(parent.size), key=lambda rank: (wishes[rank, 2], rank))
@@ -59,7 +61,8 @@ class Membership:
         if parent.mpi is not None:
             from mpi4py import MPI
 
-            mpi = parent.mpi.Split(MPI.UNDEFINED if color is None else color, key)
+            split = partial(parent.mpi.Split, MPI.UNDEFINED if color is None else color, key)
+            mpi = self._make(split, "split", parent.timeout, parent._transport.check)
         # One exchange over the parent serves all children: each rank's index in its node, and its mailbox.
         node_index, mailbox = -1, -1
         if self.node is not None:
@@ -67,13 +70,25 @@ class Membership:
             if color is not None:
                 mailbox = self.node.open_mailbox()
         table = np.empty((parent.size, 2), np.int64)
-        parent._transport.all_gather(np.array([node_index, mailbox], np.int64), table)
+        parent._transport.all_gather(np.array([node_index, mailbox], np.int64), table, "split")
+        retired = parent._gather_objects(
+            None if self.node is None else (node_index, self.node.retired), "split"
+        )
         if self.node is not None:
-            self.node.free_retired(frozenset(table[list(parent._place.neighbours), 0].tolist()))
+            neighbours = [retired[rank] for rank in parent._place.neighbours]
+            self.node.free_retired(dict(told for told in neighbours if told is not None))
         if color is None:
             return None
         place = Place(chosen.index(parent.rank), _nodes_of(chosen, parent._place.nodes))
         return self._build(place, mpi, table[chosen], parent.timeout)
+
+    def _make(self, body: Callable[[], Any], what: str, timeout: float, check: Callable[[], None]) -> Any:
+        """Make an MPI communicator, within the time-out."""
+        try:
+            return within(timeout, what, body, check)
+        except CommError:
+            self._was_broken = True
+            raise
 
     def world(self, mpi: Any, nodes: Sequence[Sequence[int]], timeout: float) -> Communicator:
         """Make the communicator of all ranks. Collective over `mpi`."""
@@ -91,6 +106,10 @@ class Membership:
             local = ShmTransport(
                 self.node, members[:, 0].tolist(), members[:, 1].tolist(), list(place.neighbours), timeout
             )
+        elif self.node is not None:
+            self.node.core.free_mailbox(
+                int(table[place.rank, 1])
+            )  # no group of its own here: nobody knows it
         transport: Transport
         if size == 1:
             transport = LocalTransport()
@@ -103,7 +122,9 @@ class Membership:
             for ranks in place.nodes:
                 shared = len(ranks) > 1 and bool((table[list(ranks), 0] >= 0).all())
                 units += [list(ranks)] if shared else [[rank] for rank in ranks]
-            transport = MpiTransport(mpi.Dup(), place.nodes, sorted(units), local, timeout)
+            check = local.check if local is not None else lambda: None
+            own = self._make(mpi.Dup, "split", timeout, check)
+            transport = MpiTransport(own, place.nodes, sorted(units), local, timeout)
         self._transports.add(transport)
         return Communicator(place, transport, mpi, timeout, self)
 
@@ -152,7 +173,8 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
     if wanted not in TRANSPORTS:
         raise ValueError(f"PYSCALE_TRANSPORT: expected one of {', '.join(TRANSPORTS)}, got {wanted!r}")
     forced_algorithm()
-    mpi = comm if comm is not None else _job()
+    _core.isa()  # refuses a PYSCALE_ISA that this machine has not
+    mpi = comm if comm is not None else job()
     if mpi is None or mpi.size == 1:
         place = Place(0, ((0,),))
         _world = Communicator(place, LocalTransport(), mpi, timeout, Membership(None, True))
@@ -160,7 +182,13 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
     from mpi4py import MPI
 
     failure.watch(mpi.rank, mpi.size)  # already here: a rank that fails alone would leave the others waiting
-    nodes, node, problems = find_nodes(mpi, wanted != "mpi")
+    settings = within(timeout, "init", lambda: mpi.allgather((wanted, forced_algorithm())))
+    if len(set(settings)) > 1:
+        raise ValueError(
+            "init: expected the same PYSCALE_TRANSPORT and PYSCALE_ALLREDUCE_ALGORITHM on every rank, "
+            f"got {settings}"
+        )
+    nodes, node, problems = within(timeout, "init", lambda: find_nodes(mpi, wanted != "mpi"))
     if problems and wanted == "shm":
         raise PyscaleError(
             f"PYSCALE_TRANSPORT=shm: expected shared memory between neighbours, got {'; '.join(problems)}"
@@ -170,31 +198,10 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
             f"pyscale uses MPI inside the node: {'; '.join(problems)}", RuntimeWarning, stacklevel=2
         )
     membership = Membership(node, MPI.Query_thread() == MPI.THREAD_MULTIPLE)
-    _world = membership.world(mpi, nodes, float(timeout))
+    _world = within(timeout, "init", lambda: membership.world(mpi, nodes, float(timeout)))
     if node is not None:
         failure.watch(mpi.rank, mpi.size, node.core.claim_failure)
     atexit.register(shutdown)
-
-
-def _job() -> Any:
-    """Return the communicator of this process's job, None where it was started alone."""
-    mpi4py = sys.modules.get("mpi4py.MPI")
-    if mpi4py is not None and mpi4py.Is_initialized() and not mpi4py.Is_finalized():
-        return mpi4py.COMM_WORLD
-    sizes = [
-        os.environ[name]
-        for name in _LAUNCHER_SIZES
-        if _LAUNCHER_RANKS[name] in os.environ and name in os.environ
-    ]
-    if not any(size.isdigit() and int(size) > 1 for size in sizes):
-        return None
-    try:
-        from mpi4py import MPI
-    except ImportError as error:
-        raise ImportError(
-            "init: expected mpi4py under an MPI launcher, got none: pip install 'pyscale-ml[mpi]'"
-        ) from error
-    return MPI.COMM_WORLD
 
 
 def shutdown() -> None:
@@ -206,12 +213,12 @@ def shutdown() -> None:
     if os.getpid() != world._membership.pid:
         return  # a forked child speaks for nobody
     failure.unwatch()
+    world.close()
     membership = world._membership
     if membership.node is not None:
         membership.node.core.depart()
     if membership.broken:
         failure.skip_finalize()  # MPI would wait there for the ranks that are gone
-    world.close()
 
 
 def is_initialized() -> bool:

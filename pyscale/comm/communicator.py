@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -293,21 +294,24 @@ class Communicator:
             else np.empty(0, np.uint8)
         )
         length = np.array([data.size], np.int64)
-        self._transport.broadcast(length, root)
+        self._transport.broadcast(length, root, "broadcast_object")
         message = data.copy() if self.rank == root else np.empty(int(length[0]), np.uint8)
-        self._transport.broadcast(message, root)
+        self._transport.broadcast(message, root, "broadcast_object")
         return obj if self.rank == root else pickle.loads(message.tobytes())
 
     def all_gather_object(self, obj: Any) -> list[Any]:
         """Return every rank's object, in rank order, on every rank, by pickle."""
         self._drain()
+        return self._gather_objects(obj, "all_gather_object")
+
+    def _gather_objects(self, obj: Any, call: str) -> list[Any]:
         data = np.frombuffer(pickle.dumps(obj, protocol=5), np.uint8)
         lengths = np.empty(self.size, np.int64)
-        self._transport.all_gather(np.array([data.size], np.int64), lengths)
+        self._transport.all_gather(np.array([data.size], np.int64), lengths, call)
         padded = np.zeros(int(lengths.max()), np.uint8)
         padded[: data.size] = data
         messages = np.empty((self.size, padded.size), np.uint8)
-        self._transport.all_gather(padded, messages)
+        self._transport.all_gather(padded, messages, call)
         return [
             pickle.loads(message[:length].tobytes())
             for message, length in zip(messages, lengths.tolist(), strict=True)
@@ -321,7 +325,7 @@ class Communicator:
         Parameters
         ----------
         color : int or None
-            Ranks of the same color come together; None joins none.
+            Not negative. Ranks of the same color come together; None joins none.
         key : int
             Their order; ranks of equal keys keep theirs.
 
@@ -334,6 +338,10 @@ class Communicator:
             raise TypeError(f"split: expected color to be an int or None, got {type(color).__name__}")
         if not isinstance(key, (int, np.integer)):
             raise TypeError(f"split: expected key to be an int, got {type(key).__name__}")
+        if color is not None and not 0 <= color < 2**31:
+            raise ValueError(f"split: expected color to be None or from 0 to 2^31 - 1, got {color}")
+        if not -(2**31) <= key < 2**31:
+            raise ValueError(f"split: expected key to fit 32 bits, got {key}")
         return self._membership.split(self, None if color is None else int(color), int(key))
 
     def empty(self, shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> Array:
@@ -370,9 +378,12 @@ class Communicator:
         Not collective; other ranks that still use it get a `CommError`.
         """
         if self._worker is not None:
+            if not self._transport.broken and os.getpid() == self._membership.pid:
+                self._worker.drain()
             self._worker.close()
             self._worker = None
         self._plain = None
+        self._membership.forget(self._transport)
         self._transport.close()
 
     def __del__(self) -> None:

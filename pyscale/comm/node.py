@@ -20,7 +20,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -51,8 +51,12 @@ def _own_memory(peers: int) -> _Own:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         nonce = secrets.randbits(63) + 1
         arena = _core.Arena(min(memory, _ADDRESS_SPACE // peers), nonce)  # sparse: costs address space only
-        _own = _Own(arena, os.pidfd_open(os.getpid()), nonce)
+        _own = _Own(arena, _core.pidfd_open(os.getpid()), nonce)
     return _own
+
+
+# A group of the node's processes: their indices in the node, and the offsets of their mailboxes.
+Group: TypeAlias = tuple[tuple[int, int], ...]
 
 
 class Node:
@@ -74,7 +78,7 @@ class Node:
         self.size = len(cores)
         self._cores = cores
         self._quota = quota
-        self._retired: list[tuple[int, frozenset[int]]] = []
+        self._retired: list[Group] = []
 
     def cores_of(self, members: Iterable[int]) -> int:
         """Return how many cores the members may run on together; a container's quota counts."""
@@ -91,19 +95,21 @@ class Node:
         """Return the offset of a new mailbox."""
         return self.core.open_mailbox()
 
-    def retire_mailbox(self, offset: int, members: frozenset[int]) -> None:
-        """Note that a group is no longer used here; its peers may still be reading from it."""
-        self._retired.append((offset, members))
+    def retire(self, group: Group) -> None:
+        """Note that a group is no longer used here; its other members may still use it."""
+        self._retired.append(group)
 
-    def free_retired(self, present: frozenset[int]) -> None:
-        """Free the mailboxes of retired groups whose members have all just met: none still reads there."""
-        kept = []
-        for offset, members in self._retired:
-            if members <= present:
-                self.core.free_mailbox(offset)
-            else:
-                kept.append((offset, members))
-        self._retired = kept
+    @property
+    def retired(self) -> list[Group]:
+        """The groups that this process has retired and not freed."""
+        return list(self._retired)
+
+    def free_retired(self, told: dict[int, list[Group]]) -> None:
+        """Free the mailboxes of the groups that all members have retired; `told` is what each has."""
+        for group in self.retired:
+            if all(group in told.get(member, []) for member, _ in group):
+                self._retired.remove(group)
+                self.core.free_mailbox(dict(group)[self.index])
 
 
 def cpu_quota() -> float:
@@ -248,23 +254,33 @@ def _serve(
         connection, _ = listener.accept()
         stack.enter_context(connection)
         connection.settimeout(_SOCKET_SECONDS)
+        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        if struct.unpack("3i", peer)[1] != os.geteuid():
+            raise PermissionError("shared memory: expected a rank of this user, got another user's process")
         message, received, _, _ = socket.recv_fds(connection, 4, 2)
-        fds[struct.unpack("i", message)[0]] = received
+        (rank,) = struct.unpack("i", message)
+        if rank not in joined or rank in fds or len(received) != 2:
+            raise ConnectionError(
+                f"shared memory: expected two descriptors of a rank of {joined}, got {rank}'s"
+            )
+        fds[rank] = received
         connections.append(connection)
     everything = [fd for rank in joined for fd in fds[rank]]
     for connection in connections:
         for start in range(0, len(everything), _FDS_A_MESSAGE):
             socket.send_fds(connection, [b"\0"], everything[start : start + _FDS_A_MESSAGE])
+        connection.recv(1)  # the kernel limits how many descriptors are under way at a time
     return everything
 
 
 def _receive_fds(connection: socket.socket, count: int) -> list[int]:
     fds: list[int] = []
     while len(fds) < count:
-        message, received, _, _ = socket.recv_fds(connection, 1, _FDS_A_MESSAGE)
-        if not message:
-            raise ConnectionError("shared memory: expected the peers' descriptors, got a closed connection")
+        message, received, flags, _ = socket.recv_fds(connection, 1, _FDS_A_MESSAGE)
+        if not message or flags & socket.MSG_CTRUNC:
+            raise ConnectionError(f"shared memory: expected {count} descriptors of the peers, got {len(fds)}")
         fds += received
+    connection.send(b"\0")
     return fds
 
 

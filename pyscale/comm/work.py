@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from pyscale.errors import CommTimeout
+from pyscale.errors import CommError, CommTimeout
 
 
 class Work:
@@ -63,24 +64,33 @@ class Worker:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[tuple[Work, Callable[[], Any]] | None] = queue.SimpleQueue()
         self._last: Work | None = None
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="pyscale-collectives", daemon=True)
         self._thread.start()
 
     def start(self, call: str, body: Callable[[], Any]) -> Work:
         """Queue a collective."""
+        self._check_process()
         work = self._last = Work(call)
         self._queue.put((work, body))
         return work
 
     def drain(self) -> None:
         """Wait until all that was started has ended."""
-        if self._last is not None:
-            self._last._finished.wait()
-            self._last = None
+        last = self._last
+        if last is not None:
+            self._check_process()
+            last._finished.wait()
+            if self._last is last:
+                self._last = None
 
     def close(self) -> None:
         """End the thread once it has done what was queued."""
         self._queue.put(None)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:  # threads do not survive a fork
+            raise CommError("expected the process that joined the job, got a forked child of it")
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:

@@ -22,6 +22,8 @@ def describe(collective: str, x: Array | None, *, op: str = "", root: int = -1, 
     """Return the call as messages have it: ``all_reduce(op=sum, float32, shape (4, 3))``."""
     if x is None:
         return f"{collective}()"
+    if collective.endswith("_object") or collective == "split":  # their arrays are not the user's
+        return f"{collective}(root={root})" if root >= 0 else f"{collective}()"
     parts = [f"op={op}"] if op else []
     if root >= 0:
         parts.append(f"root={root}")

@@ -29,17 +29,20 @@ class Transport(Protocol):
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
         """Reduce block `rank` of `x` (``size`` equal blocks) into `out`."""
 
-    def all_gather(self, x: Array, out: Array) -> None:
-        """Put every rank's `x` into `out`, in rank order."""
+    def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
+        """Put every rank's `x` into `out`, in rank order; `call` is what the user called."""
 
-    def broadcast(self, x: Array, root: int) -> None:
-        """Put root's `x` into every rank's `x`."""
+    def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
+        """Put root's `x` into every rank's `x`; `call` is what the user called."""
 
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
         """Send rows of `x` to each rank, and put those received into `out`, both in rank order."""
 
     def barrier(self) -> None:
         """Return once every rank has called it."""
+
+    def check(self) -> None:
+        """Raise CommError where a rank of this node has died or given up."""
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Return an array where this transport moves it best."""

@@ -22,16 +22,19 @@ class LocalTransport:
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
         _core.fold(op, [x], out)
 
-    def all_gather(self, x: Array, out: Array) -> None:
+    def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
         out.reshape(-1)[...] = x.reshape(-1)
 
-    def broadcast(self, x: Array, root: int) -> None:
+    def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
         pass
 
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
         out[...] = x
 
     def barrier(self) -> None:
+        pass
+
+    def check(self) -> None:
         pass
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -74,7 +74,7 @@ class MpiTransport:
         self.unit = next(i for i, ranks in enumerate(self.units) if self.rank in ranks)
         self.local_rank = self.units[self.unit].index(self.rank)
         self.local = local
-        self.wire = Wire(mpi, timeout, local.group.check if local is not None else lambda: None)
+        self.wire = Wire(mpi, timeout, self.check)
         self._in_rank_order = np.argsort(np.array([rank for ranks in self.units for rank in ranks]))
 
     @property
@@ -107,30 +107,30 @@ class MpiTransport:
             fold_ranks(blocks, self.nodes, op, result[part])
 
     @_telling_the_node
-    def all_gather(self, x: Array, out: Array) -> None:
-        call = agreement.describe("all_gather", x)
+    def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
+        text = agreement.describe(call, x)
         if x.nbytes <= agreement.PAYLOAD_BYTES:
-            records = self._agree(call, x)
+            records = self._agree(text, x)
             out.reshape(self.size, *x.shape)[...] = agreement.payloads(records, x)
             return
-        self._agree(call)
-        self._gather_rows(x, out.reshape(self.size, -1), call)
+        self._agree(text)
+        self._gather_rows(x, out.reshape(self.size, -1), text)
 
     @_telling_the_node
-    def broadcast(self, x: Array, root: int) -> None:
-        call = agreement.describe("broadcast", x, root=root)
+    def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
+        text = agreement.describe(call, x, root=root)
         if x.nbytes <= agreement.PAYLOAD_BYTES:
-            records = self._agree(call, x)
+            records = self._agree(text, x)
             if self.rank != root:
                 x[...] = agreement.payloads(records, x)[root]
             return
-        self._agree(call)
+        self._agree(text)
         root_unit = next(unit for unit in self.units if root in unit)
         receivers = [unit[0] for unit in self.units if unit is not root_unit]
         if self.rank == root:
-            self.wire.exchange([(rank, x) for rank in receivers], [], call)
+            self.wire.exchange([(rank, x) for rank in receivers], [], text)
         elif self.rank in receivers:
-            self.wire.exchange([], [(root, x)], call)
+            self.wire.exchange([], [(root, x)], text)
         if self.local is not None:
             self.local.broadcast(x, root_unit.index(root) if self.rank in root_unit else 0)
 
@@ -157,6 +157,10 @@ class MpiTransport:
     @_telling_the_node
     def barrier(self) -> None:
         self._agree(agreement.describe("barrier", None))
+
+    def check(self) -> None:
+        if self.local is not None:
+            self.local.check()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         return self.local.empty(shape, dtype) if self.local is not None else np.empty(shape, dtype)

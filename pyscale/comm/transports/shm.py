@@ -53,9 +53,8 @@ class ShmTransport:
         timeout: float,
     ) -> None:
         self._node = node
-        self._members = frozenset(members)
+        self._key = tuple(zip(members, mailboxes, strict=True))
         rank = list(members).index(node.index)
-        self._mailbox = mailboxes[rank]
         cores = node.cores_of(members)
         self.group = _core.Group(
             node.core, list(members), rank, list(mailboxes), list(labels), timeout, cores, forced_algorithm()
@@ -76,17 +75,20 @@ class ShmTransport:
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
         self.group.reduce_scatter(x, op, out)
 
-    def all_gather(self, x: Array, out: Array) -> None:
-        self.group.all_gather(x, out)
+    def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
+        self.group.all_gather(x, out, call)
 
-    def broadcast(self, x: Array, root: int) -> None:
-        self.group.broadcast(x, root)
+    def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
+        self.group.broadcast(x, root, call)
 
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
         self.group.all_to_all(x, send_counts, out, receive_counts)
 
     def barrier(self) -> None:
         self.group.barrier()
+
+    def check(self) -> None:
+        self.group.check()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         return self._node.empty(shape, dtype)
@@ -95,4 +97,4 @@ class ShmTransport:
         if self._is_open:
             self._is_open = False
             self.group.close()
-            self._node.retire_mailbox(self._mailbox, self._members)
+            self._node.retire(self._key)

@@ -18,7 +18,7 @@ _LONG_NAP_SECONDS = 1e-3
 _PEERS_SECONDS = 0.1  # between looks at the node's other ranks, which may have died
 
 
-@dataclass
+@dataclass(eq=False)
 class Messages:
     """Messages on their way: MPI's requests, and the rank at the other end of each."""
 
@@ -54,7 +54,7 @@ class Wire:
         self.timeout = timeout
         self._check_node = check_node
         self._broken = ""
-        self._orphans: list[Messages] = []
+        self._under_way: list[Messages] = []  # MPI may write to their buffers: they must stay alive
 
     @property
     def broken(self) -> bool:
@@ -72,6 +72,7 @@ class Wire:
                 f"{call}: expected a working communicator, got one given up earlier: {self._broken}"
             )
         messages = Messages()
+        self._under_way.append(messages)
         for start, ranks_and_arrays in ((self.mpi.Irecv, receives), (self.mpi.Isend, sends)):
             for rank, array in ranks_and_arrays:
                 raw = memoryview(array.reshape(-1).view("uint8"))
@@ -111,13 +112,10 @@ class Wire:
                         )
                 time.sleep(_NAP_SECONDS if waited < 1.0 else _LONG_NAP_SECONDS)
         except MPI.Exception as error:
-            self._give_up(messages, str(error))
+            self._broken = str(error)
             raise CommError(f"{call}: expected MPI to deliver, got {error}") from error
         except BaseException as error:
-            self._give_up(messages, str(error) or type(error).__name__)
+            self._broken = str(error) or type(error).__name__
             raise
+        self._under_way.remove(messages)
         return [status.Get_count(MPI.BYTE) for status in statuses]
-
-    def _give_up(self, messages: Messages, reason: str) -> None:
-        self._broken = reason
-        self._orphans.append(messages)  # MPI may still write to their buffers: they must stay alive
