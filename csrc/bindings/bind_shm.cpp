@@ -326,6 +326,46 @@ void translate(std::exception_ptr pointer) {
     }
 }
 
+// all_reduce_plain as a bare C function: a small call lasts about as long as pybind11's dispatch.
+PyObject* all_reduce_function(PyObject* group, PyObject* const* args, Py_ssize_t count) {
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "all_reduce: expected x, op and out");
+        return nullptr;
+    }
+    try {
+        auto& self = *static_cast<PyGroup*>(PyCapsule_GetPointer(group, nullptr));
+        return all_reduce_plain(self, py::reinterpret_borrow<py::object>(args[0]), args[1],
+                                py::reinterpret_borrow<py::object>(args[2]))
+            .release()
+            .ptr();
+    } catch (py::error_already_set& error) {
+        error.restore();
+    } catch (const std::invalid_argument& error) {
+        PyErr_SetString(PyExc_ValueError, error.what());
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+    } catch (...) {
+        try {
+            translate(std::current_exception());
+        } catch (const std::exception& error) {
+            PyErr_SetString(PyExc_RuntimeError, error.what());
+        }
+    }
+    return nullptr;
+}
+
+// The function bound to a group, which it keeps alive.
+py::object bind_all_reduce(const py::object& group) {
+    static PyMethodDef definition = {
+        "all_reduce", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(all_reduce_function)),
+        METH_FASTCALL, "all_reduce(x, op, out): the result, or None for arrays that are not plain."};
+    const py::capsule owner(group.cast<PyGroup*>(), nullptr, [](PyObject* capsule) {
+        Py_XDECREF(static_cast<PyObject*>(PyCapsule_GetContext(capsule)));
+    });
+    PyCapsule_SetContext(owner.ptr(), group.inc_ref().ptr());
+    return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&definition, owner.ptr(), nullptr));
+}
+
 }  // namespace
 
 void bind_shm(py::module_& m) {
@@ -388,6 +428,7 @@ void bind_shm(py::module_& m) {
              py::arg("node"), py::arg("members"), py::arg("rank"), py::arg("mailboxes"), py::arg("labels"),
              py::arg("timeout"), py::arg("cores"), py::arg("algorithm"))
         .def("all_reduce", &all_reduce_plain, py::arg("x"), py::arg("op"), py::arg("out"))
+        .def("bind_all_reduce", &bind_all_reduce)
         .def("reduce_scatter", &reduce_scatter_into, py::arg("x"), py::arg("op"), py::arg("out"),
              py::arg("divisor") = 0)
         .def("all_gather", &all_gather_into, py::arg("x"), py::arg("out"), py::arg("call") = "all_gather")

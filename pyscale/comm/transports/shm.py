@@ -60,7 +60,7 @@ class ShmTransport:
             node.core, list(members), rank, list(mailboxes), list(labels), timeout, cores, forced_algorithm()
         )
         self._is_open = True
-        self.all_reduce_plain = self.group.all_reduce
+        self.all_reduce_plain = self.group.bind_all_reduce()
 
     @property
     def broken(self) -> bool:
