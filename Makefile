@@ -12,13 +12,14 @@ MAKEFLAGS += --no-print-directory
 
 say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test bench lint format sanitize docs build stub ctest clean
+.PHONY: help demo test stress bench lint format sanitize docs build stub ctest clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks"
 	@echo "make test      set up, run every test (C++, Python, under mpirun; several hosts where root)"
+	@echo "make stress    ten minutes of random collectives"
 	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 45 minutes)"
 	@echo "make lint      ruff, mypy, clang-format, the layering tests"
 	@echo "make format    what ruff and clang-format would have"
@@ -43,6 +44,9 @@ ctest: $(STAMPS)/tools
 	@cmake --preset release --log-level=WARNING
 	@cmake --build --preset release
 	@ctest --preset release
+
+stress: $(STAMPS)/mpich $(STAMPS)/dev build
+	PYSCALE_STRESS_SECONDS=600 $(BIN)/python -m pytest tests/distributed/test_stress.py
 
 bench: $(STAMPS)/mpich $(STAMPS)/measure build
 	$(call say,Benchmarks)

@@ -1,4 +1,4 @@
-"""A minute of random collectives; PYSCALE_STRESS_SECONDS makes it longer (`make stress`)."""
+"""A minute of random collectives; PYSCALE_STRESS_SECONDS sets its seconds."""
 
 import os
 import random
