@@ -2,9 +2,9 @@
 
     mpirun -n 4 python bench/calibrate.py
 
-Prints, for arrays in shared memory and for ordinary ones, the time of each algorithm over size, of two_shot over
-the size of its pieces, and of direct over the patience of a wait; the contestants take turns. Run it for each
-number of ranks of interest, on a quiet machine, and on another occasion before you believe it.
+Prints, for arrays in shared memory and for ordinary ones, the time of each algorithm over size, of two_shot
+over the size of its pieces, and of direct over the patience of a wait; the contestants take turns. Run it for
+each number of ranks of interest, on a quiet machine, and on another occasion before you believe it.
 """
 
 from __future__ import annotations

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pyscale.comm.bootstrap import world
+from pyscale.comm.communicator import Communicator
 from pyscale.comm.transports.base import Array
 from pyscale.comm.work import Work
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _on_the_world(function: F) -> F:
+    """Give a function the documentation of the communicator's method of its name."""
+    function.__doc__ = getattr(Communicator, function.__name__).__doc__
+    return function
 
 
 def rank() -> int:
@@ -43,56 +52,56 @@ def num_nodes() -> int:
     return world().num_nodes
 
 
+@_on_the_world
 def all_reduce(x: Any, op: str = "sum", out: Any = None) -> Any:
-    """Combine every rank's array element by element: `Communicator.all_reduce` on the world."""
     return world().all_reduce(x, op, out)
 
 
+@_on_the_world
 def all_reduce_async(x: Any, op: str = "sum", out: Any = None) -> Work:
-    """Start an all-reduce: `Communicator.all_reduce_async` on the world."""
     return world().all_reduce_async(x, op, out)
 
 
+@_on_the_world
 def reduce_scatter(x: Any, op: str = "sum", out: Any = None) -> Any:
-    """Combine every rank's array, and keep this rank's rows: `Communicator.reduce_scatter` on the world."""
     return world().reduce_scatter(x, op, out)
 
 
+@_on_the_world
 def all_gather(x: Any, out: Any = None) -> Any:
-    """Concatenate every rank's array: `Communicator.all_gather` on the world."""
     return world().all_gather(x, out)
 
 
+@_on_the_world
 def broadcast(x: Any, root: int = 0, out: Any = None) -> Any:
-    """Give every rank root's array: `Communicator.broadcast` on the world."""
     return world().broadcast(x, root, out)
 
 
+@_on_the_world
 def all_to_all(
     x: Any,
     send_counts: Sequence[int] | None = None,
     recv_counts: Sequence[int] | None = None,
     out: Any = None,
 ) -> Any:
-    """Send rows to every rank, and return those received: `Communicator.all_to_all` on the world."""
     return world().all_to_all(x, send_counts, recv_counts, out)
 
 
+@_on_the_world
 def barrier() -> None:
-    """Return once every rank has called it."""
     world().barrier()
 
 
+@_on_the_world
 def broadcast_object(obj: Any, root: int = 0) -> Any:
-    """Give every rank root's object: `Communicator.broadcast_object` on the world."""
     return world().broadcast_object(obj, root)
 
 
+@_on_the_world
 def all_gather_object(obj: Any) -> list[Any]:
-    """Return every rank's object: `Communicator.all_gather_object` on the world."""
     return world().all_gather_object(obj)
 
 
+@_on_the_world
 def empty(shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> Array:
-    """Return an array in shared memory: `Communicator.empty` on the world."""
     return world().empty(shape, dtype)

@@ -119,6 +119,15 @@ class Communicator:
         -------
         array
             `out`, or a new array of the library of `x`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Arguments that no rank could use; nothing was sent.
+        CommMismatch
+            Ranks called different things; nothing was changed, on all ranks.
+        CommError, CommTimeout
+            A rank died, left or is late; `out` is undefined.
         """
         if self._worker is not None:
             self._worker.drain()
@@ -186,6 +195,11 @@ class Communicator:
             Of the same shape and dtype on every rank.
         out : array, optional
             Of shape ``(size * x.shape[0], *x.shape[1:])``; ``(size,)`` for a 0-d `x`.
+
+        Returns
+        -------
+        array
+            `out`, or a new array of the library of `x`.
         """
         self._drain()
         source = view(x, what="x")
@@ -212,6 +226,11 @@ class Communicator:
             The rank whose values all get.
         out : array, optional
             Where they go; `x` itself for in place. None makes a new array.
+
+        Returns
+        -------
+        array
+            `out`, or a new array of the library of `x`.
         """
         self._drain()
         self._check_root("broadcast", root)
@@ -245,6 +264,11 @@ class Communicator:
             Rows from each rank, where they are known; None asks the ranks for them.
         out : array, optional
             Of as many rows as are received.
+
+        Returns
+        -------
+        array
+            The rows from rank 0 first; `out`, or a new array of the library of `x`.
         """
         self._drain()
         source = view(x, what="x")
