@@ -13,8 +13,9 @@ class Gil {
     Gil(const Gil&) = delete;
     Gil& operator=(const Gil&) = delete;
 
+    // At exit only the thread that finalizes Python runs it: that one keeps the lock, and so never parks below.
     void release() {
-        if (state_ == nullptr) state_ = PyEval_SaveThread();
+        if (state_ == nullptr && !is_finalizing()) state_ = PyEval_SaveThread();
     }
     void take() {
         if (state_ == nullptr) return;
