@@ -1,5 +1,6 @@
 #include "kernels/copy.h"
 
+#include <cstdint>
 #include <cstring>
 
 #define PYSCALE_ISA_INC "kernels/copy.inc"
@@ -20,6 +21,11 @@ void copy_bytes(void* to, const void* from, size_t bytes) {
     } else {
         PYSCALE_PICK_ISA(copy_vectors)(static_cast<char*>(to), static_cast<const char*>(from), bytes);
     }
+}
+
+void stream_bytes(void* to, const void* from, size_t bytes) {
+    if (bytes == 0 || to == from) return;
+    PYSCALE_PICK_ISA(stream_vectors)(static_cast<char*>(to), static_cast<const char*>(from), bytes);
 }
 
 }  // namespace pyscale

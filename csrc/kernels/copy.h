@@ -13,4 +13,9 @@ namespace pyscale {
 // in their pages, which arrays and staging buffers, both page-aligned, always do.
 void copy_bytes(void* to, const void* from, size_t bytes);
 
+// The same by stores that go past the caches to memory. They fetch nothing, and leave no line that another
+// core must be asked for: they win where the destination is larger than the cache, or is next read by a core
+// that shares no cache with this one.
+void stream_bytes(void* to, const void* from, size_t bytes);
+
 }  // namespace pyscale

@@ -33,8 +33,13 @@ void eager(const Job& job) {
     for (int peer = 0; peer < group.size(); ++peer) {
         group.sources()[peer] = group.letter(peer).payload_for(job.bytes());
     }
+    group.sources()[group.rank()] = job.input;  // own cache rather than the copy
     void* destination = job.output;
-    job.fold_into(group.sources(), &destination, 1, job.count);
+    {
+        const Stores::Work work(group.stores());
+        job.fold_into(group.sources(), &destination, 1, job.count);
+    }
+    group.stores().end(1);
 }
 
 // Every rank folds its slice of all arrays and writes it to all of them: no copy.
@@ -59,8 +64,8 @@ struct OneShot {
 
     void copy_in(size_t i) const {
         const Slice piece = pieces[i];
-        copy_bytes(job.group.staging(job.group.rank(), pieces.number(i)),
-                   job.input + piece.start * job.item(), piece.count * job.item());
+        job.group.stores().copy(job.group.staging(job.group.rank(), pieces.number(i)),
+                                job.input + piece.start * job.item(), piece.count * job.item());
     }
     void fold(size_t i) const {
         Group& group = job.group;
@@ -96,7 +101,7 @@ struct TwoShot {
         for (int peer = 0; peer < job.group.size(); ++peer) {
             if (peer == job.group.rank()) continue;  // nobody else reads it
             with_slice(i, peer, [&](size_t in_staging, size_t in_array, size_t bytes) {
-                copy_bytes(staging + in_staging, job.input + in_array, bytes);
+                job.group.stores().copy(staging + in_staging, job.input + in_array, bytes);
             });
         }
     }
@@ -109,7 +114,12 @@ struct TwoShot {
             group.sources()[group.rank()] = job.input + in_array;
             void* destinations[] = {job.output + in_array,
                                     group.staging(group.rank(), pieces.number(i)) + in_staging};
-            job.fold_into(group.sources(), destinations, 2, bytes / job.item());
+            if (group.stores().streaming()) {
+                job.fold_into(group.sources(), destinations, 1, bytes / job.item());
+                stream_bytes(destinations[1], destinations[0], bytes);
+            } else {
+                job.fold_into(group.sources(), destinations, 2, bytes / job.item());
+            }
         });
     }
     void copy_out(size_t i) const {
@@ -162,8 +172,11 @@ void all_reduce(Group& group, Call call, const Fold& fold, const void* input, vo
     const uint32_t flags =
         may_link(group, job.bytes()) ? group.link_arrays(letter, input, job.bytes(), output, job.bytes()) : 0;
 
+    group.stores().begin(Collective::all_reduce, job.bytes());
     if (goes_eagerly(group, job.bytes())) {
-        const auto copy_in = [&] { copy_bytes(letter.payload_for(job.bytes()), input, job.bytes()); };
+        const auto copy_in = [&] {
+            group.stores().copy(letter.payload_for(job.bytes()), input, job.bytes());
+        };
         return enter(group, flags, linked, 0, copy_in) == Path::linked ? direct(job) : eager(job);
     }
 

@@ -34,8 +34,10 @@ void all_gather(Group& group, Call call, const void* input, void* output, size_t
     const uint32_t flags = group.link_arrays(letter, input, bytes, nullptr, 0) & Link::input;
     const Pieces pieces(group, bytes, group.tuning().piece_bytes);
     const auto copy_in = [&](size_t i) {
-        copy_bytes(group.staging(group.rank(), pieces.number(i)), own + pieces[i].start, pieces[i].count);
+        group.stores().copy(group.staging(group.rank(), pieces.number(i)), own + pieces[i].start,
+                            pieces[i].count);
     };
+    group.stores().begin(call.collective, bytes);
     if (enter(group, flags, Link::input, pieces.count(), [&] { copy_in(0); }) == Path::linked) {
         for (int k = 0; k < group.size(); ++k) {
             const int peer = (group.rank() + k) % group.size();
@@ -73,8 +75,10 @@ void broadcast(Group& group, Call call, void* data, size_t bytes) {
     const Pieces pieces(group, bytes, group.tuning().piece_bytes);
     const auto copy_in = [&](size_t i) {
         if (is_root)
-            copy_bytes(group.staging(group.rank(), pieces.number(i)), own + pieces[i].start, pieces[i].count);
+            group.stores().copy(group.staging(group.rank(), pieces.number(i)), own + pieces[i].start,
+                                pieces[i].count);
     };
+    group.stores().begin(call.collective, bytes);
     if (enter(group, flags, Link::input, pieces.count(), [&] { copy_in(0); }) == Path::linked) {
         if (!is_root) copy_bytes(data, group.input(call.root), bytes);
         return group.step();
@@ -153,8 +157,8 @@ void all_to_all(Group& group, Call call, const void* input, const std::vector<ui
         for (size_t to = 0; to < ranks; ++to) {
             const Slice part = part_of(send_bytes[to], i);
             if (to != self)
-                copy_bytes(group.staging(group.rank(), pieces.number(i)) + to * slot, from + part.start,
-                           part.count);
+                group.stores().copy(group.staging(group.rank(), pieces.number(i)) + to * slot,
+                                    from + part.start, part.count);
             from += send_bytes[to];
         }
     };
@@ -170,7 +174,11 @@ void all_to_all(Group& group, Call call, const void* input, const std::vector<ui
         }
     };
     if (pieces.count() == 0) return;
-    copy_in(0);
+    group.stores().begin(call.collective, largest * ranks);
+    {
+        const Stores::Work work(group.stores());
+        copy_in(0);
+    }
     group.step();
     run_pipeline(group, pieces.count(), copy_in, copy_out);
 }

@@ -70,7 +70,7 @@ Letter& Group::open(const Call& call, uint64_t count) {
 
 void Group::announce(uint32_t flags) {
     Announcement& announcement = mine().letters[seq_ % 2].announcement;
-    announcement.flags = flags;
+    announcement.flags = flags | stores_.news() << 16;
     publish(announcement.seq, seq_, mine().sleepers);
 }
 
@@ -83,6 +83,11 @@ void Group::meet() {
         equal &= other.signature == own.signature && other.count == own.count;
     }
     if (!equal) report_mismatch();
+    if (stores_.news() != 0) {
+        uint32_t costs = 0;
+        for (int peer = 0; peer < size(); ++peer) costs += flags(peer) >> 16;
+        stores_.learn(costs);
+    }
 }
 
 void Group::step() {

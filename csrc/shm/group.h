@@ -9,6 +9,7 @@
 
 #include "shm/call.h"
 #include "shm/mailbox.h"
+#include "shm/stores.h"
 #include "shm/tuning.h"
 #include "shm/waiting.h"
 
@@ -34,7 +35,8 @@ struct Hooks {
     };  // now and then while asleep, and after a signal; ends the wait by throwing
 };
 
-// An array of the caller's, where the peers can see it: its offset in this rank's arena.
+// An array of the caller's, where the peers can see it: its offset in this rank's arena. The upper half of an
+// announcement's flags is not about arrays: it has Stores::news().
 struct Link {
     enum Flag : uint32_t { input = 1, output = 2 };
     uint64_t input_offset;
@@ -107,6 +109,8 @@ class Group {
     std::byte* staging(int rank, uint64_t piece) {
         return members_[rank].mailbox->staging + piece % kStagingBuffers * kStagingBufferBytes;
     }
+    // How data gets there.
+    Stores& stores() { return stores_; }
     uint64_t next_piece() const { return pieces_; }
     void advance_pieces(uint64_t count) {
         pieces_ += count;
@@ -146,6 +150,7 @@ class Group {
     uint32_t seq_ = 0;
     uint32_t step_ = 0;
     uint64_t pieces_ = 0;
+    Stores stores_;
     std::vector<const void*> sources_;
     std::vector<void*> destinations_;
     bool blocked_ = false;  // before_block was called in this call

@@ -51,14 +51,18 @@ enum class Path { linked, staged };
 template <class StageFirst>
 Path enter(Group& group, uint32_t flags, uint32_t wanted, size_t pieces, StageFirst stage_first) {
     const bool visible = (flags & wanted) == wanted;
-    if (!visible) stage_first();  // before the announcement, which then hands it over
+    const auto timed_stage = [&] {
+        const Stores::Work work(group.stores());
+        stage_first();
+    };
+    if (!visible) timed_stage();  // before the announcement, which then hands it over
     group.announce(flags);
     group.meet();
     int linked = 0;
     for (int peer = 0; peer < group.size(); ++peer) linked += (group.flags(peer) & wanted) == wanted;
     if (linked == group.size()) return Path::linked;
     if (linked > 0) {
-        if (visible) stage_first();
+        if (visible) timed_stage();
         group.step();
     }
     group.advance_pieces(pieces);
@@ -75,9 +79,13 @@ void run_pipeline(Group& group, size_t count, Stage... stages) {
     static_assert(kStages <= Group::kStagingBuffers);
     for (size_t turn = 1; turn + 1 < count + kStages; ++turn) {
         size_t stage = 0;
-        ((turn >= stage && turn - stage < count ? stages(turn - stage) : void(), ++stage), ...);
+        {
+            const Stores::Work work(group.stores());
+            ((turn >= stage && turn - stage < count ? stages(turn - stage) : void(), ++stage), ...);
+        }
         if (turn + 2 < count + kStages) group.step();
     }
+    group.stores().end(count);
 }
 
 }  // namespace pyscale

@@ -25,8 +25,8 @@ void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input
         std::byte* staging = group.staging(group.rank(), pieces.number(i));
         for (size_t block = 0; block < ranks; ++block) {
             if (static_cast<int>(block) == group.rank()) continue;
-            copy_bytes(staging + block * part.count * item, own + (block * count + part.start) * item,
-                       part.count * item);
+            group.stores().copy(staging + block * part.count * item,
+                                own + (block * count + part.start) * item, part.count * item);
         }
     };
     const auto fold_block = [&](size_t start, size_t elements) {
@@ -36,6 +36,7 @@ void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input
     };
     const size_t block = static_cast<size_t>(group.rank());
 
+    group.stores().begin(call.collective, ranks * count * item);
     const Path path = enter(group, flags, Link::input, pieces.count(), [&] {
         if (count > 0) copy_in(0);
     });
