@@ -3,7 +3,8 @@
     mpirun -n 4 python bench/calibrate.py
 
 Prints, for arrays in shared memory and for ordinary ones, the time of each algorithm over size, of two_shot
-over the size of its pieces, and of direct over the patience of a wait; the contestants take turns. Run it for
+over the size of its pieces, of direct over the patience of a wait, and of both with outputs written through
+the caches and past them; the contestants take turns. Run it for
 each number of ranks of interest, on a quiet machine, and on another occasion before you believe it.
 """
 
@@ -54,21 +55,29 @@ def main() -> None:
     shares_cores = world.size > len(os.sched_getaffinity(0))
     usual_patience = (0, 100) if shares_cores else (2000, 50)
 
-    def call(array: np.ndarray, algorithm: str, piece: int, patience: tuple[int, int]) -> None:
+    def call(
+        array: np.ndarray, out: np.ndarray, algorithm: str, piece: int, patience: tuple[int, int], cache: int
+    ) -> None:
         group.set_algorithm(algorithm)
-        group.set_tuning(0, 40, _ANY, piece)
+        group.set_tuning(0, 40, _ANY, piece, cache)
         group.set_patience(*patience)
-        world.all_reduce(array, "max", array)
+        world.all_reduce(array, "max", out)
 
-    def sweep(buffers: str, contestants: Mapping[str, Callable[..., None]]) -> dict[str, dict[str, float]]:
+    def sweep(
+        buffers: str,
+        contestants: Mapping[str, Callable[..., None]],
+        smallest: int = 64,
+        in_place: bool = True,
+    ) -> dict[str, dict[str, float]]:
         rows = {}
-        size = 64
-        while size <= options.max:
+        size = smallest
+        while size <= max(options.max, smallest):
             kind = world.empty if buffers == "shared" else np.empty
             array = kind(size // 4, dtype=np.float32)
             array[:] = 1.0
+            out = array if in_place else kind(size // 4, dtype=np.float32)
             calls = {
-                name: partial(contestant, array)
+                name: partial(contestant, array, out)
                 for name, contestant in contestants.items()
                 if size <= 32 << 10 or not name.startswith("eager")
             }
@@ -80,9 +89,9 @@ def main() -> None:
         return rows
 
     def algorithm(
-        name: str, piece: int = _PIECE, patience: tuple[int, int] = usual_patience
+        name: str, piece: int = _PIECE, patience: tuple[int, int] = usual_patience, cache: int = _ANY
     ) -> Callable[..., None]:
-        return partial(call, algorithm=name, piece=piece, patience=patience)
+        return partial(call, algorithm=name, piece=piece, patience=patience, cache=cache)
 
     show("shared arrays", sweep("shared", {name: algorithm(name) for name in ("eager", "direct")}))
     ordinary = ("eager", "one_shot", "two_shot")
@@ -93,6 +102,10 @@ def main() -> None:
     show("ordinary arrays by two_shot, by piece", sweep("ordinary", pieces))
     patience = {f"{s}/{y}": algorithm("direct", patience=(s, y)) for s in (0, 200, 2000) for y in (0, 100)}
     show("shared arrays by direct, by spins/yields", sweep("shared", patience))
+    for buffers, way in (("shared", "direct"), ("ordinary", "two_shot")):
+        stores = {"cached": algorithm(way), "streamed": algorithm(way, cache=0)}
+        rows = sweep(buffers, stores, smallest=1 << 20, in_place=False)
+        show(f"{buffers} arrays by {way} out of place, by the output's stores", rows)
 
 
 if __name__ == "__main__":

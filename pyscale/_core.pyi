@@ -107,6 +107,7 @@ class Group:
         eager_shared_bytes: typing.SupportsInt | typing.SupportsIndex,
         one_shot_bytes: typing.SupportsInt | typing.SupportsIndex,
         piece_bytes: typing.SupportsInt | typing.SupportsIndex,
+        cache_bytes: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
     @property
     def broken(self) -> bool: ...

@@ -445,15 +445,16 @@ void bind_shm(py::module_& m) {
             py::arg("name"))
         .def(
             "set_tuning",
-            [](PyGroup& self, size_t eager, size_t eager_shared, size_t one_shot, size_t piece) {
+            [](PyGroup& self, size_t eager, size_t eager_shared, size_t one_shot, size_t piece,
+               size_t cache) {
                 if (eager > kEagerBytes || eager_shared < sizeof(Link) || piece < 64 ||
                     piece > Group::kStagingBufferBytes) {
                     throw py::value_error("set_tuning: expected sizes that the mailbox has room for");
                 }
-                self.group().set_tuning({eager, eager_shared, one_shot, piece});
+                self.group().set_tuning({eager, eager_shared, one_shot, piece, cache});
             },
             py::arg("eager_bytes"), py::arg("eager_shared_bytes"), py::arg("one_shot_bytes"),
-            py::arg("piece_bytes"))
+            py::arg("piece_bytes"), py::arg("cache_bytes"))
         .def(
             "set_patience",
             [](PyGroup& self, int spins, int yields) { self.group().set_patience({spins, yields}); },

@@ -28,4 +28,10 @@ void stream_bytes(void* to, const void* from, size_t bytes) {
     PYSCALE_PICK_ISA(stream_vectors)(static_cast<char*>(to), static_cast<const char*>(from), bytes);
 }
 
+void stream_fence() {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
 }  // namespace pyscale

@@ -20,12 +20,37 @@ struct Job {
 
     size_t item() const { return itemsize(fold.in); }
     size_t bytes() const { return count * item(); }
-    void fold_into(const void* const* sources, void* const* destinations, int destination_count,
-                   size_t elements) const {
-        reduce(fold.in, fold.out, fold.op, sources, group.size(), destinations, destination_count, elements,
-               fold.divisor);
+    // Whether the output is better written past the caches: it is not read before, and would not stay there.
+    bool streams_output() const {
+        return input != output &&
+               2 * bytes() * static_cast<size_t>(group.size()) >= group.tuning().cache_bytes;
     }
+    // Folds group.sources().
+    void fold_into(void* const* destinations, int destination_count, size_t elements) const {
+        reduce(fold.in, fold.out, fold.op, group.sources(), group.size(), destinations, destination_count,
+               elements, fold.divisor);
+    }
+    // The same past the caches, by way of a block that stays in the nearest of them. Advances
+    // group.sources().
+    void stream_into(void* const* destinations, int destination_count, size_t elements) const;
 };
+
+void Job::stream_into(void* const* destinations, int destination_count, size_t elements) const {
+    alignas(64) std::byte block[8192];
+    void* const block_address = block;
+    const size_t most = sizeof block / item();
+    for (size_t done = 0; done < elements; done += most) {
+        const size_t some = std::min(most, elements - done);
+        fold_into(&block_address, 1, some);
+        for (int i = 0; i < destination_count; ++i) {
+            stream_bytes(static_cast<std::byte*>(destinations[i]) + done * item(), block, some * item());
+        }
+        for (int peer = 0; peer < group.size(); ++peer) {
+            group.sources()[peer] = static_cast<const std::byte*>(group.sources()[peer]) + some * item();
+        }
+    }
+    stream_fence();
+}
 
 // Every rank folds all of what lies beside the announcements: one crossing.
 void eager(const Job& job) {
@@ -37,7 +62,7 @@ void eager(const Job& job) {
     void* destination = job.output;
     {
         const Stores::Work work(group.stores());
-        job.fold_into(group.sources(), &destination, 1, job.count);
+        job.fold_into(&destination, 1, job.count);
     }
     group.stores().end(1);
 }
@@ -52,7 +77,11 @@ void direct(const Job& job) {
             group.sources()[peer] = group.input(peer) + offset;
             group.destinations()[peer] = group.output(peer) + offset;
         }
-        job.fold_into(group.sources(), group.destinations(), group.size(), slice.count);
+        if (job.streams_output()) {
+            job.stream_into(group.destinations(), group.size(), slice.count);
+        } else {
+            job.fold_into(group.destinations(), group.size(), slice.count);
+        }
     }
     group.step();
 }
@@ -75,7 +104,7 @@ struct OneShot {
             group.sources()[peer] = group.staging(peer, pieces.number(i));
         group.sources()[group.rank()] = job.input + offset;  // own cache rather than the copy
         void* destination = job.output + offset;
-        job.fold_into(group.sources(), &destination, 1, piece.count);
+        job.fold_into(&destination, 1, piece.count);
     }
     void run() const {
         run_pipeline(
@@ -112,22 +141,31 @@ struct TwoShot {
                 group.sources()[peer] = group.staging(peer, pieces.number(i)) + in_staging;
             }
             group.sources()[group.rank()] = job.input + in_array;
-            void* destinations[] = {job.output + in_array,
-                                    group.staging(group.rank(), pieces.number(i)) + in_staging};
-            if (group.stores().streaming()) {
-                job.fold_into(group.sources(), destinations, 1, bytes / job.item());
-                stream_bytes(destinations[1], destinations[0], bytes);
+            std::byte* const output = job.output + in_array;
+            std::byte* const staging = group.staging(group.rank(), pieces.number(i)) + in_staging;
+            void* destinations[] = {output, staging};
+            const size_t elements = bytes / job.item();
+            const bool streams_output = job.streams_output(), streams_staging = group.stores().streaming();
+            if (streams_output && streams_staging) {
+                job.stream_into(destinations, 2, elements);
+            } else if (streams_output) {
+                job.fold_into(&destinations[1], 1, elements);
+                stream_bytes(output, staging, bytes);
+            } else if (streams_staging) {
+                job.fold_into(&destinations[0], 1, elements);
+                group.stores().copy(staging, output, bytes);
             } else {
-                job.fold_into(group.sources(), destinations, 2, bytes / job.item());
+                job.fold_into(destinations, 2, elements);
             }
         });
     }
     void copy_out(size_t i) const {
+        const bool streams = job.streams_output();
         for (int k = 1; k < job.group.size(); ++k) {
             const int peer = (job.group.rank() + k) % job.group.size();
             const std::byte* staging = job.group.staging(peer, pieces.number(i));
             with_slice(i, peer, [&](size_t in_staging, size_t in_array, size_t bytes) {
-                copy_bytes(job.output + in_array, staging + in_staging, bytes);
+                (streams ? stream_bytes : copy_bytes)(job.output + in_array, staging + in_staging, bytes);
             });
         }
     }

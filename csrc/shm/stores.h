@@ -56,7 +56,9 @@ class Stores {
 
     bool streaming() const { return streaming_; }
     void copy(void* to, const void* from, size_t bytes) const {
-        streaming_ ? stream_bytes(to, from, bytes) : copy_bytes(to, from, bytes);
+        if (!streaming_) return copy_bytes(to, from, bytes);
+        stream_bytes(to, from, bytes);
+        stream_fence();
     }
 
     // While it lives, this rank moves data, and waits for nobody.

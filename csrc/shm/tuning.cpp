@@ -1,5 +1,7 @@
 #include "shm/tuning.h"
 
+#include <unistd.h>
+
 #include <stdexcept>
 
 namespace pyscale {
@@ -8,6 +10,16 @@ namespace {
 
 constexpr Algorithm kAll[] = {Algorithm::automatic, Algorithm::eager, Algorithm::one_shot,
                               Algorithm::two_shot, Algorithm::direct};
+
+// Of one of them, where there are several.
+size_t last_cache_bytes() {
+    constexpr size_t kUsual = 32 << 20;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (bytes > 0) return static_cast<size_t>(bytes);
+#endif
+    return kUsual;
+}
 
 }  // namespace
 
@@ -34,8 +46,8 @@ Algorithm parse_algorithm(const std::string& text) {
 Tuning Tuning::for_ranks(int ranks, int cores) {
     // Measured on 2 cores of a Zen 3 with 2, 4 and 8 ranks. Where ranks share cores a barrier costs several
     // context switches, so that a second crossing pays later.
-    if (ranks <= cores) return {8 << 10, 1 << 10, 64 << 10, 256 << 10};
-    return {16 << 10, 8 << 10, 32 << 10, 256 << 10};
+    if (ranks <= cores) return {8 << 10, 1 << 10, 64 << 10, 256 << 10, last_cache_bytes()};
+    return {16 << 10, 8 << 10, 32 << 10, 256 << 10, last_cache_bytes()};
 }
 
 }  // namespace pyscale

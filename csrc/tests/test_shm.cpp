@@ -85,6 +85,12 @@ void check_sums(const int32_t* x, int ranks, size_t count) {
     CHECK_EQ(wrong, size_t{0});
 }
 
+void stream_outputs(Group& group) {
+    Tuning tuning = group.tuning();
+    tuning.cache_bytes = 0;
+    group.set_tuning(tuning);
+}
+
 const size_t kCounts[] = {0, 1, 9, 10, 11, 255, 2047, 2048, 4097, 8192, 8193, 65536, 100003, 400001};
 
 }  // namespace
@@ -93,7 +99,10 @@ TEST(all_reduce_of_ordinary_arrays) {
     for (const int ranks : {1, 2, 3, 5}) {
         for (const Algorithm algorithm : {Algorithm::automatic, Algorithm::one_shot, Algorithm::two_shot}) {
             World(ranks, options(algorithm)).run([&](Group& group, std::byte*) {
-                for (int round = 0; round < 2; ++round) {
+                // Outputs through the caches, and then past them; that many calls try both for staged data
+                // too.
+                for (int round = 0; round < 3; ++round) {
+                    if (round > 0) stream_outputs(group);
                     for (const size_t count : kCounts) {
                         std::vector<int32_t> x(count), out(count);
                         fill(x.data(), group.rank(), count);
@@ -123,6 +132,7 @@ TEST(all_reduce_of_shared_arrays) {
                 check_sums(out, ranks, count);
                 all_reduce(group, call, fold, x, x, count);
                 check_sums(x, ranks, count);
+                stream_outputs(group);
             }
         });
     }
