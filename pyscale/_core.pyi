@@ -8,6 +8,7 @@ import collections.abc
 import typing
 
 import numpy
+import typing_extensions
 
 __all__: list[str] = [
     "Arena",
@@ -15,6 +16,7 @@ __all__: list[str] = [
     "Node",
     "all_finite",
     "available_isas",
+    "capsule_of",
     "compiled_isas",
     "compiler",
     "exit_before_mpi",
@@ -25,6 +27,7 @@ __all__: list[str] = [
     "reducible",
     "register_bfloat16",
     "set_isa",
+    "shorten_all_reduce",
 ]
 
 class Arena:
@@ -85,7 +88,6 @@ class Group:
         receive_counts: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     ) -> None: ...
     def barrier(self) -> None: ...
-    def bind_all_reduce(self) -> typing.Any: ...
     def broadcast(
         self, x: typing.Any, root: typing.SupportsInt | typing.SupportsIndex, call: str = "broadcast"
     ) -> None: ...
@@ -114,6 +116,7 @@ class Group:
 
 def all_finite(x: typing.Any) -> bool: ...
 def available_isas() -> list[str]: ...
+def capsule_of(group: typing.Any) -> typing_extensions.CapsuleType: ...
 def compiled_isas() -> list[str]: ...
 def exit_before_mpi() -> bool: ...
 def fold(
@@ -124,6 +127,7 @@ def pidfd_open(pid: typing.SupportsInt | typing.SupportsIndex) -> int: ...
 def reducible(dtype: str, op: str) -> bool: ...
 def register_bfloat16(dtype: numpy.dtype[typing.Any]) -> None: ...
 def set_isa(name: str) -> None: ...
+def shorten_all_reduce(communicator: type) -> None: ...
 
 compiler: str
 openmp: bool

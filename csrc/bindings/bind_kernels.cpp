@@ -11,8 +11,6 @@ namespace pyscale {
 
 namespace {
 
-constexpr size_t kReleaseBytes = 32 * 1024;  // below, giving up the lock costs more than it gives
-
 void fold(const std::string& op, const py::list& sources, const py::handle& out, int64_t divisor) {
     const Raw to = Raw::require(out, "out", true);
     std::vector<const void*> from;

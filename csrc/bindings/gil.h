@@ -4,7 +4,13 @@
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
+#include <cstddef>
+
 namespace pyscale {
+
+// Smaller work is done sooner than the lock is given up and taken again; a wait gives it up whatever the
+// size.
+constexpr size_t kReleaseBytes = 32 * 1024;
 
 class Gil {
    public:
@@ -13,7 +19,8 @@ class Gil {
     Gil(const Gil&) = delete;
     Gil& operator=(const Gil&) = delete;
 
-    // At exit only the thread that finalizes Python runs it: that one keeps the lock, and so never parks below.
+    // At exit only the thread that finalizes Python runs it: that one keeps the lock, and so never parks
+    // below.
     void release() {
         if (state_ == nullptr && !is_finalizing()) state_ = PyEval_SaveThread();
     }

@@ -60,7 +60,7 @@ class ShmTransport:
             node.core, list(members), rank, list(mailboxes), list(labels), timeout, cores, forced_algorithm()
         )
         self._is_open = True
-        self.all_reduce_plain = self.group.bind_all_reduce()
+        self.group_capsule = _core.capsule_of(self.group)
 
     @property
     def broken(self) -> bool:

@@ -1,0 +1,41 @@
+#include "shm/node.h"
+
+#include <unistd.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace pyscale {
+
+Node::Node(std::shared_ptr<Arena> arena, int index, const std::vector<int>& arena_fds,
+           const std::vector<size_t>& arena_bytes, std::vector<int> pidfds)
+    : arena_(std::move(arena)), pidfds_(std::move(pidfds)) {
+    for (size_t i = 0; i < arena_fds.size(); ++i) {
+        const bool own = static_cast<int>(i) == index;
+        mappings_.push_back(own ? nullptr : std::make_unique<Mapping>(arena_fds[i], arena_bytes[i]));
+        bases_.push_back(own ? arena_->base() : mappings_.back()->base());
+        bytes_.push_back(arena_bytes[i]);
+    }
+}
+
+Node::~Node() {
+    for (const int fd : pidfds_) {
+        if (fd >= 0) close(fd);
+    }
+}
+
+bool Node::claim_failure(int rank) {
+    uint32_t none = 0;
+    return state(0).failing_rank.compare_exchange_strong(none, static_cast<uint32_t>(rank) + 1);
+}
+
+Group::Member Node::member(size_t i, size_t mailbox_offset, int label) const {
+    if (mailbox_offset > bytes_.at(i) || bytes_[i] - mailbox_offset < sizeof(Mailbox)) {
+        throw std::invalid_argument("mailbox: expected an offset in the arena, got " +
+                                    std::to_string(mailbox_offset));
+    }
+    return {bases_[i], bytes_[i], reinterpret_cast<Mailbox*>(bases_[i] + mailbox_offset), pidfds_.at(i),
+            label};
+}
+
+}  // namespace pyscale
