@@ -44,7 +44,7 @@ def round_trip(environment: Environment) -> Iterator[str]:
         for (placement, _), result in _pyscale(environment, "4", "4").items():
             ours.setdefault(placement, []).append(result.microseconds)
     base = float(np.median(bare))
-    yield "| | µs | beyond the bare round trip |"
+    yield "| | µs | beyond the bare round trip (bar: below 1) |"
     yield "|---|--:|--:|"
     yield f"| C++: a cache line there and back | {base:.2f} | |"
     for placement, times in ours.items():
@@ -65,7 +65,7 @@ def bandwidth(environment: Environment) -> Iterator[str]:
             bare.setdefault(("out-of-place", int(size)), []).append(out_of_place)
         for key, result in _pyscale(environment, "1M", "16M").items():
             ours.setdefault(key, []).append(result.seconds)
-    yield "| size | placement | C++ loop, µs | GB/s | pyscale, µs | GB/s | share |"
+    yield "| size | placement | C++ loop, µs | GB/s | pyscale, µs | GB/s | share (bar: 80%) |"
     yield "|---|---|--:|--:|--:|--:|--:|"
     for (placement, nbytes), times in sorted(ours.items()):
         base, own = float(np.median(bare[placement, nbytes])), float(np.median(times))
@@ -81,7 +81,7 @@ def memory(environment: Environment, ranks: int) -> Iterator[str]:
         file = Path(folder) / "memory.json"
         environment.start(ranks, "memory.py", "--json", str(file), timeout=300)
         stages: dict[str, int] = json.loads(file.read_text())["bytes"]
-    yield f"| {ranks} ranks, the one that holds most | MiB |"
+    yield f"| {ranks} ranks, the one that holds most | MiB (bar: 16) |"
     yield "|---|--:|"
     for name, value in stages.items():
         yield f"| {name} | {value / _MIB:.1f} |"

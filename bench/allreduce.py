@@ -11,6 +11,7 @@ ratio: how many times as long the peer took.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import platform
 import sys
 import time
@@ -236,7 +237,10 @@ def describe(communicator: Communicator, options: argparse.Namespace) -> dict[st
     if communicator.mpi is not None:
         from mpi4py import MPI
 
-        about["mpi"] = " ".join(MPI.Get_library_version().split("\n")[0].split())
+        # Open MPI's ends with a zero byte.
+        about["mpi"] = " ".join(MPI.Get_library_version().split("\n")[0].rstrip("\0").split())
+    if "gloo" in options.against:
+        about["gloo"] = f"torch {importlib.metadata.version('torch')}"
     return about
 
 

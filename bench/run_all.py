@@ -116,7 +116,7 @@ def stored(folder: Path, peers: list[Peer]) -> tuple[dict[str, list[Result]], di
         files = [file for file in sorted(folder.glob("*.json")) if re.match(rf"{peer.name}-\d", file.name)]
         for file in files:
             runs.setdefault(peer.title, []).extend(load(file))
-            versions[peer.title] = json.loads(file.read_text()).get("mpi", "")
+            versions[peer.title] = json.loads(file.read_text()).get(peer.against, "")
     return runs, versions
 
 
