@@ -35,7 +35,7 @@ def num_cores() -> int:
         The cores of its affinity mask or the whole cores of its cgroup's CPU quota, whichever is less; at
         least 1.
     """
-    return max(1, int(min(len(os.sched_getaffinity(0)), _cgroup_quota())))
+    return max(1, int(min(len(os.sched_getaffinity(0)), cgroup_quota())))
 
 
 def num_threads() -> int:
@@ -115,7 +115,7 @@ def _local_size() -> int:
     return 1
 
 
-def _cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+def cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
     """Cores that the tightest of this process's cgroups may use; infinite where none is limited."""
     quota = math.inf
     for line in _read(proc).splitlines():

@@ -9,7 +9,8 @@
 namespace pyscale {
 namespace {
 
-using Fold = void (*)(const void* const* src, int nsrc, void* const* dst, int ndst, size_t n, int64_t count);
+using FoldKernel = void (*)(const void* const* src, int nsrc, void* const* dst, int ndst, size_t n,
+                            int64_t count);
 
 template <class T>
 constexpr bool is_half = std::is_same_v<T, Half> || std::is_same_v<T, BFloat16>;

@@ -19,13 +19,13 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from pyscale import _core
 from pyscale.comm.transports.base import Array
+from pyscale.config import cgroup_quota
 
 _SOCKET_SECONDS = 30.0
 _FDS_A_MESSAGE = 128  # the kernel takes 253
@@ -112,15 +112,6 @@ class Node:
                 self.core.free_mailbox(dict(group)[self.index])
 
 
-def cpu_quota() -> float:
-    """Return the CPUs that the control group grants this process, infinity where it sets no limit."""
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            return int(quota) / int(period)
-    return math.inf
-
-
 def find_nodes(mpi: Any, use_shared_memory: bool) -> tuple[list[list[int]], Node | None, list[str]]:
     """Group the ranks of a communicator by node. Collective.
 
@@ -166,7 +157,7 @@ def _prove(neighbours: Any) -> tuple[Node | None, list[int], str]:
     except OSError as error:
         problem = f"no shared memory on {socket.gethostname()}: {error}"
     cores = neighbours.allgather(frozenset(os.sched_getaffinity(0)))
-    quota = min(neighbours.allgather(cpu_quota()))
+    quota = min(neighbours.allgather(cgroup_quota()))
     # Rounds: those who can reach the first rank that is not yet placed form a node with it; the others go on.
     # Every rank takes part in every round's collectives, and counts rounds alike.
     placed: dict[int, list[int]] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pyscale
-from pyscale.config import _cgroup_quota, _numa_nodes, num_cores, num_threads
+from pyscale.config import _numa_nodes, cgroup_quota, num_cores, num_threads
 
 LOCAL_SIZE_VARIABLES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
 
@@ -112,9 +112,9 @@ def write(root: Path, files: dict[str, str]) -> None:
         ("", {}, math.inf),
     ],
 )
-def test_cgroup_quota(groups: str, files: dict[str, str], cores: float, tmp_path: Path) -> None:
+def testcgroup_quota(groups: str, files: dict[str, str], cores: float, tmp_path: Path) -> None:
     write(tmp_path, {"self": groups} | {f"fs/{name}": text for name, text in files.items()})
-    assert _cgroup_quota(tmp_path / "self", tmp_path / "fs") == cores
+    assert cgroup_quota(tmp_path / "self", tmp_path / "fs") == cores
 
 
 @pytest.mark.parametrize(("text", "nodes"), [("0\n", 1), ("0-3\n", 4), ("0-1,4,8-9\n", 5), ("", 1)])
