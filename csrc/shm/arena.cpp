@@ -1,6 +1,7 @@
 #include "shm/arena.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <iterator>
 #include <new>
+#include <set>
 #include <stdexcept>
 #include <system_error>
 
@@ -23,6 +25,24 @@ constexpr size_t kPage = 4096;
 [[noreturn]] void fail(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
 
 size_t whole_pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+// The arenas of this process; locked while it forks, so that the child finds them whole.
+struct Arenas {
+    std::mutex mutex;
+    std::set<Arena*> all;
+
+    static Arenas& get() {
+        static auto* const arenas = new Arenas;
+        static const int registered =
+            pthread_atfork([] { arenas->mutex.lock(); }, [] { arenas->mutex.unlock(); },
+                           [] {
+                               for (Arena* arena : arenas->all) arena->leave_to_parent();
+                               arenas->mutex.unlock();
+                           });
+        static_cast<void>(registered);
+        return *arenas;
+    }
+};
 
 }  // namespace
 
@@ -46,11 +66,29 @@ Arena::Arena(size_t bytes) : fd_(memfd_create("pyscale", MFD_CLOEXEC)), mapping_
         throw;
     }
     free_[0] = bytes;
+    Arenas& arenas = Arenas::get();
+    const std::lock_guard<std::mutex> lock(arenas.mutex);
+    arenas.all.insert(this);
 }
 
 Arena::~Arena() {
+    {
+        Arenas& arenas = Arenas::get();
+        const std::lock_guard<std::mutex> lock(arenas.mutex);
+        arenas.all.erase(this);
+    }
     delete mapping_;
     close(fd_);
+}
+
+void Arena::leave_to_parent() {
+    if (left_) return;  // a child's child: the pages are private already, and may have been written
+    left_ = true;
+    constexpr int kFlags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE;
+    if (mmap(base(), bytes(), PROT_READ | PROT_WRITE, kFlags, fd_, 0) == MAP_FAILED) {
+        mmap(base(), bytes(), PROT_READ, kFlags, fd_, 0);  // where the kernel counts what might be written
+    }
+    madvise(base(), bytes(), MADV_DONTDUMP);
 }
 
 size_t Arena::resident_bytes() const {

@@ -49,6 +49,9 @@ class Arena {
     void free(size_t offset);
     // From now on `free` gives nothing back: a peer that comes late to a failed call may still write there.
     void quarantine() { quarantined_ = true; }
+    // In a forked child: what it writes is seen by nobody else. Its parent may have freed the array, and
+    // given the memory to another.
+    void leave_to_parent();
 
     // Whether all of [data, data + bytes) lies in this arena.
     bool contains(const void* data, size_t bytes) const {
@@ -68,6 +71,7 @@ class Arena {
     std::map<size_t, size_t> free_;  // offset -> bytes, neighbours merged
     std::map<size_t, size_t> used_;
     std::atomic<bool> quarantined_{false};
+    bool left_ = false;
 };
 
 }  // namespace pyscale

@@ -306,3 +306,25 @@ TEST(an_arena_is_seen_through_its_descriptor) {
     arena.base()[at] = std::byte{42};
     CHECK(other.base()[at] == std::byte{42});
 }
+
+TEST(what_a_forked_child_writes_stays_its_own) {
+    Arena arena(4096 * 16);
+    const size_t at = arena.allocate(3 * 4096, true);
+    arena.base()[at] = std::byte{1};
+    const pid_t child = fork();
+    if (child == 0) {
+        const bool inherited = arena.base()[at] == std::byte{1};
+        arena.base()[at] = arena.base()[at + 4096] = std::byte{2};
+        const pid_t grandchild = fork();
+        if (grandchild == 0) _exit(arena.base()[at] == std::byte{2} ? 0 : 1);
+        int status = -1;
+        waitpid(grandchild, &status, 0);
+        arena.free(at);
+        _exit(inherited && status == 0 ? 0 : 1);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK_EQ(status, 0);
+    CHECK(arena.base()[at] == std::byte{1});
+    CHECK(arena.base()[at + 4096] == std::byte{0});
+}

@@ -379,7 +379,8 @@ class Communicator:
         Returns
         -------
         numpy.ndarray
-            Uninitialised, as `numpy.empty`; an ordinary array where there is no shared memory.
+            Uninitialised, as `numpy.empty`; an ordinary array where there is no shared memory. What a forked
+            child writes to it stays the child's own; what the child reads may be newer than the fork.
 
         Raises
         ------
