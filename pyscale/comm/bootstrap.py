@@ -141,6 +141,43 @@ def _nodes_of(chosen: list[int], nodes: Sequence[Sequence[int]]) -> tuple[tuple[
 _world: Communicator | None = None
 
 
+def _settings(timeout: float) -> tuple[str, str, str]:
+    """Return this rank's transport, its all-reduce's algorithm, and what is wrong with its settings."""
+    wanted, algorithm, wrong = os.environ.get("PYSCALE_TRANSPORT", "auto"), "", ""
+    try:
+        if not timeout > 0:
+            raise ValueError(f"init: expected timeout to be a positive number of seconds, got {timeout!r}")
+        if wanted not in TRANSPORTS:
+            raise ValueError(f"PYSCALE_TRANSPORT: expected one of {', '.join(TRANSPORTS)}, got {wanted!r}")
+        algorithm = forced_algorithm()
+        _core.isa()  # refuses a PYSCALE_ISA that this machine has not
+    except ValueError as error:
+        wrong = str(error)
+    return wanted, algorithm, wrong
+
+
+def _agree(settings: Sequence[tuple[str, str, str]]) -> str:
+    """Return the transport that all ranks want; ValueError, saying who has what, where a setting is wrong."""
+
+    def said(values: Sequence[str]) -> str:
+        holders: dict[str, list[str]] = {}
+        for rank, value in enumerate(values):
+            holders.setdefault(value, []).append(str(rank))
+        return "; ".join(
+            f"{value} on {'ranks' if len(ranks) > 1 else 'rank'} {', '.join(ranks)}"
+            for value, ranks in holders.items()
+            if value
+        )
+
+    transports, algorithms, wrongs = zip(*settings, strict=True)
+    if any(wrongs):
+        raise ValueError(said(wrongs) if len(settings) > 1 else wrongs[0])
+    for name, values in (("PYSCALE_TRANSPORT", transports), ("PYSCALE_ALLREDUCE_ALGORITHM", algorithms)):
+        if len(set(values)) > 1:
+            raise ValueError(f"{name}: expected the same on every rank, got {said(values)}")
+    return str(transports[0])
+
+
 def init(comm: Any = None, *, timeout: float = 300.0) -> None:
     """Join the other processes of this job. Collective; a second call does nothing.
 
@@ -155,39 +192,33 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
     comm : mpi4py.MPI.Comm, optional
         The ranks, where they are not all of the job's.
     timeout : float
-        Seconds that a collective waits for a rank that is alive but does not come.
+        Seconds that a collective waits for a rank that is alive but does not come. Ranks may give different
+        ones: the first of a node to give up ends the wait of all of it.
 
     Raises
     ------
     ImportError
         Started by a launcher, and mpi4py is missing.
+    PyscaleError
+        The launcher has started several processes, and MPI does not know of them.
     ValueError
-        A setting in the environment is none.
+        A setting in the environment is none, or not the same on every rank; on all ranks.
     """
     global _world
     if _world is not None:
         return
-    if not timeout > 0:
-        raise ValueError(f"init: expected timeout to be a positive number of seconds, got {timeout!r}")
-    wanted = os.environ.get("PYSCALE_TRANSPORT", "auto")
-    if wanted not in TRANSPORTS:
-        raise ValueError(f"PYSCALE_TRANSPORT: expected one of {', '.join(TRANSPORTS)}, got {wanted!r}")
-    forced_algorithm()
-    _core.isa()  # refuses a PYSCALE_ISA that this machine has not
-    mpi = comm if comm is not None else job()
+    mpi = job(comm)
     if mpi is None or mpi.size == 1:
+        _agree([_settings(timeout)])
         place = Place(0, ((0,),))
         _world = Communicator(place, LocalTransport(), mpi, timeout, Membership(None, True))
         return
     from mpi4py import MPI
 
     failure.watch(mpi.rank, mpi.size)  # already here: a rank that fails alone would leave the others waiting
-    settings = within(timeout, "init", lambda: mpi.allgather((wanted, forced_algorithm())))
-    if len(set(settings)) > 1:
-        raise ValueError(
-            "init: expected the same PYSCALE_TRANSPORT and PYSCALE_ALLREDUCE_ALGORITHM on every rank, "
-            f"got {settings}"
-        )
+    mine = _settings(timeout)
+    patience = timeout if timeout > 0 else 300.0
+    wanted = _agree(within(patience, "init", lambda: mpi.allgather(mine)))
     nodes, node, problems = within(timeout, "init", lambda: find_nodes(mpi, wanted != "mpi"))
     if problems and wanted == "shm":
         raise PyscaleError(

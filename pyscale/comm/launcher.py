@@ -12,22 +12,24 @@ from pyscale.errors import PyscaleError
 _VARIABLES = (
     ("PMI_SIZE", "PMI_RANK"),  # MPICH, Intel MPI, srun with PMI-2
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # Open MPI
+    ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),  # MVAPICH
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),  # srun; not sbatch's own shell, which is one process
 )
 
 
-def job() -> Any:
-    """Return MPI.COMM_WORLD where a launcher, or the program itself, has started MPI; None elsewhere.
+def job(comm: Any = None) -> Any:
+    """Return `comm`, or MPI.COMM_WORLD where a launcher, or the program, has started MPI; None elsewhere.
 
     Raises
     ------
     ImportError
         A launcher has started several processes, and mpi4py is missing.
     PyscaleError
-        It has, and MPI knows of one only: the launcher and mpi4py's library are of different MPIs.
+        It has, and MPI knows of one only: the launcher and mpi4py's library are of different MPIs. Or the
+        program has MPI loaded, but not running.
     """
-    loaded = sys.modules.get("mpi4py.MPI")
-    if loaded is None and _started() < 2:
+    started = _started()
+    if comm is None and started < 2 and "mpi4py.MPI" not in sys.modules:
         return None
     try:
         from mpi4py import MPI
@@ -36,14 +38,19 @@ def job() -> Any:
             "init: expected mpi4py under an MPI launcher, got none: pip install 'pyscale-ml[mpi]'"
         ) from error
     if not MPI.Is_initialized() or MPI.Is_finalized():
-        return None
-    if MPI.COMM_WORLD.size == 1 and _started() > 1:
-        library = MPI.Get_library_version().splitlines()[0].strip()
-        raise PyscaleError(
-            f"init: expected the {_started()} processes that the launcher has started, got 1 in {library}: "
-            "the launcher is another MPI's"
-        )
-    return MPI.COMM_WORLD
+        if started < 2:
+            return None
+        state = "finalized" if MPI.Is_finalized() else "not initialized"
+        raise PyscaleError(f"init: expected MPI to run in the {started} processes of the job, got it {state}")
+    if comm is None or comm == MPI.COMM_WORLD:
+        comm = MPI.COMM_WORLD
+        if comm.size == 1 and started > 1:
+            library = MPI.Get_library_version().splitlines()[0].strip()
+            raise PyscaleError(
+                f"init: expected the {started} processes that the launcher has started, got 1 in {library}: "
+                "the launcher is another MPI's"
+            )
+    return comm
 
 
 def _started() -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from launch import run
 
+from pyscale import _core
+
 PROGRAM = "worker_lifecycle.py"
 SUBSET = "place|dtypes|shapes|layouts|split|objects|async|large|mismatch_of_(op|shape)|bad"
 
@@ -65,6 +67,68 @@ def test_a_setting_that_is_none(variable: str, value: str, words: tuple[str, ...
     for result in job.results:
         assert result["error"] == "ValueError"
         assert all(word in result["message"] for word in (variable, *words)), result
+
+
+def test_every_rank_hears_of_a_setting_of_one() -> None:
+    """Instruction sets that a machine has may differ; what else does not fit is said to all."""
+    job = run(PROGRAM, 3, "init_with_its_own")
+    same = "expected the same on every rank, got"
+    for result in job.results:
+        assert result["said"] == [
+            f"ValueError: PYSCALE_ISA: expected one of {', '.join(_core.available_isas())} on this machine, "
+            "got mmx on rank 2",
+            f"ValueError: PYSCALE_TRANSPORT: {same} auto on ranks 0, 2; mpi on rank 1",
+            "ValueError: PYSCALE_TRANSPORT: expected one of auto, shm, mpi, got 'tcp' on rank 1",
+            f"ValueError: PYSCALE_ALLREDUCE_ALGORITHM: {same} auto on ranks 0, 1; eager on rank 2",
+            "ValueError: init: expected timeout to be a positive number of seconds, got -1.0 on rank 1; "
+            "init: expected timeout to be a positive number of seconds, got nan on rank 2",
+        ], str(job)
+        assert result["digest"] == job.results[0]["digest"]
+    assert job.results[1]["isa"] == "baseline"
+
+
+def test_the_shortest_timeout_ends_a_wait_for_all_of_a_node() -> None:
+    job = run(PROGRAM, 3, "waits_by_its_own_timeout", hide_deaths=True, check=False)
+    for result in job.results[:2]:
+        assert result["error"] == "CommTimeout", str(job)
+        assert "rank 2" in result["message"]
+        assert 0.4 < result["seconds"] < 1.4, str(job)
+
+
+@pytest.mark.parametrize(
+    ("program", "size", "rank"),
+    [
+        (("init",), "PMI_SIZE", "PMI_RANK"),
+        (("init",), "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+        (("init",), "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+        (("init",), "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+        (("init_of_the_programs_own_mpi", "world"), "PMI_SIZE", "PMI_RANK"),
+    ],
+)
+def test_the_launcher_of_another_mpi(program: tuple[str, ...], size: str, rank: str) -> None:
+    """MPI starts, and knows of one process, where the launcher has started four."""
+    job = run(PROGRAM, None, *program, env={size: "4", rank: "0"})
+    [result] = job.results
+    assert result["error"] == "PyscaleError", str(job)
+    assert "expected the 4 processes that the launcher has started, got 1" in result["message"]
+
+
+@pytest.mark.parametrize(
+    "env", [{"PMI_SIZE": "1", "PMI_RANK": "0"}, {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}]
+)
+def test_a_launcher_of_one_process(env: dict[str, str]) -> None:
+    """Also the shell of a batch job, which is one process whatever the job has asked for."""
+    job = run(PROGRAM, None, "init", env=env)
+    assert job.results == [{"error": None, "size": 1}]
+
+
+def test_mpi_that_the_program_has_not_initialized() -> None:
+    job = run(PROGRAM, 2, "init_of_the_programs_own_mpi", "off")
+    for result in job.results:
+        assert result["error"] == "PyscaleError", str(job)
+        assert (
+            "expected MPI to run in the 2 processes of the job, got it not initialized" in result["message"]
+        )
 
 
 def test_without_mpi4py_under_a_launcher() -> None:

@@ -9,9 +9,11 @@ import runpy
 import sys
 import time
 import warnings
+import zlib
 
 import numpy as np
 from launch import report
+from prelude import rank_in_environment
 
 import pyscale as ps
 
@@ -41,6 +43,59 @@ def init() -> None:
     """Whatever `init` raises."""
     try:
         ps.init()
+        report({"error": None, "size": ps.world_size()})
+    except Exception as error:
+        report({"error": type(error).__name__, "message": str(error)})
+
+
+DIFFERENT_SETTINGS: tuple[tuple[str, tuple[str, str, str]], ...] = (
+    ("PYSCALE_ISA", ("", "baseline", "mmx")),  # which a process reads once
+    ("PYSCALE_TRANSPORT", ("auto", "mpi", "")),
+    ("PYSCALE_TRANSPORT", ("", "tcp", "")),
+    ("PYSCALE_ALLREDUCE_ALGORITHM", ("", "", "eager")),
+    ("timeout", ("5", "-1", "nan")),
+)
+
+
+def init_with_its_own() -> None:
+    """Every rank with its own value of a setting: of one after another, and what it says to each."""
+    rank, said = rank_in_environment(), []
+    for name, values in DIFFERENT_SETTINGS:
+        if name != "timeout" and values[rank]:
+            os.environ[name] = values[rank]
+        try:
+            ps.init(timeout=float(values[rank]) if name == "timeout" else 20.0)
+        except Exception as error:
+            said.append(f"{type(error).__name__}: {error}")
+        os.environ.pop(name, None)
+    ps.init(timeout=20.0)
+    total = ps.all_reduce(np.full(10_001, 0.1 * rank, np.float32), "mean")
+    report({"said": said, "isa": ps.config()["isa"], "digest": zlib.crc32(total)})
+
+
+def waits_by_its_own_timeout() -> None:
+    """Rank 0 is soon out of patience with the last rank; the others would wait longer."""
+    ps.init(timeout=0.5 if rank_in_environment() == 0 else 20.0)
+    start = time.monotonic()
+    if ps.rank() == ps.world_size() - 1:
+        time.sleep(1.5)
+        return
+    try:
+        ps.barrier()
+    except ps.CommError as error:
+        report({"error": type(error).__name__, "message": str(error), "seconds": time.monotonic() - start})
+    time.sleep(0.5)  # mpirun ends the job at the first rank that fails: let the others report too
+
+
+def init_of_the_programs_own_mpi() -> None:
+    """`world`: pass MPI's communicator; `off`: MPI is loaded, and not initialized."""
+    import mpi4py
+
+    mpi4py.rc.initialize = sys.argv[2] == "world"
+    from mpi4py import MPI
+
+    try:
+        ps.init(MPI.COMM_WORLD if sys.argv[2] == "world" else None)
         report({"error": None, "size": ps.world_size()})
     except Exception as error:
         report({"error": type(error).__name__, "message": str(error)})
