@@ -9,9 +9,11 @@
 #include <cstdlib>
 #include <memory>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "core/parallel.h"
 #include "shm/arena.h"
 #include "shm/node.h"
 
@@ -41,6 +43,26 @@ py::array empty(const std::shared_ptr<Arena>& arena, const py::dtype& dtype,
         delete block;
     });
     return py::array(dtype, shape, arena->base() + offset, owner);
+}
+
+// From when this process has nothing to do but MPI_Finalize, a neighbour that dies and so never comes there
+// ends it, with status 1.
+void watch_at_exit(std::shared_ptr<Node> node) {
+    static auto* const watched = new std::shared_ptr<Node>;  // the last one; alive to the very end
+    *watched = std::move(node);
+    // See exit_before_mpi below.
+    static const int registered = Py_AtExit([] {
+        if (in_forked_child()) return;
+        std::fflush(nullptr);
+        try {
+            std::thread([] {
+                (*watched)->await_failure();
+                std::_Exit(1);
+            }).detach();
+        } catch (const std::system_error&) {  // no more threads: MPI_Finalize goes unwatched
+        }
+    });
+    static_cast<void>(registered);
 }
 
 }  // namespace
@@ -94,7 +116,8 @@ void bind_shm(py::module_& m) {
         .def("free_mailbox", &Node::free_mailbox, py::arg("offset"))
         .def("nonce", &Node::nonce, py::arg("index"))
         .def("join", &Node::join)
-        .def("depart", &Node::depart)
+        .def("depart", &Node::depart, py::arg("in_order"))
+        .def("watch_at_exit", &watch_at_exit)
         .def("claim_failure", &Node::claim_failure, py::arg("rank"));
 }
 

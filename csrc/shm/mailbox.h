@@ -65,9 +65,12 @@ struct Mailbox {
     alignas(4096) std::byte staging[kStagingBytes];
 };
 
+// kFailed: it had lost a peer, and so will not be in MPI_Finalize.
+enum Departure : uint32_t { kPresent, kInOrder, kFailed };
+
 // At the start of each arena: the process's own state, whatever the group.
 struct alignas(kCacheLine) ProcessState {
-    // Set when the process shuts pyscale down or exits in order.
+    // A Departure, once the process has shut pyscale down or exits.
     std::atomic<uint32_t> departed;
     // Of the first arena only: 1 + the rank whose exception ends the job; 0 = none.
     std::atomic<uint32_t> failing_rank;

@@ -1,5 +1,6 @@
 #include "shm/node.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <stdexcept>
@@ -21,6 +22,19 @@ Node::Node(std::shared_ptr<Arena> arena, int index, const std::vector<int>& aren
 Node::~Node() {
     for (const int fd : pidfds_) {
         if (fd >= 0) close(fd);
+    }
+}
+
+void Node::await_failure() const {
+    std::vector<pollfd> watched;
+    for (const int fd : pidfds_) watched.push_back({fd, POLLIN, 0});  // poll passes over those below 0
+    for (;;) {
+        if (poll(watched.data(), watched.size(), -1) <= 0) continue;
+        for (size_t i = 0; i < watched.size(); ++i) {
+            if (watched[i].revents == 0) continue;
+            if (state(i).departed.load(std::memory_order_acquire) != kInOrder) return;
+            watched[i].fd = -1;
+        }
     }
 }
 

@@ -26,8 +26,12 @@ class Node {
     uint64_t nonce(size_t i) const { return state(i).nonce; }
     void quarantine() { arena_->quarantine(); }
     // A process that joins again is no longer gone.
-    void join() { own_state().departed.store(0, std::memory_order_release); }
-    void depart() { own_state().departed.store(1, std::memory_order_release); }
+    void join() { own_state().departed.store(kPresent, std::memory_order_release); }
+    void depart(bool in_order) {
+        own_state().departed.store(in_order ? kInOrder : kFailed, std::memory_order_release);
+    }
+    // Returns once a process has died that did not depart in order; never, where all do.
+    void await_failure() const;
     // Whether this rank is the first of the node to say that its exception ends the job.
     bool claim_failure(int rank);
 

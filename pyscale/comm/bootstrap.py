@@ -232,6 +232,7 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
     _world = within(timeout, "init", lambda: membership.world(mpi, nodes, float(timeout)))
     if node is not None:
         failure.watch(mpi.rank, mpi.size, node.core.claim_failure)
+        node.core.watch_at_exit()
     atexit.register(shutdown)
 
 
@@ -247,7 +248,7 @@ def shutdown() -> None:
     world.close()
     membership = world._membership
     if membership.node is not None:
-        membership.node.core.depart()
+        membership.node.core.depart(in_order=not membership.broken)
     if membership.broken:
         failure.skip_finalize()  # MPI would wait there for the ranks that are gone
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from pyscale.comm import failure
 from pyscale.errors import CommTimeout
 
 _SLICE_SECONDS = 0.1
@@ -17,7 +18,8 @@ def within(seconds: float, what: str, body: Callable[[], T], check: Callable[[],
     """Return what `body` returns, or raise CommTimeout after so many seconds.
 
     `body` runs in a thread of its own, which is left behind where it never ends: a blocking MPI call cannot
-    be interrupted. Where MPI may not be called from threads there is no deadline.
+    be interrupted, and the process then exits without MPI_Finalize. Where MPI may not be called from threads
+    there is no deadline.
 
     Parameters
     ----------
@@ -44,11 +46,17 @@ def within(seconds: float, what: str, body: Callable[[], T], check: Callable[[],
 
     threading.Thread(target=run, name=f"pyscale-{what}", daemon=True).start()
     waited = 0.0
-    while not finished.wait(_SLICE_SECONDS):
-        check()
-        waited += _SLICE_SECONDS
-        if waited >= seconds:
-            raise CommTimeout(f"{what}: expected every rank within {seconds:g} s, got no answer from some")
+    try:
+        while not finished.wait(_SLICE_SECONDS):
+            check()
+            waited += _SLICE_SECONDS
+            if waited >= seconds:
+                raise CommTimeout(
+                    f"{what}: expected every rank within {seconds:g} s, got no answer from some"
+                )
+    except BaseException:
+        failure.skip_finalize()  # which would wait for the thread's call, or crash beside it
+        raise
     result, error = outcome
     if error is not None:
         raise error

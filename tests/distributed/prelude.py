@@ -28,7 +28,8 @@ def hide_death_of(rank: int, folder: Path) -> None:
     if child == 0:
         return
     _, status = os.waitpid(child, 0)
-    (folder / f"status.{rank}").write_text(str(os.waitstatus_to_exitcode(status)))
+    (folder / f"status.{rank}.new").write_text(str(os.waitstatus_to_exitcode(status)))
+    (folder / f"status.{rank}.new").rename(folder / f"status.{rank}")  # mpirun may end this process any time
     ranks = int(os.environ.get("PMI_SIZE", "1"))
     while not all((folder / f"status.{other}").exists() for other in range(ranks)):
         time.sleep(0.01)

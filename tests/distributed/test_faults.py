@@ -113,6 +113,48 @@ def test_gone(name: str, hide: bool) -> None:
     assert_given_up(job, "CommError", (), within=SOON)
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["split", "MPI's split", "broadcast_object", "the middle of broadcast_object", "all_gather_object"],
+)
+def test_killed_at(place: str) -> None:
+    job = run("worker_faults.py", 3, "at", place, "killed", timeout=20, hide_deaths=True, check=False)
+    assert_given_up(job, "CommError", (place.rpartition(" ")[2], "rank 2 died"), within=SOON)
+
+
+@pytest.mark.parametrize(
+    ("place", "how", "transport"), [("split", "absent", "shm"), ("all_gather_object", "late", "mpi")]
+)
+def test_not_there_at(place: str, how: str, transport: str) -> None:
+    env = {"PYSCALE_TRANSPORT": transport}
+    job = run("worker_faults.py", 3, "at", place, how, timeout=20, env=env, hide_deaths=True, check=False)
+    assert_given_up(job, "CommTimeout", (place, "within 1 s"), within=2.0)
+
+
+@pytest.mark.parametrize("how", ["killed", "late"])
+def test_not_there_in_init(how: str) -> None:
+    job = run("worker_faults.py", 3, "in_init", how, timeout=20, hide_deaths=True, check=False)
+    for result in job.results if how == "late" else waiters(job):
+        assert result["kind"] == "CommTimeout", str(job)
+        assert "init: expected every rank within 0.5 s" in result["message"], str(job)
+        assert result["seconds"] < 2.0, str(job)
+    assert [rank.status for rank in job.ranks[:-1]] == [1, 1], str(job)
+    assert "double free" not in job.stderr, str(job)
+
+
+def test_killed_while_the_others_leave() -> None:
+    """MPI_Finalize would wait for it for ever."""
+    job = run("worker_faults.py", 3, "killed_in_shutdown", timeout=20, hide_deaths=True, check=False)
+    assert [rank.status for rank in job.ranks[:-1]] == [1, 1], str(job)
+    assert time.monotonic() - job.results[-1] < SOON, str(job)
+
+
+def test_a_rank_that_was_given_up_ends_as_well() -> None:
+    job = run("worker_faults.py", 3, "gives_up_alone", timeout=20, hide_deaths=True, check=False)
+    assert job.results[0]["kind"] == "CommTimeout", str(job)
+    assert [rank.status for rank in job.ranks] == [1, 1, 1], str(job)
+
+
 def test_killed_without_shared_memory() -> None:
     env = {"PYSCALE_TRANSPORT": "mpi"}
     job = run("worker_faults.py", 3, "killed", env=env, timeout=20, hide_deaths=True, check=False)

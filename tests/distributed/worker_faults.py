@@ -14,6 +14,7 @@ import numpy as np
 from launch import note, report
 
 import pyscale as ps
+from pyscale.comm import bootstrap
 
 LARGE = 500_000
 
@@ -202,6 +203,76 @@ def thread_waits() -> None:
     thread = threading.Thread(target=fault.wait)
     thread.start()
     thread.join()
+
+
+# Where a rank can be lost outside the collectives on arrays: `at PLACE HOW`.
+
+
+def end(how: str) -> None:
+    """End this rank, or make it late."""
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(1.5)
+    if how == "absent":
+        os._exit(0)
+
+
+def at() -> None:
+    place, how = sys.argv[2:]
+    fault = Fault(timeout=1.0 if how != "killed" else 30.0)
+    world = ps.world()
+    calls: dict[str, Callable[[], object]] = {
+        "split": lambda: world.split(0),
+        "MPI's split": lambda: world.split(0),
+        "broadcast_object": lambda: world.broadcast_object("x" * LARGE, world.size - 1),
+        "the middle of broadcast_object": lambda: world.broadcast_object("x" * LARGE, world.size - 1),
+        "all_gather_object": lambda: world.all_gather_object("x" * LARGE),
+    }
+    if fault.is_mine:
+        if place == "MPI's split":
+            vars(bootstrap)["within"] = lambda *_: end(how)
+        elif place == "the middle of broadcast_object":
+            send = world._transport.broadcast
+
+            def broadcast(x: np.ndarray, root: int, call: str = "") -> None:
+                end(how) if x.nbytes >= LARGE else send(x, root, call)
+
+            vars(world._transport)["broadcast"] = broadcast
+        else:
+            end(how)
+    fault.wait(calls[place])
+
+
+def in_init() -> None:
+    """The job ends also where the exception of a rank that did not come is caught."""
+    from mpi4py import MPI
+
+    mine = MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1
+    if mine:
+        end(sys.argv[2])
+    start = time.monotonic()
+    try:
+        ps.init(timeout=0.5)
+    except ps.CommError as error:
+        report({"kind": type(error).__name__, "message": str(error), "seconds": time.monotonic() - start})
+
+
+def killed_in_shutdown() -> None:
+    """A rank that nobody waits for is lost while the others leave."""
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        time.sleep(0.5)
+        report(time.monotonic())
+        end("killed")
+    ps.shutdown()
+
+
+def gives_up_alone() -> None:
+    """One rank gives up for want of the last, which is late to no call of its own."""
+    fault = Fault(timeout=0.5)
+    if ps.rank() == 0:
+        fault.wait()
+    time.sleep(1.5)
 
 
 if __name__ == "__main__":
