@@ -78,19 +78,18 @@ void all_to_all_into(PyGroup& self, const py::handle& x, std::vector<uint64_t> s
               [&] { all_to_all(self.group(), call, from.data, send, to.data, receive); });
 }
 
+// Of pyscale.errors: looked up once, as nothing can be imported while Python exits.
+PyObject *comm_error, *comm_timeout, *comm_mismatch;
+
 }  // namespace
 
 void translate(std::exception_ptr pointer) {
-    const auto raise = [](const char* type, const char* message) {
-        const py::object error = py::module_::import("pyscale.errors").attr(type);
-        PyErr_SetString(error.ptr(), message);
-    };
     try {
         if (pointer) std::rethrow_exception(pointer);
     } catch (const CommFailure& error) {
-        raise(error.kind == Failure::timeout ? "CommTimeout" : "CommError", error.what());
+        PyErr_SetString(error.kind == Failure::timeout ? comm_timeout : comm_error, error.what());
     } catch (const CallMismatch& error) {
-        raise("CommMismatch", error.what());
+        PyErr_SetString(comm_mismatch, error.what());
     } catch (const std::system_error& error) {
         errno = error.code().value();
         PyErr_SetFromErrnoWithFilename(PyExc_OSError, error.what());
@@ -98,6 +97,10 @@ void translate(std::exception_ptr pointer) {
 }
 
 void bind_group(py::module_& m) {
+    const py::module_ errors = py::module_::import("pyscale.errors");
+    comm_error = py::object(errors.attr("CommError")).release().ptr();
+    comm_timeout = py::object(errors.attr("CommTimeout")).release().ptr();
+    comm_mismatch = py::object(errors.attr("CommMismatch")).release().ptr();
     py::register_local_exception_translator(&translate);
 
     py::class_<PyGroup>(m, "Group")

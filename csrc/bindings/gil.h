@@ -1,6 +1,7 @@
 // Giving up Python's lock while C++ works or waits, and looking for Ctrl-C in between.
 #pragma once
 
+#include <cxxabi.h>
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
@@ -29,7 +30,15 @@ class Gil {
         PyThreadState* const state = state_;
         state_ = nullptr;
         if (is_finalizing()) park();
+#ifdef __GLIBCXX__
+        try {
+            PyEval_RestoreThread(state);
+        } catch (abi::__forced_unwind&) {  // Python began to exit while this thread waited for the lock
+            park();
+        }
+#else
         PyEval_RestoreThread(state);
+#endif
     }
     // Runs the signal handlers that are due; throws what they raise, holding the lock.
     void check_signals() {
@@ -39,7 +48,7 @@ class Gil {
         if (released) release();
     }
 
-   private:
+    // Whether Python exits: only one thread runs it then.
     static bool is_finalizing() {
 #if PY_VERSION_HEX >= 0x030D0000
         return Py_IsFinalizing();
@@ -47,6 +56,8 @@ class Gil {
         return _Py_IsFinalizing();
 #endif
     }
+
+   private:
     // What Python would do to a thread that wants its lock at exit, unwinding through C++, ends the process.
     [[noreturn]] static void park() {
         for (;;) pause();

@@ -50,6 +50,11 @@ class PyGroup {
         Gil gil;
         std::unique_lock<std::timed_mutex> lock(mutex_, std::try_to_lock);
         while (!lock.owns_lock()) {
+            if (Gil::is_finalizing()) {
+                throw CommFailure(Failure::none,
+                                  "expected no collective while Python exits, got one beside another "
+                                  "thread's, which never ends");
+            }
             gil.check_signals();
             gil.release();
             lock.try_lock_for(std::chrono::milliseconds(100));
@@ -74,7 +79,10 @@ class PyGroup {
         if (owner_ == std::this_thread::get_id() || in_forked_child()) return;
         Gil gil;
         gil.release();
-        const std::lock_guard<std::timed_mutex> lock(mutex_);
+        std::unique_lock<std::timed_mutex> lock(mutex_, std::defer_lock);
+        while (!lock.try_lock_for(std::chrono::milliseconds(100))) {
+            if (Gil::is_finalizing()) return;  // the thread in the call is no more; the process has departed
+        }
         group_.close();
     }
 

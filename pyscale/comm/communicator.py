@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from pyscale import _core
 from pyscale.arrays import View, view
 from pyscale.comm.transports.base import Array, Transport
 from pyscale.comm.work import Work, Worker
+from pyscale.errors import CommError
 
 if TYPE_CHECKING:
     from pyscale.comm.bootstrap import Membership
@@ -401,7 +403,8 @@ class Communicator:
         """
         if self._worker is not None:
             if not self._transport.broken and os.getpid() == self._membership.pid:
-                self._worker.drain()
+                with suppress(CommError):  # at exit its thread is no more
+                    self._worker.drain()
             self._worker.close()
             self._worker = None
         self._group = None

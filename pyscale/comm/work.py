@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -39,11 +40,16 @@ class Work:
         CommError
             It failed.
         """
-        if not self._finished.wait(timeout):
+        if not self._ends_within(timeout):
             raise CommTimeout(f"{self._call}: expected the result within {timeout:g} s, it is still running")
         if self._error is not None:
             raise self._error
         return self._result
+
+    def _ends_within(self, timeout: float | None) -> bool:
+        if not self._finished.is_set() and sys.is_finalizing():
+            raise CommError(f"{self._call}: expected the result before Python exits, which ends its thread")
+        return self._finished.wait(timeout)
 
     def run(self, body: Callable[[], Any]) -> None:
         """Run `body` and keep what it returns or raises."""
@@ -80,7 +86,7 @@ class Worker:
         last = self._last
         if last is not None:
             self._check_process()
-            last._finished.wait()
+            last._ends_within(None)
             if self._last is last:
                 self._last = None
 
