@@ -19,7 +19,7 @@ import unittest
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -865,10 +865,30 @@ class Conformance:
             self._use(part, members)
         self.all_reduce(self.c, (10,))
 
+    def test_split_orders_by_key_and_equal_keys_by_rank(self) -> None:
+        rank, size = self.c.rank, self.c.size
+        most, least = 2**31 - 1, -(2**31)
+        for keys in (
+            [r % 2 for r in range(size)],
+            [(most, 0, least)[r % 3] for r in range(size)],
+            [-(r // 2) for r in range(size)],
+        ):
+            members = sorted(range(size), key=lambda r, keys=keys: (keys[r], r))  # type: ignore[misc]
+            part = self.c.split(most, np.int64(keys[rank]))  # type: ignore[arg-type]
+            assert part is not None
+            self._use(part, members)
+
     def test_split_errors(self) -> None:
-        self.refused(TypeError, "color", self.c.split, "blue")
-        self.refused(TypeError, "color", self.c.split, 1.5)
-        self.refused(TypeError, "key", self.c.split, 0, "first")
+        split = self.c.split
+        others: tuple[Any, ...] = ("blue", 1.5, np.float64(1), [0], b"1", np.array([1, 2]))
+        for other in others:
+            self.refused(TypeError, ("color", type(other).__name__), split, other)
+        for other in (*others, None):
+            self.refused(TypeError, ("key", type(other).__name__), split, 0, other)
+        for number in (-1, np.int32(-1), 2**31, np.uint64(2**63), 2**100):
+            self.refused(ValueError, ("color", str(number)), split, number)
+        for number in (2**31, -(2**31) - 1, 2**100):
+            self.refused(ValueError, ("key", str(number)), split, 0, number)
         self.all_reduce(self.c, (10,))
 
     def test_split_and_drop_a_hundred_times(self) -> None:
@@ -978,12 +998,32 @@ class Conformance:
             self.mismatched(("rank 0", "rank 1"), self.c.all_to_all, x, send, receive)
 
     def test_mismatch_of_objects(self) -> None:
-        """A call with an object beside one with an array."""
+        """A call with an object, with an array, in the background, or with neither: any beside any other."""
         self.needs_peers()
-        c, first = self.c, self.c.rank == 0
-        self.mismatched("all_reduce", lambda: c.broadcast_object({}) if first else c.all_reduce(np.ones(3)))
-        self.mismatched("barrier", lambda: c.all_gather_object({}) if first else c.barrier())
-        self.mismatched("barrier", lambda: c.split(0) if first else c.barrier())
+        c = self.c
+        x = np.ones((c.size, 700), FLOAT)
+        calls: dict[str, Callable[[], Any]] = {
+            "broadcast_object(root=0)": lambda: c.broadcast_object(list(range(900 * c.rank))),
+            "all_gather_object()": lambda: c.all_gather_object("x" * 5000 * c.rank),
+            "broadcast_object(root=1)": lambda: c.broadcast_object({}, 1),
+            "all_reduce(op=sum, float32": lambda: c.all_reduce(x),
+            "split()": lambda: c.split(0),
+            "all_reduce(op=max, float32": lambda: c.all_reduce_async(x, "max").wait(),
+            "barrier()": c.barrier,
+            "broadcast(root=0, float32": lambda: c.broadcast(x),
+            "all_gather(float32": lambda: c.all_gather(x),
+            "all_to_all(float32": lambda: c.all_to_all(x),
+        }
+        for (one, first), (other, rest) in combinations(calls.items(), 2):
+            said = ("expected the same call on every rank", one, "on rank 0", other, str(c.size - 1))
+            self.mismatched(said, first if c.rank == 0 else rest)
+
+    def test_a_blocking_call_meets_one_in_the_background(self) -> None:
+        c = self.c
+        for n in (3, 50_000):
+            x = np.full(n, c.rank + 1.0, FLOAT)
+            y = c.all_reduce(x) if c.rank == 0 else c.all_reduce_async(x).wait()
+            self.equal(y, np.full(n, c.size * (c.size + 1) / 2, FLOAT), "blocking on one rank alone")
 
     def test_mismatch_everywhere(self) -> None:
         """Every rank calls something else."""
@@ -1081,6 +1121,56 @@ class Conformance:
             if i % 10 == 0:
                 self.all_reduce(c, (3,))
         self.all_reduce(c, (3,))
+
+    def test_arrays_that_no_collective_takes(self) -> None:
+        """As `x` and as `out`, on one rank alone; nothing is sent."""
+        c, size = self.c, self.c.size
+        good = np.ones(size, FLOAT)
+        masked = np.ma.masked_array(good, np.arange(size) == 0)
+        bad: list[tuple[Any, str]] = [
+            (masked, "without a mask, got numpy.ma.MaskedArray"),
+            (masked[1:] if size > 1 else masked, "without a mask"),
+            (np.ones(size, ">f4"), ">f4"),
+            (np.ones(size, ">i8"), ">i8"),
+            (np.ones(size, [("a", "f4"), ("b", "i4")]), "'a'"),
+            (np.ones(size, object), "object"),
+            (np.ones(size, np.complex64), "complex64"),
+            (np.ones(size, np.longdouble), np.dtype(np.longdouble).name),
+            (np.zeros(size, "M8[s]"), "datetime64"),
+        ]
+        calls = (c.all_reduce, c.all_reduce_async, c.reduce_scatter, c.all_gather, c.broadcast, c.all_to_all)
+        for i, (call, (refused, words)) in enumerate(product(calls, bad)):
+            if i % size == c.rank:
+                self.refused(TypeError, ("x: ", words), call, refused)
+                self.refused(TypeError, ("out: ", words), call, good, out=refused)
+        self.all_reduce(c, (3,))
+
+    def test_out_that_overlaps_the_input(self) -> None:
+        """Right or refused, whatever the overlap."""
+        c, n = self.c, 60 * self.c.size
+        inputs = [values(rank, (n,), FLOAT) for rank in range(c.size)]
+        share = n // c.size
+        own = slice(share * c.rank, share * (c.rank + 1))
+        total = reduced("sum", inputs, self.nodes(c))
+        cases: list[tuple[Callable[..., Any], int, Array, bool]] = [
+            (c.all_reduce, n, total, True),
+            (c.reduce_scatter, share, reduced("sum", [x[own] for x in inputs], self.nodes(c)), False),
+            (c.all_gather, n * c.size, np.concatenate(inputs), True),
+            (c.broadcast, n, inputs[0], True),
+            (c.all_to_all, n, np.concatenate([x[own] for x in inputs]), False),
+        ]
+        for (call, length, expected, everywhere), shift, shared in product(
+            cases, (0, 1, share - 1, n - 1), (False, True)
+        ):
+            memory = (c.empty if shared else np.empty)(2 * n * c.size, FLOAT)
+            x, out = memory[:n], memory[shift : shift + length]
+            for source, target in ((x, out), (memory[shift : shift + n], memory[:length])):
+                source[:] = inputs[c.rank]
+                try:
+                    y = call(source, out=target)
+                except ValueError:
+                    continue
+                self.equal(y, expected, f"{call.__name__}, {shift} apart, {shared=}", everywhere=everywhere)
 
     def test_gpu_arrays_are_refused(self) -> None:
         class Cuda:
