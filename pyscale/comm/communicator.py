@@ -293,7 +293,7 @@ class Communicator:
             receives = sends
         else:
             table = np.empty((self.size, self.size), np.int64)
-            self._transport.all_gather(np.array(sends, np.int64), table)
+            self._transport.all_gather(np.array(sends, np.int64), table, "all_to_all")
             receives = table[:, self.rank].tolist()
         shape = (sum(receives), *source.array.shape[1:])
         target, result = _target("all_to_all", out, shape, source)

@@ -50,8 +50,8 @@ class _Piece:
 
 
 class _Pipeline:
-    def __init__(self, transport: MpiTransport, x: Array, op: str, out: Array, call: str) -> None:
-        self.transport, self.op, self.call = transport, op, call
+    def __init__(self, transport: MpiTransport, x: Array, op: str, out: Array) -> None:
+        self.transport, self.op = transport, op
         self.x, self.out = x.reshape(-1), out.reshape(-1)
         self.local, self.units = transport.local, transport.units
         sizes = [len(unit) for unit in self.units]
@@ -92,14 +92,14 @@ class _Pipeline:
         piece.received = {u: np.empty(self.part * room, np.uint8) for u in self.peers}
         sends = [(rank, self._part(piece.block, u)) for u, rank in self.peers.items() if u != own]
         receives = [(rank, piece.received[u]) for u, rank in self.peers.items()]
-        piece.messages = self.transport.wire.post(sends, receives, self.call)
+        piece.messages = self.transport.wire.post(sends, receives)
 
     def fold(self, k: int) -> None:
         """Fold this node's part of the block over the nodes, and send it to all."""
         if not self.peers:
             return
         piece = self.pieces[k]
-        lengths = self.transport.wire.wait(piece.messages, self.call)
+        lengths = self.transport.wire.wait(piece.messages)
         own = self.transport.unit
         parts = {own: self._as_partial(self._part(piece.block, own).view(np.uint8).reshape(-1))}
         for (u, raw), length in zip(piece.received.items(), lengths, strict=False):
@@ -114,13 +114,13 @@ class _Pipeline:
         piece.result = result
         sends = [(rank, mine) for rank in self.peers.values()]
         receives = [(rank, self._part(result, u)) for u, rank in self.peers.items()]
-        piece.messages = self.transport.wire.post(sends, receives, self.call)
+        piece.messages = self.transport.wire.post(sends, receives)
 
     def gather(self, k: int) -> None:
         """Give the whole piece to every rank of the node."""
         piece = self.pieces.pop(k)
         if self.peers:
-            self.transport.wire.wait(piece.messages, self.call)
+            self.transport.wire.wait(piece.messages)
         out = self.out[k * self.piece : (k + 1) * self.piece]
         whole = out if out.size == self.piece else np.empty(self.piece, out.dtype)
         if self.local is None:
@@ -181,6 +181,6 @@ class _Pipeline:
         return raw.view(self.partial if whole else np.float32)
 
 
-def all_reduce_pipelined(transport: MpiTransport, x: Array, op: str, out: Array, call: str) -> None:
+def all_reduce_pipelined(transport: MpiTransport, x: Array, op: str, out: Array) -> None:
     """Reduce contiguous `x` over all ranks into `out`, which may be `x`."""
-    _Pipeline(transport, x, op, out, call).run()
+    _Pipeline(transport, x, op, out).run()
