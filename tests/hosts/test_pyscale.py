@@ -8,6 +8,7 @@ from pathlib import Path
 import launch
 import pytest
 from simulated import Hosts
+from worker_traffic import ROW
 
 HERE = Path(__file__).parent
 TIMEOUT = 5  # seconds, of the communicators in the tests of faults
@@ -68,6 +69,21 @@ def test_neighbours_by_mpi_that_share_no_memory() -> None:
     assert all(result["mpi_neighbours"] == 3 for result in job.results)  # what pyscale must not believe
     assert all(result["right"] and result["transport"] == "mpi" for result in job.results)
     assert sum(len(result["warnings"]) for result in job.results) == 1
+
+
+@pytest.mark.parametrize("ranks_per_host", [[2, 2], [2, 1]], ids=["2x2", "2+1"])
+@pytest.mark.parametrize("name", ["all_gather", "reduce_scatter", "all_reduce"])
+def test_each_byte_crosses_a_link_once(name: str, ranks_per_host: list[int]) -> None:
+    with Hosts(2) as hosts:
+        with start(hosts, ranks_per_host, "worker_traffic.py", name) as running:
+            job = running.wait(timeout=60)
+        received = [hosts.received_bytes(host) for host in (0, 1)]
+    assert all(job.results), str(job)
+    for host, count in enumerate(received):
+        # All rows of the other host for each of the two ways, gathering or reducing; headers come on top.
+        gathered, reduced = ranks_per_host[1 - host], ranks_per_host[host]
+        rows = {"all_gather": gathered, "reduce_scatter": reduced, "all_reduce": gathered + reduced}[name]
+        assert rows * ROW < count < 1.2 * rows * ROW + 100_000
 
 
 def raised(running: launch.Running) -> list[tuple[str, str, float] | None]:

@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from pyscale.comm.transports import agreement
+from pyscale.comm.transports import agreement, pipeline
 from pyscale.comm.transports.base import Array
 from pyscale.comm.transports.calls import Calls, grace
+from pyscale.comm.transports.columns import Columns
 from pyscale.comm.transports.folding import fold_ranks
 from pyscale.comm.transports.notices import Notices, Told
-from pyscale.comm.transports.pipeline import all_reduce_pipelined
 from pyscale.comm.transports.shm import ShmTransport
 from pyscale.comm.transports.wire import Wire
-
-_STAGED_BYTES = 4 << 20  # of blocks that a reduce_scatter holds at a time
 
 
 class MpiTransport:
@@ -51,6 +49,7 @@ class MpiTransport:
         self.units = [list(ranks) for ranks in units]
         self.unit = next(i for i, ranks in enumerate(self.units) if self.rank in ranks)
         self.local_rank = self.units[self.unit].index(self.rank)
+        self.columns = Columns(self.units, self.rank)
         self.local = local
         self._timeout = timeout
         self._grace = grace(timeout) if any(len(unit) > 1 for unit in units) else 0.0
@@ -71,22 +70,13 @@ class MpiTransport:
                 fold_ranks(agreement.payloads(records, x), self.nodes, op, out)
             else:
                 self._agree(call)
-                all_reduce_pipelined(self, x, op, out)
+                pipeline.all_reduce(self, x, op, out)
 
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
         call = agreement.describe("reduce_scatter", x, op=op)
         with self._calls.named(call):
             self._agree(call)
-            rows, result = x.reshape(self.size, -1), out.reshape(-1)
-            each = max(1, _STAGED_BYTES // self.size // x.itemsize)
-            received = np.empty((self.size, min(each, result.size)), x.dtype)
-            for start in range(0, result.size, each):
-                part = slice(start, min(start + each, result.size))
-                blocks = [received[rank, : part.stop - start] for rank in range(self.size)]
-                others = self._others()
-                self.wire.exchange([(r, rows[r, part]) for r in others], [(r, blocks[r]) for r in others])
-                blocks[self.rank] = rows[self.rank, part]
-                fold_ranks(blocks, self.nodes, op, result[part])
+            pipeline.reduce_scatter(self, x, op, out)
 
     def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
         text = agreement.describe(call, x if call == "all_gather" else None)
@@ -96,7 +86,7 @@ class MpiTransport:
                 out.reshape(self.size, *x.shape)[...] = agreement.payloads(records, x)
             else:
                 self._agree(text)
-                self._gather_rows(x, out.reshape(self.size, -1))
+                pipeline.all_gather(self, x, out)
 
     def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
         text = agreement.describe(call, x if call == "broadcast" else None, root=root)
@@ -122,12 +112,9 @@ class MpiTransport:
             self._agree(call)
             tables = np.empty((self.size, 2, self.size), np.int64)
             counts = np.array([send_counts, receive_counts], np.int64)
-            self._gather_rows(counts, tables.reshape(self.size, -1))
+            pipeline.all_gather(self, counts, tables)
             agreement.check_counts(tables)
-            sent, received = _split_rows(x, send_counts), _split_rows(out, receive_counts)
-            received[self.rank][...] = sent[self.rank]
-            others = self._others()
-            self.wire.exchange([(r, sent[r]) for r in others], [(r, received[r]) for r in others])
+            self._exchange_rows(x, send_counts, out, receive_counts)
 
     def barrier(self) -> None:
         call = agreement.describe("barrier", None)
@@ -147,14 +134,23 @@ class MpiTransport:
         if self.local is not None:
             self.local.close()
 
-    def _others(self) -> list[int]:
-        """Return the other ranks, from the next one on, so that not all ranks send to one at once."""
-        return [(self.rank + k) % self.size for k in range(1, self.size)]
-
-    def _gather_rows(self, x: Array, rows: Array) -> None:
-        rows[self.rank] = x.reshape(-1)
-        others = self._others()
-        self.wire.exchange([(r, x) for r in others], [(r, rows[r]) for r in others])
+    def _exchange_rows(
+        self, x: Array, send_counts: Sequence[int], out: Array, receive_counts: Sequence[int]
+    ) -> None:
+        """Send each rank its rows: over the wire to other units, over shared memory within this one."""
+        sent, received = _split_rows(x, send_counts), _split_rows(out, receive_counts)
+        here = self.units[self.unit]
+        others = [rank for rank in range(self.size) if rank not in here]
+        messages = self.wire.post([(r, sent[r]) for r in others], [(r, received[r]) for r in others])
+        if self.local is None:
+            received[self.rank][...] = sent[self.rank]
+        else:
+            sends, receives = ([counts[r] for r in here] for counts in (send_counts, receive_counts))
+            rows = np.empty((sum(receives), *out.shape[1:]), out.dtype)
+            self.local.all_to_all(np.concatenate([sent[r] for r in here]), sends, rows, receives)
+            for rank, part in zip(here, _split_rows(rows, receives), strict=True):
+                received[rank][...] = part
+        self.wire.wait(messages)
 
     def _agree(self, call: str, payload: Array | None = None) -> Array:
         """Return every rank's record, in rank order; raises CommMismatch where calls differ."""
