@@ -18,6 +18,7 @@ from pyscale.comm.work import Work, Worker
 
 if TYPE_CHECKING:
     from pyscale.comm.bootstrap import Membership
+    from pyscale.comm.ledger import Entry
 
 OPS = ("sum", "mean", "min", "max", "prod")
 
@@ -66,7 +67,8 @@ class Communicator:
     node_rank, num_nodes : int
         This node, and the number of nodes.
     mpi : mpi4py.MPI.Comm or None
-        The MPI communicator of the same ranks, for the user's own messages; None without MPI.
+        The MPI communicator of the same ranks, for the user's own messages; None without MPI, and when this
+        one is closed. What was taken from here stays good as long as it is referred to.
     timeout : float
         Seconds that a collective waits for a rank.
     transport : str
@@ -75,7 +77,13 @@ class Communicator:
     """
 
     def __init__(
-        self, place: Place, transport: Transport, mpi: Any, timeout: float, membership: Membership
+        self,
+        place: Place,
+        transport: Transport,
+        mpi: Any,
+        timeout: float,
+        membership: Membership,
+        entry: Entry,
     ) -> None:
         self.rank = place.rank
         self.size = sum(map(len, place.nodes))
@@ -88,6 +96,8 @@ class Communicator:
         self._place = place
         self._transport = transport
         self._membership = membership
+        self._entry = entry
+        self._is_open = True
         self._worker: Worker | None = None
         # Plain NumPy arrays on one node skip the checks below: C++ makes its own, and answers None to what is
         # not plain.
@@ -407,8 +417,11 @@ class Communicator:
             self._worker.close()
             self._worker = None
         self._plain = None
-        self._membership.forget(self._transport)
-        self._transport.close()
+        if self._is_open:
+            self._is_open = False
+            self._membership.forget(self)
+            self.mpi = None
+            self._transport.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_worker"):  # else it was never whole

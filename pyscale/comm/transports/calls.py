@@ -31,6 +31,7 @@ class Calls:
 
     def __init__(self, notices: Notices, local: ShmTransport | None, rank: int, timeout: float) -> None:
         self.given_up = ""  # why; empty while all is well
+        self.is_closed = False
         self._notices = notices
         self._local = local
         self._rank = rank
@@ -46,9 +47,10 @@ class Calls:
             raise CommError(f"{call}: expected the process that joined the job, got a forked child of it")
         if self._thread == threading.get_ident():
             raise CommError(f"{call}: expected no collective inside another, got one from a signal handler")
-        if self.given_up:
+        if self.given_up or self.is_closed:
             raise CommError(
-                f"{call}: expected a working communicator, got one given up earlier: {self.given_up}"
+                f"{call}: expected a working communicator, got one given up earlier: "
+                f"{self.given_up or 'it was closed'}"
             )
         self._call, self._started, self._thread = call, time.monotonic(), threading.get_ident()
         try:

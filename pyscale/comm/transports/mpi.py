@@ -131,6 +131,7 @@ class MpiTransport:
         return self.local.empty(shape, dtype) if self.local is not None else np.empty(shape, dtype)
 
     def close(self) -> None:
+        self._calls.is_closed = True
         if self.local is not None:
             self.local.close()
 
