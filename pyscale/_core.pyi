@@ -103,6 +103,7 @@ class Group:
         spins: typing.SupportsInt | typing.SupportsIndex,
         yields: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
+    def set_timeout(self, seconds: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     def set_tuning(
         self,
         eager_bytes: typing.SupportsInt | typing.SupportsIndex,

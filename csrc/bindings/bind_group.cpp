@@ -117,6 +117,9 @@ void bind_group(py::module_& m) {
              py::arg("receive_counts"))
         .def("barrier", [](PyGroup& self) { self.call(0, [&] { barrier(self.group()); }); })
         .def(
+            "set_timeout", [](PyGroup& self, double seconds) { self.group().set_timeout(seconds); },
+            py::arg("seconds"))
+        .def(
             "set_algorithm",
             [](PyGroup& self, const std::string& name) { self.group().set_algorithm(parse_algorithm(name)); },
             py::arg("name"))

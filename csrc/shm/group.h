@@ -65,6 +65,7 @@ class Group {
     std::string label(int rank) const { return "rank " + std::to_string(members_[rank].label); }
     const Options& options() const { return options_; }
     const Tuning& tuning() const { return tuning_; }
+    void set_timeout(double seconds) { options_.timeout = seconds; }
     // For calibration; the same on every rank.
     void set_algorithm(Algorithm algorithm) { options_.algorithm = algorithm; }
     void set_tuning(const Tuning& tuning) { tuning_ = tuning; }

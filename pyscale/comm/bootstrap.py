@@ -17,12 +17,13 @@ from pyscale.comm import failure
 from pyscale.comm.communicator import Communicator, Place
 from pyscale.comm.deadline import within
 from pyscale.comm.launcher import job
+from pyscale.comm.ledger import Entry, Ledger, Told
 from pyscale.comm.node import Node, find_nodes
 from pyscale.comm.transports.base import Transport
 from pyscale.comm.transports.local import LocalTransport
 from pyscale.comm.transports.mpi import MpiTransport
 from pyscale.comm.transports.shm import ShmTransport, forced_algorithm
-from pyscale.errors import CommError, PyscaleError
+from pyscale.errors import CommError, CommMismatch, PyscaleError
 
 TRANSPORTS = ("auto", "shm", "mpi")
 
@@ -42,45 +43,45 @@ class Membership:
         """Whether any communicator has lost a rank."""
         return self._was_broken or any(transport.broken for transport in self._transports)
 
-    def forget(self, transport: Transport) -> None:
+    def forget(self, communicator: Communicator) -> None:
         """Note that a communicator was closed."""
-        self._was_broken |= transport.broken
+        if communicator._transport.broken:
+            self._was_broken = True
+        else:
+            entry, mpi = communicator._entry, communicator.mpi
+            _ledger.let_go(entry, after=mpi if mpi in entry.handles else None)  # which the user may hold
 
     def split(self, parent: Communicator, color: int | None, key: int) -> Communicator | None:
         """Make the communicator of the ranks with this rank's color. Collective over the parent."""
-        wishes = np.empty((parent.size, 3), np.int64)
-        parent._transport.all_gather(
-            np.array([color is not None, color or 0, key], np.int64), wishes, "split"
-        )
+        mailbox = -1 if self.node is None or color is None else self.node.open_mailbox()
+        index, retired = (-1, []) if self.node is None else (self.node.index, self.node.retired)
+        # One exchange over the parent serves all children, and what is to be given back of earlier ones.
+        try:
+            told = parent._gather_objects((color, key, index, mailbox, retired, _ledger.tell()), "split")
+        except CommMismatch:
+            if self.node is not None and mailbox >= 0:
+                self.node.core.free_mailbox(mailbox)
+            raise
+        colors, keys, indices, mailboxes, groups, lettings = zip(*told, strict=True)
+        if self.node is not None:
+            self.node.free_retired({indices[rank]: groups[rank] for rank in parent._place.neighbours})
         chosen = [
             rank
-            for rank in sorted(range(parent.size), key=lambda rank: (wishes[rank, 2], rank))
-            if color is not None and wishes[rank, 0] and wishes[rank, 1] == color
+            for rank in sorted(range(parent.size), key=lambda rank: (keys[rank], rank))
+            if color is not None and colors[rank] == color
         ]
+        entry = Entry(parent._entry.next_name(), tuple(lettings[rank][0] for rank in chosen))
         mpi = None
         if parent.mpi is not None:
-            from mpi4py import MPI
-
-            split = partial(parent.mpi.Split, MPI.UNDEFINED if color is None else color, key)
+            split = partial(_split, parent.mpi, color, key, lettings)
             mpi = self._make(split, "split", parent.timeout, parent._transport.check)
-        # One exchange over the parent serves all children: each rank's index in its node, and its mailbox.
-        node_index, mailbox = -1, -1
-        if self.node is not None:
-            node_index = self.node.index
-            if color is not None:
-                mailbox = self.node.open_mailbox()
-        table = np.empty((parent.size, 2), np.int64)
-        parent._transport.all_gather(np.array([node_index, mailbox], np.int64), table, "split")
-        retired = parent._gather_objects(
-            None if self.node is None else (node_index, self.node.retired), "split"
-        )
-        if self.node is not None:
-            neighbours = [retired[rank] for rank in parent._place.neighbours]
-            self.node.free_retired(dict(told for told in neighbours if told is not None))
         if color is None:
             return None
+        if mpi is not None:
+            entry.handles.append(type(mpi)(mpi))  # freed when `mpi` itself, which the user may hold, is gone
         place = Place(chosen.index(parent.rank), _nodes_of(chosen, parent._place.nodes))
-        return self._build(place, mpi, table[chosen], parent.timeout)
+        table = np.array([indices, mailboxes], np.int64).T[chosen]
+        return self._build(place, mpi, table, parent.timeout, entry)
 
     def _make(self, body: Callable[[], Any], what: str, timeout: float, check: Callable[[], None]) -> Any:
         """Make an MPI communicator, within the time-out."""
@@ -90,13 +91,13 @@ class Membership:
             self._was_broken = True
             raise
 
-    def world(self, mpi: Any, nodes: Sequence[Sequence[int]], timeout: float) -> Communicator:
+    def world(self, mpi: Any, nodes: Sequence[Sequence[int]], timeout: float, entry: Entry) -> Communicator:
         """Make the communicator of all ranks. Collective over `mpi`."""
         place = Place(mpi.rank, tuple(tuple(ranks) for ranks in nodes))
-        entry = (-1, -1) if self.node is None else (self.node.index, self.node.open_mailbox())
-        return self._build(place, mpi, np.array(mpi.allgather(entry), np.int64), timeout)
+        own = (-1, -1) if self.node is None else (self.node.index, self.node.open_mailbox())
+        return self._build(place, mpi, np.array(mpi.allgather(own), np.int64), timeout, entry)
 
-    def _build(self, place: Place, mpi: Any, table: Any, timeout: float) -> Communicator:
+    def _build(self, place: Place, mpi: Any, table: Any, timeout: float, entry: Entry) -> Communicator:
         """Make a communicator; `table` has each rank's index in its node (-1: none) and its mailbox."""
         size = len(table)
         local = None
@@ -124,9 +125,17 @@ class Membership:
                 units += [list(ranks)] if shared else [[rank] for rank in ranks]
             check = local.check if local is not None else lambda: None
             own = self._make(mpi.Dup, "split", timeout, check)
+            entry.handles.append(own)
             transport = MpiTransport(own, place.nodes, sorted(units), local, timeout)
         self._transports.add(transport)
-        return Communicator(place, transport, mpi, timeout, self)
+        return Communicator(place, transport, mpi, timeout, self, entry)
+
+
+def _split(mpi: Any, color: int | None, key: int, told: Sequence[Told]) -> Any:
+    from mpi4py import MPI
+
+    _ledger.free(told)
+    return mpi.Split(MPI.UNDEFINED if color is None else color, key)
 
 
 def _nodes_of(chosen: list[int], nodes: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
@@ -139,6 +148,7 @@ def _nodes_of(chosen: list[int], nodes: Sequence[Sequence[int]]) -> tuple[tuple[
 
 
 _world: Communicator | None = None
+_ledger = Ledger()
 
 
 def _settings(timeout: float) -> tuple[str, str, str]:
@@ -211,14 +221,16 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
     if mpi is None or mpi.size == 1:
         _agree([_settings(timeout)])
         place = Place(0, ((0,),))
-        _world = Communicator(place, LocalTransport(), mpi, timeout, Membership(None, True))
+        entry = _ledger.join([_ledger.tell()])
+        _world = Communicator(place, LocalTransport(), mpi, timeout, Membership(None, True), entry)
         return
     from mpi4py import MPI
 
     failure.watch(mpi.rank, mpi.size)  # already here: a rank that fails alone would leave the others waiting
-    mine = _settings(timeout)
+    mine = (_settings(timeout), _ledger.tell())
     patience = timeout if timeout > 0 else 300.0
-    wanted = _agree(within(patience, "init", lambda: mpi.allgather(mine)))
+    settings, lettings = zip(*within(patience, "init", lambda: mpi.allgather(mine)), strict=True)
+    wanted = _agree(settings)
     nodes, node, problems = within(timeout, "init", lambda: find_nodes(mpi, wanted != "mpi"))
     if problems and wanted == "shm":
         raise PyscaleError(
@@ -229,7 +241,9 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
             f"pyscale uses MPI inside the node: {'; '.join(problems)}", RuntimeWarning, stacklevel=2
         )
     membership = Membership(node, MPI.Query_thread() == MPI.THREAD_MULTIPLE)
-    _world = within(timeout, "init", lambda: membership.world(mpi, nodes, float(timeout)))
+    within(timeout, "init", lambda: _ledger.free(lettings))
+    entry = _ledger.join(lettings)
+    _world = within(timeout, "init", lambda: membership.world(mpi, nodes, float(timeout), entry))
     if node is not None:
         failure.watch(mpi.rank, mpi.size, node.core.claim_failure)
         node.core.watch_at_exit()

@@ -20,6 +20,7 @@ from pyscale.errors import CommError
 
 if TYPE_CHECKING:
     from pyscale.comm.bootstrap import Membership
+    from pyscale.comm.ledger import Entry
 
 OPS = ("sum", "mean", "min", "max", "prod")
 
@@ -68,7 +69,8 @@ class Communicator:
     node_rank, num_nodes : int
         This node, and the number of nodes.
     mpi : mpi4py.MPI.Comm or None
-        The MPI communicator of the same ranks, for the user's own messages; None without MPI.
+        The MPI communicator of the same ranks, for the user's own messages; None without MPI, and when this
+        one is closed. What was taken from here stays good as long as it is referred to.
     timeout : float
         Seconds that a collective waits for a rank.
     transport : str
@@ -77,7 +79,13 @@ class Communicator:
     """
 
     def __init__(
-        self, place: Place, transport: Transport, mpi: Any, timeout: float, membership: Membership
+        self,
+        place: Place,
+        transport: Transport,
+        mpi: Any,
+        timeout: float,
+        membership: Membership,
+        entry: Entry,
     ) -> None:
         self.rank = place.rank
         self.size = sum(map(len, place.nodes))
@@ -90,6 +98,8 @@ class Communicator:
         self._place = place
         self._transport = transport
         self._membership = membership
+        self._entry = entry
+        self._is_open = True
         self._worker: Worker | None = None
         # While this is a capsule, all_reduce may take the short way: see below the class.
         self._group: object = getattr(transport, "group_capsule", None)
@@ -292,7 +302,7 @@ class Communicator:
             receives = sends
         else:
             table = np.empty((self.size, self.size), np.int64)
-            self._transport.all_gather(np.array(sends, np.int64), table)
+            self._transport.all_gather(np.array(sends, np.int64), table, "all_to_all")
             receives = table[:, self.rank].tolist()
         shape = (sum(receives), *source.array.shape[1:])
         target, result = _target("all_to_all", out, shape, source)
@@ -408,8 +418,11 @@ class Communicator:
             self._worker.close()
             self._worker = None
         self._group = None
-        self._membership.forget(self._transport)
-        self._transport.close()
+        if self._is_open:
+            self._is_open = False
+            self._membership.forget(self)
+            self.mpi = None
+            self._transport.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_worker"):  # else it was never whole

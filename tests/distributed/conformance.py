@@ -920,7 +920,7 @@ class Conformance:
         for n in (1, 1000, 100_000):
             op = "max" if self.c.rank == self.c.size - 1 else "sum"
             x = np.ones(n, FLOAT)
-            words = ("all_reduce", "sum", "max", "float32", f"({n},)")
+            words = ("all_reduce: expected the same call", "sum", "max", "float32", f"({n},)")
             self.mismatched(words, self.c.all_reduce, x, op, out=x)
             self.equal(x, np.ones(n, FLOAT), "nothing was changed")
             rows = np.ones((self.c.size, n), FLOAT)
@@ -1024,6 +1024,14 @@ class Conformance:
             x = np.full(n, c.rank + 1.0, FLOAT)
             y = c.all_reduce(x) if c.rank == 0 else c.all_reduce_async(x).wait()
             self.equal(y, np.full(n, c.size * (c.size + 1) / 2, FLOAT), "blocking on one rank alone")
+
+    def test_mismatch_of_what_a_call_asks_first(self) -> None:
+        """Counts, lengths and colors are exchanged in the name of the user's call."""
+        self.needs_peers()
+        c, first = self.c, self.c.rank == 0
+        x, sends = np.ones(c.size, FLOAT), [1] * c.size
+        words = ("all_to_all: expected" if first else "all_gather: expected", "all_to_all", "all_gather")
+        self.mismatched(words, lambda: c.all_to_all(x, sends) if first else c.all_gather(x))
 
     def test_mismatch_everywhere(self) -> None:
         """Every rank calls something else."""

@@ -145,8 +145,16 @@ def test_without_mpi4py_alone() -> None:
 
 @pytest.mark.parametrize("transport", ["shm", "mpi"])
 def test_shutdown_and_init_again(transport: str) -> None:
-    job = run(PROGRAM, 3, "again", env={"PYSCALE_TRANSPORT": transport})
-    assert job.results == ["done"] * 3
+    job = run(PROGRAM, 2, "again", env={"PYSCALE_TRANSPORT": transport}, timeout=150)
+    assert job.results == ["done"] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("transport", "ranks"), [("shm", 3), ("mpi", 2)])
+def test_more_communicators_than_mpi_has_one_after_the_other(transport: str, ranks: int) -> None:
+    job = run(PROGRAM, ranks, "splits", "5000", env={"PYSCALE_TRANSPORT": transport}, timeout=200)
+    refusal = "expected a working communicator, got one given up earlier: it was closed"
+    assert all(refusal in result for result in job.results), str(job)
 
 
 def test_a_world_of_some_ranks() -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 from launch import report
@@ -101,16 +102,24 @@ def init_of_the_programs_own_mpi() -> None:
         report({"error": type(error).__name__, "message": str(error)})
 
 
+def held() -> dict[str, int]:
+    """What this process has open: files, and mappings of shared memory."""
+    gc.collect()
+    maps = Path("/proc/self/maps").read_text()
+    return {"files": len(os.listdir("/proc/self/fd")), "mappings": maps.count("/memfd:pyscale")}
+
+
 def again() -> None:
-    """Shut down and begin anew, several times, in one job."""
+    """Shut down and begin anew, many times, in one job: more communicators in all than MPI has."""
     warnings.simplefilter("error")
-    held = 0
-    for turn in range(4):
+    before = {}
+    for turn in range(50):
         ps.init(timeout=20.0)
         assert ps.is_initialized()
-        total = ps.all_reduce(np.full(1000 * 10**turn, ps.rank() + 1.0))
+        total = ps.all_reduce(np.full(1000 * 10 ** (turn % 4), ps.rank() + 1.0))
         assert total[-1] == sum(range(1, ps.world_size() + 1)), total
-        if ps.rank() == turn % ps.world_size():
+        parts = [ps.world().split(0) for _ in range(42)]
+        if turn < 4 and ps.rank() == turn % ps.world_size():
             time.sleep(0.4)  # longer than a waiting rank takes to look at its peers
         ps.barrier()
         kept = ps.empty(10)
@@ -119,14 +128,52 @@ def again() -> None:
         ps.shutdown()
         assert not ps.is_initialized()
         assert (kept == turn).all()
-        gc.collect()
-        if turn == 1:
-            held = len(os.listdir("/proc/self/fd"))
-    assert len(os.listdir("/proc/self/fd")) <= held
+        del parts
+        if turn == 3:
+            before = held()
+    after = held()
+    assert all(after[what] <= before[what] for what in before), (before, after)
     from mpi4py import MPI
 
     assert MPI.COMM_WORLD.allreduce(1) == MPI.COMM_WORLD.size
     report("done")
+
+
+def part_of(c: ps.Communicator, color: int, key: int = 0) -> ps.Communicator:
+    part = c.split(color, key)
+    assert part is not None
+    return part
+
+
+def splits() -> None:
+    """Make more communicators than MPI has, each for a while."""
+    ps.init(timeout=30.0)
+    world, rank = ps.world(), ps.rank()
+    lasting = part_of(world, 0)
+    of_mpi = part_of(world, 0, -rank).mpi  # outlives its communicator
+    for turn in range(int(sys.argv[2])):
+        part = part_of(world, turn % 3 if rank else 0)  # all ranks', or some's
+        if turn % 50 == 0:
+            x = np.full(300 * (turn % 100), 1.0)
+            assert (part.all_reduce(x) == part.size).all()
+            inner = part_of(part, part.rank % 2)
+            assert inner.all_reduce(x[:1]).size <= 1
+            part.mpi.Barrier()
+        if turn % 2:
+            part.close()
+            assert part.mpi is None
+            part.close()  # again: nothing happens
+        if turn % 100 == 1 and rank == 0:
+            time.sleep(0.01)  # not all ranks let go of it before the next
+    assert lasting.all_reduce(np.ones(3))[0] == world.size
+    assert of_mpi.allreduce(1) == world.size
+    lasting.close()
+    refusal = ""
+    try:
+        lasting.barrier()
+    except ps.CommError as error:
+        refusal = str(error)
+    report(refusal)
 
 
 def part_of_the_job() -> None:

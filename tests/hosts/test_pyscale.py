@@ -8,6 +8,7 @@ from pathlib import Path
 import launch
 import pytest
 from simulated import Hosts
+from worker_traffic import ROW
 
 HERE = Path(__file__).parent
 TIMEOUT = 5  # seconds, of the communicators in the tests of faults
@@ -70,6 +71,21 @@ def test_neighbours_by_mpi_that_share_no_memory() -> None:
     assert sum(len(result["warnings"]) for result in job.results) == 1
 
 
+@pytest.mark.parametrize("ranks_per_host", [[2, 2], [2, 1]], ids=["2x2", "2+1"])
+@pytest.mark.parametrize("name", ["all_gather", "reduce_scatter", "all_reduce"])
+def test_each_byte_crosses_a_link_once(name: str, ranks_per_host: list[int]) -> None:
+    with Hosts(2) as hosts:
+        with start(hosts, ranks_per_host, "worker_traffic.py", name) as running:
+            job = running.wait(timeout=60)
+        received = [hosts.received_bytes(host) for host in (0, 1)]
+    assert all(job.results), str(job)
+    for host, count in enumerate(received):
+        # All rows of the other host for each of the two ways, gathering or reducing; headers come on top.
+        gathered, reduced = ranks_per_host[1 - host], ranks_per_host[host]
+        rows = {"all_gather": gathered, "reduce_scatter": reduced, "all_reduce": gathered + reduced}[name]
+        assert rows * ROW < count < 1.2 * rows * ROW + 100_000
+
+
 def raised(running: launch.Running) -> list[tuple[str, str, float] | None]:
     """What each rank of worker_fault.py raised and how many seconds it waited; None for no report."""
     return running.wait(timeout=60).results
@@ -86,7 +102,37 @@ def test_a_rank_that_dies_ends_the_wait_of_all_others() -> None:
         assert result is not None, f"rank {rank} raised nothing"
         kind, message, seconds = result
         assert kind in ("CommError", "CommTimeout"), message
+        assert message.startswith("all_reduce(op=sum, float32, shape ("), message
+        assert "rank 3" in message, message
         assert seconds < (2 if rank == 2 else TIMEOUT + 2), message  # rank 2 is the dead one's neighbour
+
+
+LATE = "all_reduce(op=max, float32, shape (2, 3)): expected every rank within 1 s, got no answer from rank {}"
+GONE = "barrier(): expected every rank within 30 s, got no answer from rank {0}; rank {0} "
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks_per_host", "kind", "message", "within"),
+    [
+        ("late", 2, "CommTimeout", LATE, 2.0),
+        ("late", [1, 2], "CommTimeout", LATE, 2.0),
+        ("late", [2, 1], "CommTimeout", LATE, 2.5),
+        ("exits", 2, "CommError", GONE + "left (it has shut pyscale down, or is exiting)", 2.0),
+        ("exits_at_once", 2, "CommError", GONE + "died", 2.0),
+        ("exits_at_once", [1, 2], "CommError", GONE + "died", 2.0),
+    ],
+)
+def test_all_hosts_name_the_rank_at_fault_and_the_users_call(
+    name: str, ranks_per_host: int | list[int], kind: str, message: str, within: float
+) -> None:
+    """The last rank is at fault: its own node knows first, also where another waits for its leader only."""
+    with Hosts(2) as hosts, start(hosts, ranks_per_host, "worker_faults.py", name, hide_deaths=True) as job:
+        *others, _ = job.wait(timeout=30).results
+    for result in others:
+        assert result is not None
+        assert (result["kind"], result["message"]) == (kind, message.format(len(others)))
+        assert result["seconds"] < within
+        assert result["again_seconds"] < 0.5
 
 
 @pytest.mark.parametrize("fault", ["link_down", "blackhole"])

@@ -19,16 +19,15 @@ _TEXT_BYTES = _HEADER_BYTES - struct.calcsize("=QH")
 
 
 def describe(collective: str, x: Array | None, *, op: str = "", root: int = -1, rows: bool = False) -> str:
-    """Return the call as messages have it: ``all_reduce(op=sum, float32, shape (4, 3))``."""
-    if x is None:
-        return f"{collective}()"
-    if collective.endswith("_object") or collective == "split":  # their arrays are not the user's
-        return f"{collective}(root={root})" if root >= 0 else f"{collective}()"
+    """Return the call as messages have it: ``all_reduce(op=sum, float32, shape (4, 3))``.
+
+    `x` is the user's array, None where the call has none.
+    """
     parts = [f"op={op}"] if op else []
     if root >= 0:
         parts.append(f"root={root}")
-    parts.append(str(x.dtype))
-    parts.append(f"rows of shape {x.shape[1:]}" if rows else f"shape {x.shape}")
+    if x is not None:
+        parts += [str(x.dtype), f"rows of shape {x.shape[1:]}" if rows else f"shape {x.shape}"]
     return f"{collective}({', '.join(parts)})"
 
 
@@ -45,8 +44,8 @@ def pack(call: str, payload: Array | None) -> Array:
     return record
 
 
-def check(records: Array) -> None:
-    """Raise CommMismatch unless all records (one a row, in rank order) are of the same call."""
+def check(records: Array, call: str) -> None:
+    """Raise CommMismatch unless all records (one a row, in rank order) are of `call`, this rank's own."""
     hashes = [record[:8].tobytes() for record in records]
     if all(value == hashes[0] for value in hashes):
         return
@@ -58,7 +57,21 @@ def check(records: Array) -> None:
         f"{text} on {'rank' if len(ranks) == 1 else 'ranks'} {', '.join(map(str, ranks))}"
         for text, ranks in sorted(callers.items())
     )
-    raise CommMismatch(f"expected the same call on every rank, got {said}")
+    raise CommMismatch(f"{call.partition('(')[0]}: expected the same call on every rank, got {said}")
+
+
+def check_counts(tables: Array) -> None:
+    """Raise CommMismatch unless what each rank sends is what the receiver expects.
+
+    ``tables[r]`` is rank r's: the rows that it sends to each rank, and those that it expects from each.
+    """
+    wrong = np.argwhere(tables[:, 0, :] != tables[:, 1, :].T)
+    if len(wrong):
+        sender, receiver = map(int, wrong[0])
+        raise CommMismatch(
+            f"all_to_all: expected {tables[receiver, 1, sender]} rows at rank {receiver} "
+            f"from rank {sender}, which sends {tables[sender, 0, receiver]}"
+        )
 
 
 def payloads(records: Array, like: Array) -> list[Array]:

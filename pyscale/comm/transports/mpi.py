@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from pyscale.comm.transports import agreement
+from pyscale.comm.transports import agreement, pipeline
 from pyscale.comm.transports.base import Array
+from pyscale.comm.transports.calls import Calls, grace
+from pyscale.comm.transports.columns import Columns
 from pyscale.comm.transports.folding import fold_ranks
-from pyscale.comm.transports.pipeline import all_reduce_pipelined
+from pyscale.comm.transports.notices import Notices, Told
 from pyscale.comm.transports.shm import ShmTransport
 from pyscale.comm.transports.wire import Wire
-from pyscale.errors import CommMismatch, CommTimeout
-
-_STAGED_BYTES = 4 << 20  # of blocks that a reduce_scatter holds at a time
-
-P = ParamSpec("P")
-
-
-def _telling_the_node(
-    method: Callable[Concatenate[MpiTransport, P], None],
-) -> Callable[Concatenate[MpiTransport, P], None]:
-    """Let a failure between nodes end the waits of this node's other ranks too."""
-
-    @wraps(method)
-    def wrapped(self: MpiTransport, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(self, *args, **kwargs)
-        except CommMismatch:
-            raise  # on every rank, and nothing is broken
-        except BaseException as error:
-            if self.local is not None:
-                why = str(error) or type(error).__name__
-                self.local.group.abandon(why, isinstance(error, CommTimeout))
-            raise
-
-    return wrapped
 
 
 class MpiTransport:
@@ -73,110 +49,109 @@ class MpiTransport:
         self.units = [list(ranks) for ranks in units]
         self.unit = next(i for i, ranks in enumerate(self.units) if self.rank in ranks)
         self.local_rank = self.units[self.unit].index(self.rank)
+        self.columns = Columns(self.units, self.rank)
         self.local = local
-        self.wire = Wire(mpi, timeout, self.check)
+        self._timeout = timeout
+        self._grace = grace(timeout) if any(len(unit) > 1 for unit in units) else 0.0
+        self._notices = Notices(mpi, units)
+        self.wire = Wire(mpi, timeout, self._grace, self._check_node, self._notices)
+        self._calls = Calls(self._notices, local, self.rank, timeout)
         self._in_rank_order = np.argsort(np.array([rank for ranks in self.units for rank in ranks]))
 
     @property
     def broken(self) -> bool:
-        return self.wire.broken or (self.local is not None and self.local.broken)
+        return bool(self._calls.given_up) or (self.local is not None and self.local.broken)
 
-    @_telling_the_node
     def all_reduce(self, x: Array, op: str, out: Array) -> None:
         call = agreement.describe("all_reduce", x, op=op)
-        if x.nbytes <= agreement.PAYLOAD_BYTES:
-            records = self._agree(call, x)
-            fold_ranks(agreement.payloads(records, x), self.nodes, op, out)
-            return
-        self._agree(call)
-        all_reduce_pipelined(self, x, op, out, call)
+        with self._calls.named(call):
+            if x.nbytes <= agreement.PAYLOAD_BYTES:
+                records = self._agree(call, x)
+                fold_ranks(agreement.payloads(records, x), self.nodes, op, out)
+            else:
+                self._agree(call)
+                pipeline.all_reduce(self, x, op, out)
 
-    @_telling_the_node
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
         call = agreement.describe("reduce_scatter", x, op=op)
-        self._agree(call)
-        rows, result = x.reshape(self.size, -1), out.reshape(-1)
-        each = max(1, _STAGED_BYTES // self.size // x.itemsize)
-        received = np.empty((self.size, min(each, result.size)), x.dtype)
-        for start in range(0, result.size, each):
-            part = slice(start, min(start + each, result.size))
-            blocks = [received[rank, : part.stop - start] for rank in range(self.size)]
-            others = self._others()
-            self.wire.exchange([(r, rows[r, part]) for r in others], [(r, blocks[r]) for r in others], call)
-            blocks[self.rank] = rows[self.rank, part]
-            fold_ranks(blocks, self.nodes, op, result[part])
+        with self._calls.named(call):
+            self._agree(call)
+            pipeline.reduce_scatter(self, x, op, out)
 
-    @_telling_the_node
     def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
-        text = agreement.describe(call, x)
-        if x.nbytes <= agreement.PAYLOAD_BYTES:
-            records = self._agree(text, x)
-            out.reshape(self.size, *x.shape)[...] = agreement.payloads(records, x)
-            return
-        self._agree(text)
-        self._gather_rows(x, out.reshape(self.size, -1), text)
+        text = agreement.describe(call, x if call == "all_gather" else None)
+        with self._calls.named(text):
+            if x.nbytes <= agreement.PAYLOAD_BYTES:
+                records = self._agree(text, x)
+                out.reshape(self.size, *x.shape)[...] = agreement.payloads(records, x)
+            else:
+                self._agree(text)
+                pipeline.all_gather(self, x, out)
 
-    @_telling_the_node
     def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
-        text = agreement.describe(call, x, root=root)
-        if x.nbytes <= agreement.PAYLOAD_BYTES:
-            records = self._agree(text, x)
-            if self.rank != root:
-                x[...] = agreement.payloads(records, x)[root]
-            return
-        self._agree(text)
-        root_unit = next(unit for unit in self.units if root in unit)
-        receivers = [unit[0] for unit in self.units if unit is not root_unit]
-        if self.rank == root:
-            self.wire.exchange([(rank, x) for rank in receivers], [], text)
-        elif self.rank in receivers:
-            self.wire.exchange([], [(root, x)], text)
-        if self.local is not None:
-            self.local.broadcast(x, root_unit.index(root) if self.rank in root_unit else 0)
+        text = agreement.describe(call, x if call == "broadcast" else None, root=root)
+        with self._calls.named(text):
+            if x.nbytes <= agreement.PAYLOAD_BYTES:
+                records = self._agree(text, x)
+                if self.rank != root:
+                    x[...] = agreement.payloads(records, x)[root]
+                return
+            self._agree(text)
+            root_unit = next(unit for unit in self.units if root in unit)
+            receivers = [unit[0] for unit in self.units if unit is not root_unit]
+            if self.rank == root:
+                self.wire.exchange([(rank, x) for rank in receivers], [])
+            elif self.rank in receivers:
+                self.wire.exchange([], [(root, x)])
+            if self.local is not None:
+                self.local.broadcast(x, root_unit.index(root) if self.rank in root_unit else 0)
 
-    @_telling_the_node
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
         call = agreement.describe("all_to_all", x, rows=True)
-        self._agree(call)
-        tables = np.empty((self.size, 2, self.size), np.int64)
-        self._gather_rows(
-            np.array([send_counts, receive_counts], np.int64), tables.reshape(self.size, -1), call
-        )
-        wrong = np.argwhere(tables[:, 0, :] != tables[:, 1, :].T)
-        if len(wrong):
-            sender, receiver = map(int, wrong[0])
-            raise CommMismatch(
-                f"all_to_all: expected {tables[receiver, 1, sender]} rows at rank {receiver} "
-                f"from rank {sender}, which sends {tables[sender, 0, receiver]}"
-            )
-        sent, received = _split_rows(x, send_counts), _split_rows(out, receive_counts)
-        received[self.rank][...] = sent[self.rank]
-        others = self._others()
-        self.wire.exchange([(r, sent[r]) for r in others], [(r, received[r]) for r in others], call)
+        with self._calls.named(call):
+            self._agree(call)
+            tables = np.empty((self.size, 2, self.size), np.int64)
+            counts = np.array([send_counts, receive_counts], np.int64)
+            pipeline.all_gather(self, counts, tables)
+            agreement.check_counts(tables)
+            self._exchange_rows(x, send_counts, out, receive_counts)
 
-    @_telling_the_node
     def barrier(self) -> None:
-        self._agree(agreement.describe("barrier", None))
+        call = agreement.describe("barrier", None)
+        with self._calls.named(call):
+            self._agree(call)
 
     def check(self) -> None:
-        if self.local is not None:
-            self.local.check()
+        with self._calls.again():
+            self._check_node()
+            if notice := self._notices.hear():
+                raise Told(notice)
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         return self.local.empty(shape, dtype) if self.local is not None else np.empty(shape, dtype)
 
     def close(self) -> None:
+        self._calls.is_closed = True
         if self.local is not None:
             self.local.close()
 
-    def _others(self) -> list[int]:
-        """Return the other ranks, from the next one on, so that not all ranks send to one at once."""
-        return [(self.rank + k) % self.size for k in range(1, self.size)]
-
-    def _gather_rows(self, x: Array, rows: Array, call: str) -> None:
-        rows[self.rank] = x.reshape(-1)
-        others = self._others()
-        self.wire.exchange([(r, x) for r in others], [(r, rows[r]) for r in others], call)
+    def _exchange_rows(
+        self, x: Array, send_counts: Sequence[int], out: Array, receive_counts: Sequence[int]
+    ) -> None:
+        """Send each rank its rows: over the wire to other units, over shared memory within this one."""
+        sent, received = _split_rows(x, send_counts), _split_rows(out, receive_counts)
+        here = self.units[self.unit]
+        others = [rank for rank in range(self.size) if rank not in here]
+        messages = self.wire.post([(r, sent[r]) for r in others], [(r, received[r]) for r in others])
+        if self.local is None:
+            received[self.rank][...] = sent[self.rank]
+        else:
+            sends, receives = ([counts[r] for r in here] for counts in (send_counts, receive_counts))
+            rows = np.empty((sum(receives), *out.shape[1:]), out.dtype)
+            self.local.all_to_all(np.concatenate([sent[r] for r in here]), sends, rows, receives)
+            for rank, part in zip(here, _split_rows(rows, receives), strict=True):
+                received[rank][...] = part
+        self.wire.wait(messages)
 
     def _agree(self, call: str, payload: Array | None = None) -> Array:
         """Return every rank's record, in rank order; raises CommMismatch where calls differ."""
@@ -184,19 +159,25 @@ class MpiTransport:
         here = record[np.newaxis]
         if self.local is not None:
             here = np.empty((len(self.units[self.unit]), agreement.RECORD_BYTES), np.uint8)
+            self.local.group.set_timeout(self._timeout)
             self.local.all_gather(record, here)
+            self.local.group.set_timeout(self._timeout + 2 * self._grace)
         records = np.empty((self.size, agreement.RECORD_BYTES), np.uint8)
         if self.local_rank == 0:
             firsts = np.cumsum([0] + [len(unit) for unit in self.units])
             parts = [records[firsts[i] : firsts[i + 1]] for i in range(len(self.units))]
             parts[self.unit][...] = here
             leaders = [(unit[0], parts[i]) for i, unit in enumerate(self.units) if i != self.unit]
-            self.wire.exchange([(rank, here) for rank, _ in leaders], leaders, call)
+            self.wire.exchange([(rank, here) for rank, _ in leaders], leaders)
         if self.local is not None:
             self.local.broadcast(records, 0)
         records = records[self._in_rank_order]
-        agreement.check(records)
+        agreement.check(records, call)
         return records
+
+    def _check_node(self) -> None:
+        if self.local is not None:
+            self.local.check()
 
 
 def _split_rows(x: Array, counts: Sequence[int]) -> list[Array]:

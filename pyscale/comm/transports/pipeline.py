@@ -1,18 +1,20 @@
-"""All-reduce over several nodes, so that the link between them never idles.
+"""Collectives over several nodes, so that each byte crosses a link once, and the link never idles.
 
-The array goes through in pieces. Of each piece, the ranks of a node reduce-scatter a block each over shared
-memory; rank c of every node then exchanges its block with rank c of the other nodes (each node folds its part
-of the block, and sends the result to all), and the ranks of a node all-gather. The bytes over a node's link
-are 2 (h - 1) / h of the array in each direction, which is the least possible.
+An array goes through in pieces of one row a rank. Reducing: the ranks of a node fold the rows over shared
+memory, each those of the ranks that it deals with (see `Columns`), and send each row to its rank, which folds
+it over the nodes. Gathering: a rank sends its row to its partner in every node, and the ranks of a node
+gather over shared memory what has come. An all-reduce is the one and then the other. The bytes over a node's
+link are (h - 1) / h of the array in each direction for each of the two, which is the least possible.
 
-While piece k is on the link for the first time, piece k - 2 is for the second, and the node works on others.
+While a piece crosses, the node works on others.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,155 +34,199 @@ from pyscale.comm.transports.wire import Messages
 if TYPE_CHECKING:
     from pyscale.comm.transports.mpi import MpiTransport
 
-_BLOCK_BYTES = (
-    256 << 10
-)  # of a rank's block of a piece: large enough for the link, small enough for the cache
-_HELD_BYTES = 4 << 20  # of blocks that a rank without shared memory receives for one piece
+_BLOCK_BYTES = 256 << 10  # of a rank's rows of a piece: large enough for the link, small enough for the cache
+_ALONE_BYTES = 1 << 20  # the same without shared memory, where less is to be done meanwhile
+_LEAST_ROW_BYTES = 4 << 10  # where a rank deals with very many
 _LAG = 2  # pieces between the stages
 
 
 @dataclass
-class _Piece:
-    """A piece on its way."""
+class _Partials:
+    """The nodes' folds of this rank's row, on their way."""
 
-    block: Array  # this rank's, as its node folded it; the whole piece where the rank is alone
-    received: dict[int, Array] = field(default_factory=dict)  # by unit
-    result: Array | None = None  # the block, folded over all nodes
-    messages: Messages = field(default_factory=Messages)
+    own: Array
+    others: list[Array]  # as bytes
+    messages: Messages
 
 
-class _Pipeline:
-    def __init__(self, transport: MpiTransport, x: Array, op: str, out: Array, call: str) -> None:
-        self.transport, self.op, self.call = transport, op, call
-        self.x, self.out = x.reshape(-1), out.reshape(-1)
-        self.local, self.units = transport.local, transport.units
-        sizes = [len(unit) for unit in self.units]
-        self.channels = min(sizes)  # ranks of each node that use the link
-        self.alone = max(sizes) == 1
-        self.partial = x.dtype if self.alone else partial_dtype(x.dtype, op)
-        # A piece divides evenly among the channels' nodes, and among the ranks of every node.
-        granule = math.lcm(self.channels * len(self.units), *sizes)
-        block_bytes = min(_BLOCK_BYTES, _HELD_BYTES // len(self.units))
-        wanted = max(1, self.channels * block_bytes // x.itemsize // granule) * granule
-        self.piece = min(wanted, math.ceil(x.size / granule) * granule)
-        self.block = self.piece // self.channels
-        self.part = self.block // len(self.units)
-        channel = transport.local_rank
-        self.peers = {}  # unit -> the rank there that has this rank's channel
-        if channel < self.channels:
-            self.peers = {u: unit[channel] for u, unit in enumerate(self.units) if u != transport.unit}
-        self.pieces: dict[int, _Piece] = {}
+@dataclass
+class _Rows:
+    """Results on their way."""
 
-    def run(self) -> None:
-        count = math.ceil(self.x.size / self.piece)
-        for turn in range(count + 2 * _LAG):
-            for stage, lag in ((self.scatter, 0), (self.fold, _LAG), (self.gather, 2 * _LAG)):
-                if 0 <= turn - lag < count:
-                    stage(turn - lag)
+    mine: Array  # of the ranks that this one deals with
+    all: Array  # a row for each slot of the node
+    messages: Messages
 
-    def scatter(self, k: int) -> None:
-        """Fold the piece within the node, and send every other node its part of the block."""
-        x = self.x[k * self.piece : (k + 1) * self.piece]
-        if x.size < self.piece:
-            x = np.concatenate([x, np.zeros(self.piece - x.size, x.dtype)])
-        piece = self.pieces[k] = _Piece(self._fold_node(x))
-        if not self.peers:
-            return
+
+class _Stages:
+    """What is done with the rows of a piece. Slots are those of `Columns`: one row each."""
+
+    def __init__(self, transport: MpiTransport, dtype: np.dtype[Any], op: str = "") -> None:
+        self.transport, self.op, self.dtype = transport, op, dtype
+        self.local, self.wire, self.columns = transport.local, transport.wire, transport.columns
+        self.alone = max(map(len, transport.units)) == 1
+        self.partial = dtype if self.alone else partial_dtype(dtype, op)
+        self.own = self.columns.mine.index(transport.rank)
+        block_bytes = _ALONE_BYTES if self.alone else _BLOCK_BYTES
+        row_bytes = max(_LEAST_ROW_BYTES, block_bytes // self.columns.depth)
+        self.row = row_bytes // dtype.itemsize  # elements of a row of a whole piece
+
+    def scatter(self, slots: Array) -> _Partials:
+        """Fold the rows within the node, and send them to their ranks."""
+        folded = self._fold_node(slots)
+        rows = [np.ascontiguousarray(folded[..., i, :]) for i in range(len(self.columns.mine))]
         # A mean's partial may come in float64, or with its twin: there is room, and the length tells.
-        room = self.partial.itemsize * (2 if self.op == "mean" and self.x.dtype == np.float64 else 1)
-        own = self.transport.unit
-        piece.received = {u: np.empty(self.part * room, np.uint8) for u in self.peers}
-        sends = [(rank, self._part(piece.block, u)) for u, rank in self.peers.items() if u != own]
-        receives = [(rank, piece.received[u]) for u, rank in self.peers.items()]
-        piece.messages = self.transport.wire.post(sends, receives, self.call)
+        room = self.partial.itemsize * (2 if self.op == "mean" and self.dtype == np.float64 else 1)
+        others = [np.empty(slots.shape[-1] * room, np.uint8) for _ in self.columns.partners]
+        receives = list(zip(self.columns.partners, others, strict=True))
+        return _Partials(rows[self.own], others, self.wire.post(self._with_mine(rows), receives))
 
-    def fold(self, k: int) -> None:
-        """Fold this node's part of the block over the nodes, and send it to all."""
-        if not self.peers:
-            return
-        piece = self.pieces[k]
-        lengths = self.transport.wire.wait(piece.messages, self.call)
-        own = self.transport.unit
-        parts = {own: self._as_partial(self._part(piece.block, own).view(np.uint8).reshape(-1))}
-        for (u, raw), length in zip(piece.received.items(), lengths, strict=False):
-            parts[u] = self._as_partial(raw[:length])
-        result = np.empty(self.block, self.x.dtype)
-        mine = self._part(result, own)
+    def fold(self, partials: _Partials, row: Array) -> None:
+        """Fold this rank's row over the nodes."""
+        lengths = self.wire.wait(partials.messages)
+        others = [raw[:length] for raw, length in zip(partials.others, lengths, strict=False)]
+        others.insert(self.transport.unit, partials.own.reshape(-1).view(np.uint8))
         if self.alone:
-            blocks = [parts[u] for u in range(len(self.units))]
-            fold_ranks(cast("list[Array]", blocks), self.transport.nodes, self.op, mine)
+            fold_ranks([raw.view(self.dtype) for raw in others], self.transport.nodes, self.op, row)
         else:
-            combine([parts[u] for u in range(len(self.units))], self.op, mine, self.transport.size)
-        piece.result = result
-        sends = [(rank, mine) for rank in self.peers.values()]
-        receives = [(rank, self._part(result, u)) for u, rank in self.peers.items()]
-        piece.messages = self.transport.wire.post(sends, receives, self.call)
+            combine([self._as_partial(raw, row.size) for raw in others], self.op, row, self.transport.size)
 
-    def gather(self, k: int) -> None:
-        """Give the whole piece to every rank of the node."""
-        piece = self.pieces.pop(k)
-        if self.peers:
-            self.transport.wire.wait(piece.messages, self.call)
-        out = self.out[k * self.piece : (k + 1) * self.piece]
-        whole = out if out.size == self.piece else np.empty(self.piece, out.dtype)
+    def rows(self, slots: Array) -> Array:
+        """Return a place for the rows that this rank deals with; `slots` is where all rows will be."""
         if self.local is None:
-            assert piece.result is not None  # alone in its node, it has a channel
-            whole[: self.block] = piece.result
-        elif len(self.units[self.transport.unit]) == self.channels:
-            assert piece.result is not None  # as every rank here
-            self.local.all_gather(piece.result, whole)
-        else:
-            for channel in range(self.channels):
-                block = whole[channel * self.block : (channel + 1) * self.block]
-                if channel == self.transport.local_rank:
-                    block[...] = piece.result
-                self.local.broadcast(block, channel)
-        if whole is not out:
-            out[...] = whole[: out.size]
+            return slots
+        ranks = len(self.transport.units[self.transport.unit])
+        return np.empty((len(slots) // ranks, slots.shape[1]), slots.dtype)
 
-    def _fold_node(self, x: Array) -> Array:
-        """Return this rank's block of a piece, folded over the node's ranks; two rows with its twin."""
+    def spread(self, rows: Array, slots: Array) -> _Rows:
+        """Send this rank's row to its partners, and receive the others'."""
+        sends = [(rank, rows[self.own]) for rank in self.columns.partners]
+        return _Rows(rows, slots, self.wire.post(sends, self._with_mine(rows)))
+
+    def gather(self, rows: _Rows) -> Array:
+        """Return all rows, on every rank of the node."""
+        self.wire.wait(rows.messages)
+        if self.local is not None:
+            self.local.all_gather(rows.mine, rows.all)
+        return rows.all
+
+    def _with_mine(self, rows: Iterable[Array]) -> list[tuple[int, Array]]:
+        """Return the other ranks that this one deals with, each with its row."""
+        return [(r, row) for r, row in zip(self.columns.mine, rows, strict=False) if r != self.transport.rank]
+
+    def _fold_node(self, slots: Array) -> Array:
+        """Return the rows that this rank deals with, folded over the node; one on the other with a twin."""
         if self.alone:
-            return x
-        block = self._fold_block(x)
-        if self.op == "mean" and x.dtype == np.float64:
-            overflowed = np.array([overflows(block, x.dtype, self.op)], np.uint8)
+            return slots
+        rows = self._fold_rows(slots)
+        if self.op == "mean" and self.dtype == np.float64:
+            overflowed = np.array([overflows(rows, self.dtype, self.op)], np.uint8)
             if self.local is not None:  # one for all, all for one
                 self.local.all_reduce(overflowed, "max", overflowed)
             if overflowed[0]:
-                return np.stack([block, self._fold_block(x * mean_scale(self.transport.size))])
-        return narrow(block, x.dtype, self.op)
+                return np.stack([rows, self._fold_rows(slots * mean_scale(self.transport.size))])
+        return narrow(rows, self.dtype, self.op)
 
-    def _fold_block(self, x: Array) -> Array:
-        dtype, op = self.partial, partial_op(self.op)
-        if self.local is None:  # alone in its node, but others are not
-            partial = np.empty(self.piece, dtype)
-            fold_ranks([x], [[0]], op, partial)
-            return partial
-        ranks = len(self.units[self.transport.unit])
-        share = np.empty(self.piece // ranks, dtype)
-        self.local.reduce_scatter(x, op, share)
-        if (
-            ranks != self.channels
-        ):  # more ranks than channels: everyone gets all of it, the channels' ranks pick their blocks
-            whole = np.empty(self.piece, dtype)
-            self.local.all_gather(share, whole)
-            start = self.transport.local_rank * self.block
-            share = whole[start : start + self.block]
-        return share
+    def _fold_rows(self, slots: Array) -> Array:
+        ranks = len(self.transport.units[self.transport.unit])
+        rows = np.empty((len(slots) // ranks, slots.shape[1]), self.partial)
+        if self.local is None:
+            fold_ranks([slots], [[0]], partial_op(self.op), rows)
+        else:
+            self.local.reduce_scatter(slots, partial_op(self.op), rows)
+        return rows
 
-    def _part(self, block: Array, unit: int) -> Array:
-        return np.ascontiguousarray(block[..., unit * self.part : (unit + 1) * self.part])
-
-    def _as_partial(self, raw: Array) -> Partial:
+    def _as_partial(self, raw: Array, elements: int) -> Partial:
         """Return a message as what it is, by its length."""
-        if raw.size == 2 * self.part * self.partial.itemsize:
-            plain, scaled = raw.view(self.partial).reshape(2, self.part)
+        if raw.size == 2 * elements * self.partial.itemsize:
+            plain, scaled = raw.view(self.partial).reshape(2, elements)
             return plain, scaled
-        whole = raw.size == self.part * self.partial.itemsize
+        whole = raw.size == elements * self.partial.itemsize
         return raw.view(self.partial if whole else np.float32)
 
 
-def all_reduce_pipelined(transport: MpiTransport, x: Array, op: str, out: Array, call: str) -> None:
+def _in_turns(count: int, *stages: Callable[[int, Any], Any]) -> None:
+    """Take so many pieces through stages that are some pieces apart; each gets what the one before made."""
+    made: dict[int, Any] = {}
+    for turn in range(count + _LAG * (len(stages) - 1)):
+        for i, stage in enumerate(stages):
+            piece = turn - i * _LAG
+            if 0 <= piece < count:
+                made[piece] = stage(piece, made.pop(piece, None))
+
+
+def all_reduce(transport: MpiTransport, x: Array, op: str, out: Array) -> None:
     """Reduce contiguous `x` over all ranks into `out`, which may be `x`."""
-    _Pipeline(transport, x, op, out, call).run()
+    stages, columns, size = _Stages(transport, x.dtype, op), transport.columns, transport.size
+    whole, result = x.reshape(-1), out.reshape(-1)
+
+    def part(k: int) -> slice:
+        return slice(k * size * stages.row, (k + 1) * size * stages.row)
+
+    def scatter(k: int, _: None) -> _Partials:
+        piece = whole[part(k)]
+        if short := -piece.size % size:
+            piece = np.concatenate([piece, np.zeros(short, x.dtype)])
+        rows = piece.reshape(size, -1)
+        return stages.scatter(rows if columns.are_even else rows[columns.slots])
+
+    def turn_round(k: int, partials: _Partials) -> _Rows:
+        piece = result[part(k)]
+        length = math.ceil(piece.size / size)
+        fits = columns.are_even and piece.size == size * length
+        slots = piece.reshape(size, -1) if fits else np.empty((len(columns.slots), length), x.dtype)
+        rows = stages.rows(slots)
+        stages.fold(partials, rows[stages.own])
+        return stages.spread(rows, slots)
+
+    def gather(k: int, rows: _Rows) -> None:
+        slots, piece = stages.gather(rows), result[part(k)]
+        if not np.may_share_memory(slots, piece):
+            in_order = np.empty((size, slots.shape[1]), x.dtype)
+            in_order[columns.slots[columns.filled]] = slots[columns.filled]
+            piece[...] = in_order.reshape(-1)[: piece.size]
+
+    _in_turns(math.ceil(whole.size / (size * stages.row)), scatter, turn_round, gather)
+
+
+def reduce_scatter(transport: MpiTransport, x: Array, op: str, out: Array) -> None:
+    """Reduce block r of contiguous `x` over all ranks into the `out` of rank r."""
+    stages, columns = _Stages(transport, x.dtype, op), transport.columns
+    blocks, result = x.reshape(transport.size, -1), out.reshape(-1)
+
+    def part(k: int) -> slice:
+        return slice(k * stages.row, (k + 1) * stages.row)
+
+    def scatter(k: int, _: None) -> _Partials:
+        rows = blocks[:, part(k)]
+        return stages.scatter(rows if stages.alone else rows[columns.order[columns.slots]])
+
+    def fold(k: int, partials: _Partials) -> None:
+        stages.fold(partials, result[part(k)])
+
+    _in_turns(math.ceil(result.size / stages.row), scatter, fold)
+
+
+def all_gather(transport: MpiTransport, x: Array, out: Array) -> None:
+    """Put every rank's contiguous `x` into `out`, in rank order."""
+    stages, columns = _Stages(transport, x.dtype), transport.columns
+    row, blocks = x.reshape(-1), out.reshape(transport.size, -1)
+
+    length = max(1, row.size) if stages.alone else stages.row  # alone: nothing to be done meanwhile
+
+    def part(k: int) -> slice:
+        return slice(k * length, (k + 1) * length)
+
+    def spread(k: int, _: None) -> _Rows:
+        piece, places = row[part(k)], blocks[:, part(k)]
+        slots = places if stages.alone else np.empty((len(columns.slots), piece.size), x.dtype)
+        rows = stages.rows(slots)
+        rows[stages.own] = piece
+        return stages.spread(rows, slots)
+
+    def gather(k: int, rows: _Rows) -> None:
+        slots = stages.gather(rows)
+        if not stages.alone:
+            blocks[columns.order[columns.slots[columns.filled]], part(k)] = slots[columns.filled]
+
+    _in_turns(math.ceil(row.size / length), spread, gather)

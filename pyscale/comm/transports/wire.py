@@ -1,4 +1,4 @@
-"""Messages between ranks over mpi4py, with a deadline: the only part of pyscale that sends and receives."""
+"""Messages between ranks over mpi4py, with a deadline: by these alone data move."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyscale.comm.transports.base import Array
+from pyscale.comm.transports.notices import DATA_TAG, Notices, Told
 from pyscale.errors import CommError, CommTimeout
 
 _MESSAGE_BYTES = 1 << 29  # MPI libraries before MPI-4 count in a C int
@@ -37,58 +38,63 @@ class Messages:
 
 
 class Wire:
-    """One communicator's messages.
+    """One communicator's messages. Errors do not name the call: the caller does.
 
     Parameters
     ----------
     mpi : mpi4py.MPI.Comm
         A communicator of pyscale's own, so that no message of the user's is taken for one of ours.
     timeout : float
-        Seconds that a message may take.
+        Seconds that a rank may be late.
+    grace : float
+        Seconds more that a message may take, in which its sender may say for whom it waits.
     check_node : callable
         Raises CommError where a rank of this node has failed.
+    notices : Notices
+        What ranks that have failed tell.
     """
 
-    def __init__(self, mpi: Any, timeout: float, check_node: Callable[[], None]) -> None:
+    def __init__(
+        self, mpi: Any, timeout: float, grace: float, check_node: Callable[[], None], notices: Notices
+    ) -> None:
         self.mpi = mpi
-        self.timeout = timeout
+        self._timeout = timeout
+        self._grace = grace
         self._check_node = check_node
-        self._broken = ""
+        self._notices = notices
         self._under_way: list[Messages] = []  # MPI may write to their buffers: they must stay alive
 
-    @property
-    def broken(self) -> bool:
-        """Whether a message has failed."""
-        return bool(self._broken)
-
-    def post(
-        self, sends: Iterable[tuple[int, Array]], receives: Iterable[tuple[int, Array]], call: str
-    ) -> Messages:
-        """Start sending and receiving C-contiguous arrays; `call` is for the words of an error."""
+    def post(self, sends: Iterable[tuple[int, Array]], receives: Iterable[tuple[int, Array]]) -> Messages:
+        """Start sending and receiving C-contiguous arrays."""
         from mpi4py import MPI
 
-        if self._broken:
-            raise CommError(
-                f"{call}: expected a working communicator, got one given up earlier: {self._broken}"
-            )
+        # To the next rank first: not all send to one at once.
+        sends = sorted(sends, key=lambda send: (send[0] - self.mpi.rank) % self.mpi.size)
         messages = Messages()
         self._under_way.append(messages)
         for start, ranks_and_arrays in ((self.mpi.Irecv, receives), (self.mpi.Isend, sends)):
             for rank, array in ranks_and_arrays:
                 raw = memoryview(array.reshape(-1).view("uint8"))
                 for first in range(0, len(raw), _MESSAGE_BYTES):
-                    messages.requests.append(start([raw[first : first + _MESSAGE_BYTES], MPI.BYTE], rank))
+                    piece = [raw[first : first + _MESSAGE_BYTES], MPI.BYTE]
+                    messages.requests.append(start(piece, rank, DATA_TAG))
                     messages.ranks.append(rank)
         return messages
 
-    def exchange(
-        self, sends: Sequence[tuple[int, Array]], receives: Sequence[tuple[int, Array]], call: str
-    ) -> None:
+    def exchange(self, sends: Sequence[tuple[int, Array]], receives: Sequence[tuple[int, Array]]) -> None:
         """Send and receive, and wait for both."""
-        self.wait(self.post(sends, receives, call), call)
+        self.wait(self.post(sends, receives))
 
-    def wait(self, messages: Messages, call: str) -> list[int]:
-        """Wait for posted messages; returns their bytes, receives first, as they were posted."""
+    def wait(self, messages: Messages) -> list[int]:
+        """Wait for posted messages; returns their bytes, receives first, as they were posted.
+
+        Raises
+        ------
+        Told
+            A rank elsewhere has given up.
+        CommError, CommTimeout
+            A rank of this node has failed, or a message has; it is late.
+        """
         from mpi4py import MPI
 
         statuses = [MPI.Status() for _ in messages.requests]
@@ -102,20 +108,25 @@ class Wire:
                     os.sched_yield()
                     continue
                 if now >= next_look:
-                    self._check_node()
+                    self._look(messages, waited >= self._timeout + self._grace)
                     next_look = now + _PEERS_SECONDS
-                    if waited >= self.timeout:
-                        late = messages.open_ranks()
-                        raise CommTimeout(
-                            f"{call}: expected every rank within {self.timeout:g} s, got no answer from "
-                            f"rank{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
-                        )
                 time.sleep(_NAP_SECONDS if waited < 1.0 else _LONG_NAP_SECONDS)
         except MPI.Exception as error:
-            self._broken = str(error)
-            raise CommError(f"{call}: expected MPI to deliver, got {error}") from error
-        except BaseException as error:
-            self._broken = str(error) or type(error).__name__
-            raise
+            raise CommError(f"expected MPI to deliver, got {error}") from error
         self._under_way.remove(messages)
         return [status.Get_count(MPI.BYTE) for status in statuses]
+
+    def _look(self, messages: Messages, is_late: bool) -> None:
+        """Raise where there is no more to wait for."""
+        if notice := self._notices.hear():
+            raise Told(notice)
+        try:
+            self._check_node()
+        except CommTimeout:  # a neighbour has waited long enough: for this rank, and thus for those below
+            is_late = True
+        if is_late:
+            late = messages.open_ranks()
+            raise CommTimeout(
+                f"expected every rank within {self._timeout:g} s, got no answer from "
+                f"rank{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
+            )
