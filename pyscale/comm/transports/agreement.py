@@ -1,21 +1,21 @@
-"""What ranks on several nodes tell each other before a collective: who calls what, and small payloads.
-
-One record a rank, of a fixed size, so that ranks that call different things still understand each other.
-"""
+"""What ranks tell each other of their calls, and what they say where those differ."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import struct
+from typing import Any
 
 import numpy as np
 
 from pyscale.comm.transports.base import Array
 from pyscale.errors import CommMismatch
 
-RECORD_BYTES = 1024
-_HEADER_BYTES = 256
-PAYLOAD_BYTES = RECORD_BYTES - _HEADER_BYTES
-_TEXT_BYTES = _HEADER_BYTES - struct.calcsize("=QH")
+HASH_BYTES = 8  # at the beginning of a record
+RECORD_BYTES = 256  # of one call: as many for all, so that ranks that differ still understand each other
+_HEADER = struct.Struct("=QH")  # the hash of the call, the length of the text
+_TEXT_BYTES = RECORD_BYTES - _HEADER.size
 
 
 def describe(collective: str, x: Array | None, *, op: str = "", root: int = -1, rows: bool = False) -> str:
@@ -23,41 +23,47 @@ def describe(collective: str, x: Array | None, *, op: str = "", root: int = -1, 
 
     `x` is the user's array, None where the call has none.
     """
+    kind = None if x is None else (x.dtype, x.shape[1:] if rows else x.shape)
+    return _described(collective, kind, op, root, rows)
+
+
+@functools.lru_cache(1024)
+def _described(collective: str, kind: Any, op: str, root: int, rows: bool) -> str:
     parts = [f"op={op}"] if op else []
     if root >= 0:
         parts.append(f"root={root}")
-    if x is not None:
-        parts += [str(x.dtype), f"rows of shape {x.shape[1:]}" if rows else f"shape {x.shape}"]
+    if kind is not None:
+        dtype, shape = kind
+        parts += [str(dtype), f"{'rows of ' * rows}shape {shape}"]
     return f"{collective}({', '.join(parts)})"
 
 
-def pack(call: str, payload: Array | None) -> Array:
-    """Return a rank's record."""
+@functools.lru_cache(1024)
+def record(call: str) -> Array:
+    """Return what the others are told of a call."""
     text = call.encode()
-    record = np.zeros(RECORD_BYTES, np.uint8)
     kept = text[:_TEXT_BYTES]
-    header = struct.pack("=QH", _hash(text), len(kept)) + kept
-    record[: len(header)] = np.frombuffer(header, np.uint8)
-    if payload is not None:
-        raw = payload.reshape(-1).view(np.uint8)
-        record[_HEADER_BYTES : _HEADER_BYTES + raw.size] = raw
-    return record
+    digest = int.from_bytes(hashlib.blake2b(text, digest_size=HASH_BYTES).digest(), "little")
+    return np.frombuffer((_HEADER.pack(digest, len(kept)) + kept).ljust(RECORD_BYTES, b"\0"), np.uint8)
 
 
-def check(records: Array, call: str) -> None:
-    """Raise CommMismatch unless all records (one a row, in rank order) are of `call`, this rank's own."""
-    hashes = [record[:8].tobytes() for record in records]
-    if all(value == hashes[0] for value in hashes):
-        return
+def is_one_call(records: Array) -> bool:
+    """Return whether all records (one a row) are of the same call."""
+    return bool((records[:, :HASH_BYTES] == records[0, :HASH_BYTES]).all())
+
+
+def mismatch(records: Array, call: str) -> CommMismatch:
+    """Return the error of calls that differ; `records` are in rank order, `call` is this rank's own."""
     callers: dict[str, list[int]] = {}
-    for rank, record in enumerate(records):
-        (length,) = struct.unpack("=H", record[8:10].tobytes())
-        callers.setdefault(record[10 : 10 + length].tobytes().decode(errors="replace"), []).append(rank)
+    for rank, row in enumerate(records):
+        _, length = _HEADER.unpack_from(row)
+        text = row[_HEADER.size : _HEADER.size + length].tobytes().decode(errors="replace")
+        callers.setdefault(text, []).append(rank)
     said = "; ".join(
         f"{text} on {'rank' if len(ranks) == 1 else 'ranks'} {', '.join(map(str, ranks))}"
         for text, ranks in sorted(callers.items())
     )
-    raise CommMismatch(f"{call.partition('(')[0]}: expected the same call on every rank, got {said}")
+    return CommMismatch(f"{call.partition('(')[0]}: expected the same call on every rank, got {said}")
 
 
 def check_counts(tables: Array) -> None:
@@ -72,17 +78,3 @@ def check_counts(tables: Array) -> None:
             f"all_to_all: expected {tables[receiver, 1, sender]} rows at rank {receiver} "
             f"from rank {sender}, which sends {tables[sender, 0, receiver]}"
         )
-
-
-def payloads(records: Array, like: Array) -> list[Array]:
-    """Return every rank's payload, as arrays of the dtype and shape of `like`."""
-    return [
-        record[_HEADER_BYTES : _HEADER_BYTES + like.nbytes].view(like.dtype).reshape(like.shape)
-        for record in records
-    ]
-
-
-def _hash(text: bytes) -> int:
-    import hashlib
-
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")

@@ -35,6 +35,8 @@ class Columns:
         For each rank of this unit, the places in `order` of those it deals with, padded to one length.
     filled : ndarray of bool
         Which slots are no padding.
+    are_mutual : bool
+        Whether all units are of one size, so that `mine` are the partners and this rank.
     """
 
     def __init__(self, units: Sequence[Sequence[int]], rank: int) -> None:
@@ -45,6 +47,7 @@ class Columns:
         self.depth = max(sum(-(-len(other) // len(ranks)) for other in units) for ranks in units)
         dealt = [[i for i, r in enumerate(self.order) if place[r] % len(unit) == c] for c in range(len(unit))]
         self.mine = [int(self.order[i]) for i in dealt[place[rank]]]
+        self.are_mutual = len(set(map(len, units))) == 1
         longest = max(map(len, dealt))
         self.slots = np.array([those + [0] * (longest - len(those)) for those in dealt]).reshape(-1)
         self.filled = np.array([[i < len(those) for i in range(longest)] for those in dealt]).reshape(-1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from pyscale.comm.transports import agreement, pipeline
 from pyscale.comm.transports.base import Array
 from pyscale.comm.transports.calls import Calls, grace
 from pyscale.comm.transports.columns import Columns
-from pyscale.comm.transports.folding import fold_ranks
 from pyscale.comm.transports.notices import Notices, Told
+from pyscale.comm.transports.opening import MESSAGE_BYTES, PAYLOAD_BYTES, Opening
 from pyscale.comm.transports.shm import ShmTransport
 from pyscale.comm.transports.wire import Wire
+
+_WHOLE_BYTES = 128 << 10  # from one node to all others: so much costs less than a second crossing
 
 
 class MpiTransport:
@@ -48,78 +51,61 @@ class MpiTransport:
         self.nodes = [list(ranks) for ranks in nodes]
         self.units = [list(ranks) for ranks in units]
         self.unit = next(i for i, ranks in enumerate(self.units) if self.rank in ranks)
-        self.local_rank = self.units[self.unit].index(self.rank)
+        self.here = self.units[self.unit]
+        self.local_rank = self.here.index(self.rank)
         self.columns = Columns(self.units, self.rank)
         self.local = local
-        self._timeout = timeout
-        self._grace = grace(timeout) if any(len(unit) > 1 for unit in units) else 0.0
+        self.timeout = timeout
+        self.grace = grace(timeout) if any(len(unit) > 1 for unit in units) else 0.0
         self._notices = Notices(mpi, units)
-        self.wire = Wire(mpi, timeout, self._grace, self._check_node, self._notices)
+        self.wire = Wire(mpi, timeout, self.grace, self._check_node, self._notices)
         self._calls = Calls(self._notices, local, self.rank, timeout)
-        self._in_rank_order = np.argsort(np.array([rank for ranks in self.units for rank in ranks]))
+        self.inbox = [np.empty(MESSAGE_BYTES, np.uint8) for _ in self.columns.partners]
 
     @property
     def broken(self) -> bool:
         return bool(self._calls.given_up) or (self.local is not None and self.local.broken)
 
     def all_reduce(self, x: Array, op: str, out: Array) -> None:
-        call = agreement.describe("all_reduce", x, op=op)
-        with self._calls.named(call):
-            if x.nbytes <= agreement.PAYLOAD_BYTES:
-                records = self._agree(call, x)
-                fold_ranks(agreement.payloads(records, x), self.nodes, op, out)
-            else:
-                self._agree(call)
-                pipeline.all_reduce(self, x, op, out)
+        with self._opening(agreement.describe("all_reduce", x, op=op), x) as opening:
+            pipeline.all_reduce(self, opening, x, op, out)
 
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
-        call = agreement.describe("reduce_scatter", x, op=op)
-        with self._calls.named(call):
-            self._agree(call)
-            pipeline.reduce_scatter(self, x, op, out)
+        with self._opening(agreement.describe("reduce_scatter", x, op=op)) as opening:
+            pipeline.reduce_scatter(self, opening, x, op, out)
 
     def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
-        text = agreement.describe(call, x if call == "all_gather" else None)
-        with self._calls.named(text):
-            if x.nbytes <= agreement.PAYLOAD_BYTES:
-                records = self._agree(text, x)
-                out.reshape(self.size, *x.shape)[...] = agreement.payloads(records, x)
-            else:
-                self._agree(text)
-                pipeline.all_gather(self, x, out)
+        with self._opening(agreement.describe(call, x if call == "all_gather" else None)) as opening:
+            pipeline.all_gather(self, opening, x, out)
 
     def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
         text = agreement.describe(call, x if call == "broadcast" else None, root=root)
-        with self._calls.named(text):
-            if x.nbytes <= agreement.PAYLOAD_BYTES:
-                records = self._agree(text, x)
-                if self.rank != root:
-                    x[...] = agreement.payloads(records, x)[root]
-                return
-            self._agree(text)
-            root_unit = next(unit for unit in self.units if root in unit)
-            receivers = [unit[0] for unit in self.units if unit is not root_unit]
-            if self.rank == root:
-                self.wire.exchange([(rank, x) for rank in receivers], [])
-            elif self.rank in receivers:
-                self.wire.exchange([], [(root, x)])
-            if self.local is not None:
-                self.local.broadcast(x, root_unit.index(root) if self.rank in root_unit else 0)
+        root_unit = next(unit for unit in self.units if root in unit)
+        is_small = x.nbytes <= PAYLOAD_BYTES and self.goes_whole(x.nbytes)
+        with self._opening(text, x if is_small else None) as opening:
+            if is_small and self.here is root_unit:
+                row = opening.payloads(x)[root_unit.index(root)] if opening.is_agreed else x
+                opening.exchange([row] * len(self.columns.mine))
+                x[...] = row
+            elif is_small:
+                others = [unit for unit in self.units if unit is not self.here]
+                received = opening.exchange()[others.index(root_unit)]
+                x[...] = received.view(x.dtype).reshape(x.shape)
+            else:
+                opening.exchange()
+                self._broadcast(x, root, root_unit)
 
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
-        call = agreement.describe("all_to_all", x, rows=True)
-        with self._calls.named(call):
-            self._agree(call)
+        with self._opening(agreement.describe("all_to_all", x, rows=True)) as opening:
             tables = np.empty((self.size, 2, self.size), np.int64)
             counts = np.array([send_counts, receive_counts], np.int64)
-            pipeline.all_gather(self, counts, tables)
+            pipeline.all_gather(self, opening, counts, tables)
             agreement.check_counts(tables)
             self._exchange_rows(x, send_counts, out, receive_counts)
 
     def barrier(self) -> None:
-        call = agreement.describe("barrier", None)
-        with self._calls.named(call):
-            self._agree(call)
+        with self._opening(agreement.describe("barrier", None)) as opening:
+            opening.exchange()
 
     def check(self) -> None:
         with self._calls.again():
@@ -135,12 +121,26 @@ class MpiTransport:
         if self.local is not None:
             self.local.close()
 
+    def goes_whole(self, size: int) -> bool:
+        """Return whether so many bytes go to all ranks of the other nodes at once, rather than in parts."""
+        return size * max(map(len, self.units)) * (len(self.units) - 1) <= _WHOLE_BYTES
+
+    def _broadcast(self, x: Array, root: int, root_unit: list[int]) -> None:
+        """Send `x` to the first of each unit, and from there over shared memory."""
+        receivers = [unit[0] for unit in self.units if unit is not root_unit]
+        if self.rank == root:
+            self.wire.exchange([(rank, x) for rank in receivers], [])
+        elif self.rank in receivers:
+            self.wire.exchange([], [(root, x)])
+        if self.local is not None:
+            self.local.broadcast(x, root_unit.index(root) if self.here is root_unit else 0)
+
     def _exchange_rows(
         self, x: Array, send_counts: Sequence[int], out: Array, receive_counts: Sequence[int]
     ) -> None:
         """Send each rank its rows: over the wire to other units, over shared memory within this one."""
         sent, received = _split_rows(x, send_counts), _split_rows(out, receive_counts)
-        here = self.units[self.unit]
+        here = self.here
         others = [rank for rank in range(self.size) if rank not in here]
         messages = self.wire.post([(r, sent[r]) for r in others], [(r, received[r]) for r in others])
         if self.local is None:
@@ -153,27 +153,12 @@ class MpiTransport:
                 received[rank][...] = part
         self.wire.wait(messages)
 
-    def _agree(self, call: str, payload: Array | None = None) -> Array:
-        """Return every rank's record, in rank order; raises CommMismatch where calls differ."""
-        record = agreement.pack(call, payload)
-        here = record[np.newaxis]
-        if self.local is not None:
-            here = np.empty((len(self.units[self.unit]), agreement.RECORD_BYTES), np.uint8)
-            self.local.group.set_timeout(self._timeout)
-            self.local.all_gather(record, here)
-            self.local.group.set_timeout(self._timeout + 2 * self._grace)
-        records = np.empty((self.size, agreement.RECORD_BYTES), np.uint8)
-        if self.local_rank == 0:
-            firsts = np.cumsum([0] + [len(unit) for unit in self.units])
-            parts = [records[firsts[i] : firsts[i + 1]] for i in range(len(self.units))]
-            parts[self.unit][...] = here
-            leaders = [(unit[0], parts[i]) for i, unit in enumerate(self.units) if i != self.unit]
-            self.wire.exchange([(rank, here) for rank, _ in leaders], leaders)
-        if self.local is not None:
-            self.local.broadcast(records, 0)
-        records = records[self._in_rank_order]
-        agreement.check(records, call)
-        return records
+    @contextlib.contextmanager
+    def _opening(self, call: str, payload: Array | None = None) -> Iterator[Opening]:
+        """Begin a call; what fails in it bears its name."""
+        small = payload if payload is not None and payload.nbytes <= PAYLOAD_BYTES else None
+        with self._calls.named(call):
+            yield Opening(self, call, small)
 
     def _check_node(self) -> None:
         if self.local is not None:

@@ -6,7 +6,8 @@ it over the nodes. Gathering: a rank sends its row to its partner in every node,
 gather over shared memory what has come. An all-reduce is the one and then the other. The bytes over a node's
 link are (h - 1) / h of the array in each direction for each of the two, which is the least possible.
 
-While a piece crosses, the node works on others.
+The first piece rides with the check that all ranks call the same (see `Opening`). While a piece crosses, the
+node works on others.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pyscale.comm.transports.folding import (
     partial_dtype,
     partial_op,
 )
+from pyscale.comm.transports.opening import PAYLOAD_BYTES, Opening
 from pyscale.comm.transports.wire import Messages
 
 if TYPE_CHECKING:
@@ -42,20 +44,20 @@ _LAG = 2  # pieces between the stages
 
 @dataclass
 class _Partials:
-    """The nodes' folds of this rank's row, on their way."""
+    """The nodes' folds of this rank's row; where there are messages, on their way."""
 
     own: Array
     others: list[Array]  # as bytes
-    messages: Messages
+    messages: Messages | None = None
 
 
 @dataclass
 class _Rows:
-    """Results on their way."""
+    """Results; where there are messages, on their way."""
 
     mine: Array  # of the ranks that this one deals with
     all: Array  # a row for each slot of the node
-    messages: Messages
+    messages: Messages | None = None
 
 
 class _Stages:
@@ -71,10 +73,23 @@ class _Stages:
         row_bytes = max(_LEAST_ROW_BYTES, block_bytes // self.columns.depth)
         self.row = row_bytes // dtype.itemsize  # elements of a row of a whole piece
 
+    def open_scatter(self, opening: Opening, slots: Array) -> _Partials:
+        """Scatter the first piece, which rides with the check."""
+        if not opening.is_agreed:
+            opening.exchange()
+        rows = self._fold_node(slots)
+        return _Partials(rows[self.own], opening.exchange(rows))
+
+    def open_whole(self, opening: Opening, x: Array) -> _Partials:
+        """Scatter `x` as a single row that is every rank's."""
+        if not opening.is_agreed:
+            opening.exchange()
+        row = self._fold_whole(opening, x)
+        return _Partials(row, opening.exchange([row] * len(self.columns.mine)))
+
     def scatter(self, slots: Array) -> _Partials:
         """Fold the rows within the node, and send them to their ranks."""
-        folded = self._fold_node(slots)
-        rows = [np.ascontiguousarray(folded[..., i, :]) for i in range(len(self.columns.mine))]
+        rows = self._fold_node(slots)
         # A mean's partial may come in float64, or with its twin: there is room, and the length tells.
         room = self.partial.itemsize * (2 if self.op == "mean" and self.dtype == np.float64 else 1)
         others = [np.empty(slots.shape[-1] * room, np.uint8) for _ in self.columns.partners]
@@ -83,20 +98,33 @@ class _Stages:
 
     def fold(self, partials: _Partials, row: Array) -> None:
         """Fold this rank's row over the nodes."""
-        lengths = self.wire.wait(partials.messages)
-        others = [raw[:length] for raw, length in zip(partials.others, lengths, strict=False)]
-        others.insert(self.transport.unit, partials.own.reshape(-1).view(np.uint8))
+        others = partials.others
+        if partials.messages is not None:
+            lengths = self.wire.wait(partials.messages)
+            others = [raw[:length] for raw, length in zip(others, lengths, strict=False)]
+        own = partials.own.reshape(-1).view(np.uint8)
+        parts = [*others[: self.transport.unit], own, *others[self.transport.unit :]]
         if self.alone:
-            fold_ranks([raw.view(self.dtype) for raw in others], self.transport.nodes, self.op, row)
+            fold_ranks([raw.view(self.dtype) for raw in parts], self.transport.nodes, self.op, row)
         else:
-            combine([self._as_partial(raw, row.size) for raw in others], self.op, row, self.transport.size)
+            combine([self._as_partial(raw, row.size) for raw in parts], self.op, row, self.transport.size)
 
     def rows(self, slots: Array) -> Array:
         """Return a place for the rows that this rank deals with; `slots` is where all rows will be."""
         if self.local is None:
             return slots
-        ranks = len(self.transport.units[self.transport.unit])
+        ranks = len(self.transport.here)
         return np.empty((len(slots) // ranks, slots.shape[1]), slots.dtype)
+
+    def open_spread(self, opening: Opening, rows: Array, slots: Array) -> _Rows:
+        """Spread the first rows; they ride with the check where partners are each other's."""
+        if not self.columns.are_mutual:
+            opening.exchange()
+            return self.spread(rows, slots)
+        received = opening.exchange([rows[self.own]] * len(self.columns.mine))
+        for i, raw in enumerate(received):
+            rows[i + (i >= self.own)] = raw.view(rows.dtype)
+        return _Rows(rows, slots)
 
     def spread(self, rows: Array, slots: Array) -> _Rows:
         """Send this rank's row to its partners, and receive the others'."""
@@ -105,7 +133,8 @@ class _Stages:
 
     def gather(self, rows: _Rows) -> Array:
         """Return all rows, on every rank of the node."""
-        self.wire.wait(rows.messages)
+        if rows.messages is not None:
+            self.wire.wait(rows.messages)
         if self.local is not None:
             self.local.all_gather(rows.mine, rows.all)
         return rows.all
@@ -114,61 +143,95 @@ class _Stages:
         """Return the other ranks that this one deals with, each with its row."""
         return [(r, row) for r, row in zip(self.columns.mine, rows, strict=False) if r != self.transport.rank]
 
-    def _fold_node(self, slots: Array) -> Array:
-        """Return the rows that this rank deals with, folded over the node; one on the other with a twin."""
+    def _fold_node(self, slots: Array) -> list[Array]:
+        """Return the rows that this rank deals with, folded over the node."""
         if self.alone:
-            return slots
-        rows = self._fold_rows(slots)
-        if self.op == "mean" and self.dtype == np.float64:
-            overflowed = np.array([overflows(rows, self.dtype, self.op)], np.uint8)
-            if self.local is not None:  # one for all, all for one
-                self.local.all_reduce(overflowed, "max", overflowed)
-            if overflowed[0]:
-                return np.stack([rows, self._fold_rows(slots * mean_scale(self.transport.size))])
-        return narrow(rows, self.dtype, self.op)
+            return list(slots)
+        ranks = len(self.transport.here)
 
-    def _fold_rows(self, slots: Array) -> Array:
-        ranks = len(self.transport.units[self.transport.unit])
-        rows = np.empty((len(slots) // ranks, slots.shape[1]), self.partial)
-        if self.local is None:
-            fold_ranks([slots], [[0]], partial_op(self.op), rows)
-        else:
-            self.local.reduce_scatter(slots, partial_op(self.op), rows)
-        return rows
+        def fold(slots: Array) -> Array:
+            rows = np.empty((len(slots) // ranks, slots.shape[1]), self.partial)
+            if self.local is None:
+                fold_ranks([slots], [[0]], partial_op(self.op), rows)
+            else:
+                self.local.reduce_scatter(slots, partial_op(self.op), rows)
+            return rows
+
+        folded = self._to_send(fold, slots)
+        return [np.ascontiguousarray(folded[..., i, :]) for i in range(len(self.columns.mine))]
+
+    def _fold_whole(self, opening: Opening, x: Array) -> Array:
+        """Return `x`, folded over the node, on each of its ranks."""
+        if self.alone:
+            return x
+        blocks = np.stack(opening.payloads(x)) if x.nbytes <= PAYLOAD_BYTES else x[np.newaxis]
+
+        def fold(blocks: Array) -> Array:
+            folded = np.empty(x.shape, self.partial)
+            if self.local is None or len(blocks) > 1:
+                fold_ranks(list(blocks), [range(len(blocks))], partial_op(self.op), folded)
+            else:
+                folded[...] = blocks[0]
+                self.local.all_reduce(folded, partial_op(self.op), folded)
+            return folded
+
+        return self._to_send(fold, blocks)
+
+    def _to_send(self, fold: Callable[[Array], Array], x: Array) -> Array:
+        """Return a fold within the node as it travels; for a float64 mean that overflows, with its twin."""
+        folded = fold(x)
+        if self.op == "mean" and self.dtype == np.float64:
+            overflowed = np.array([overflows(folded, self.dtype, self.op)], np.uint8)
+            anywhere = overflowed
+            if self.local is not None:  # one for all, all for one
+                anywhere = np.empty(len(self.transport.here), np.uint8)
+                self.local.all_gather(overflowed, anywhere)
+            if anywhere.any():
+                return np.stack([folded, fold(x * mean_scale(self.transport.size))])
+        return narrow(folded, self.dtype, self.op)
 
     def _as_partial(self, raw: Array, elements: int) -> Partial:
         """Return a message as what it is, by its length."""
-        if raw.size == 2 * elements * self.partial.itemsize:
+        if elements and raw.size == 2 * elements * self.partial.itemsize:
             plain, scaled = raw.view(self.partial).reshape(2, elements)
             return plain, scaled
         whole = raw.size == elements * self.partial.itemsize
         return raw.view(self.partial if whole else np.float32)
 
 
-def _in_turns(count: int, *stages: Callable[[int, Any], Any]) -> None:
-    """Take so many pieces through stages that are some pieces apart; each gets what the one before made."""
-    made: dict[int, Any] = {}
+def _in_turns(first: Any, count: int, *stages: Callable[[int, Any], Any]) -> None:
+    """Take so many pieces through stages that are some pieces apart; each gets what the one before made.
+
+    `first` is what the first stage has made of the first piece.
+    """
+    made: dict[int, Any] = {0: first}
     for turn in range(count + _LAG * (len(stages) - 1)):
         for i, stage in enumerate(stages):
-            piece = turn - i * _LAG
-            if 0 <= piece < count:
-                made[piece] = stage(piece, made.pop(piece, None))
+            k = turn - i * _LAG
+            if 0 <= k < count and turn > 0:
+                made[k] = stage(k, made.pop(k, None))
 
 
-def all_reduce(transport: MpiTransport, x: Array, op: str, out: Array) -> None:
+def all_reduce(transport: MpiTransport, opening: Opening, x: Array, op: str, out: Array) -> None:
     """Reduce contiguous `x` over all ranks into `out`, which may be `x`."""
     stages, columns, size = _Stages(transport, x.dtype, op), transport.columns, transport.size
     whole, result = x.reshape(-1), out.reshape(-1)
+    if transport.goes_whole(x.size * stages.partial.itemsize):
+        stages.fold(stages.open_whole(opening, whole), result)
+        return
 
     def part(k: int) -> slice:
         return slice(k * size * stages.row, (k + 1) * size * stages.row)
 
-    def scatter(k: int, _: None) -> _Partials:
+    def slots_of(k: int) -> Array:
         piece = whole[part(k)]
         if short := -piece.size % size:
             piece = np.concatenate([piece, np.zeros(short, x.dtype)])
         rows = piece.reshape(size, -1)
-        return stages.scatter(rows if columns.are_even else rows[columns.slots])
+        return rows if columns.are_even else rows[columns.slots]
+
+    def scatter(k: int, _: None) -> _Partials:
+        return stages.scatter(slots_of(k))
 
     def turn_round(k: int, partials: _Partials) -> _Rows:
         piece = result[part(k)]
@@ -186,10 +249,11 @@ def all_reduce(transport: MpiTransport, x: Array, op: str, out: Array) -> None:
             in_order[columns.slots[columns.filled]] = slots[columns.filled]
             piece[...] = in_order.reshape(-1)[: piece.size]
 
-    _in_turns(math.ceil(whole.size / (size * stages.row)), scatter, turn_round, gather)
+    first = stages.open_scatter(opening, slots_of(0))
+    _in_turns(first, math.ceil(whole.size / (size * stages.row)), scatter, turn_round, gather)
 
 
-def reduce_scatter(transport: MpiTransport, x: Array, op: str, out: Array) -> None:
+def reduce_scatter(transport: MpiTransport, opening: Opening, x: Array, op: str, out: Array) -> None:
     """Reduce block r of contiguous `x` over all ranks into the `out` of rank r."""
     stages, columns = _Stages(transport, x.dtype, op), transport.columns
     blocks, result = x.reshape(transport.size, -1), out.reshape(-1)
@@ -197,36 +261,43 @@ def reduce_scatter(transport: MpiTransport, x: Array, op: str, out: Array) -> No
     def part(k: int) -> slice:
         return slice(k * stages.row, (k + 1) * stages.row)
 
-    def scatter(k: int, _: None) -> _Partials:
+    def slots_of(k: int) -> Array:
         rows = blocks[:, part(k)]
-        return stages.scatter(rows if stages.alone else rows[columns.order[columns.slots]])
+        return rows if stages.alone else rows[columns.order[columns.slots]]
+
+    def scatter(k: int, _: None) -> _Partials:
+        return stages.scatter(slots_of(k))
 
     def fold(k: int, partials: _Partials) -> None:
         stages.fold(partials, result[part(k)])
 
-    _in_turns(math.ceil(result.size / stages.row), scatter, fold)
+    first = stages.open_scatter(opening, slots_of(0))
+    _in_turns(first, math.ceil(result.size / stages.row), scatter, fold)
 
 
-def all_gather(transport: MpiTransport, x: Array, out: Array) -> None:
+def all_gather(transport: MpiTransport, opening: Opening, x: Array, out: Array) -> None:
     """Put every rank's contiguous `x` into `out`, in rank order."""
     stages, columns = _Stages(transport, x.dtype), transport.columns
     row, blocks = x.reshape(-1), out.reshape(transport.size, -1)
-
-    length = max(1, row.size) if stages.alone else stages.row  # alone: nothing to be done meanwhile
+    # Without shared memory there is nothing to be done meanwhile, and all but the first goes in one piece.
+    count = min(2, math.ceil(row.size / stages.row)) if stages.alone else math.ceil(row.size / stages.row)
 
     def part(k: int) -> slice:
-        return slice(k * length, (k + 1) * length)
+        return slice(k * stages.row, None if k + 1 == count else (k + 1) * stages.row)
 
-    def spread(k: int, _: None) -> _Rows:
+    def place(k: int) -> tuple[Array, Array]:
         piece, places = row[part(k)], blocks[:, part(k)]
         slots = places if stages.alone else np.empty((len(columns.slots), piece.size), x.dtype)
         rows = stages.rows(slots)
         rows[stages.own] = piece
-        return stages.spread(rows, slots)
+        return rows, slots
+
+    def spread(k: int, _: None) -> _Rows:
+        return stages.spread(*place(k))
 
     def gather(k: int, rows: _Rows) -> None:
         slots = stages.gather(rows)
         if not stages.alone:
             blocks[columns.order[columns.slots[columns.filled]], part(k)] = slots[columns.filled]
 
-    _in_turns(math.ceil(row.size / length), spread, gather)
+    _in_turns(stages.open_spread(opening, *place(0)), count, spread, gather)
