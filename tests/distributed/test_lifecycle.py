@@ -145,8 +145,8 @@ def test_without_mpi4py_alone() -> None:
 
 @pytest.mark.parametrize("transport", ["shm", "mpi"])
 def test_shutdown_and_init_again(transport: str) -> None:
-    job = run(PROGRAM, 2, "again", env={"PYSCALE_TRANSPORT": transport}, timeout=150)
-    assert job.results == ["done"] * 2
+    job = run(PROGRAM, 3, "again", env={"PYSCALE_TRANSPORT": transport}, timeout=150)
+    assert job.results == ["done"] * 3
 
 
 @pytest.mark.slow
