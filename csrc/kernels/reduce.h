@@ -30,8 +30,7 @@ bool convertible(DType in, DType out);
 //
 // - Arithmetic is in the wider of accumulator(in) and accumulator(out), and rounded once, on store.
 // - mean divides the sum by divisor before that rounding. Where the sum overflows, the element is summed
-// again
-//   with every term scaled by a power of two, so that no mean overflows that is representable.
+//   again with every term scaled by a power of two, so that no mean overflows that is representable.
 // - Integers wrap. min and max return NaN where any term is NaN. Every NaN result is the positive quiet NaN
 //   without payload, because which payload survives an addition differs between compilers and machines.
 //

@@ -150,7 +150,7 @@ struct TwoShot {
                 job.stream_into(destinations, 2, elements);
             } else if (streams_output) {
                 job.fold_into(&destinations[1], 1, elements);
-                stream_bytes(output, staging, bytes);
+                copy_or_stream(output, staging, bytes, streams_output);
             } else if (streams_staging) {
                 job.fold_into(&destinations[0], 1, elements);
                 group.stores().copy(staging, output, bytes);
@@ -165,7 +165,7 @@ struct TwoShot {
             const int peer = (job.group.rank() + k) % job.group.size();
             const std::byte* staging = job.group.staging(peer, pieces.number(i));
             with_slice(i, peer, [&](size_t in_staging, size_t in_array, size_t bytes) {
-                (streams ? stream_bytes : copy_bytes)(job.output + in_array, staging + in_staging, bytes);
+                copy_or_stream(job.output + in_array, staging + in_staging, bytes, streams);
             });
         }
     }

@@ -55,11 +55,7 @@ class Stores {
     void end(uint64_t pieces);
 
     bool streaming() const { return streaming_; }
-    void copy(void* to, const void* from, size_t bytes) const {
-        if (!streaming_) return copy_bytes(to, from, bytes);
-        stream_bytes(to, from, bytes);
-        stream_fence();
-    }
+    void copy(void* to, const void* from, size_t bytes) const { copy_or_stream(to, from, bytes, streaming_); }
 
     // While it lives, this rank moves data, and waits for nobody.
     class Work {

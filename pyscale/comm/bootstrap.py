@@ -19,6 +19,7 @@ from pyscale.comm.deadline import within
 from pyscale.comm.launcher import job
 from pyscale.comm.ledger import Entry, Ledger, Told
 from pyscale.comm.node import Node, find_nodes
+from pyscale.comm.transports.agreement import who_said
 from pyscale.comm.transports.base import Transport
 from pyscale.comm.transports.local import LocalTransport
 from pyscale.comm.transports.mpi import MpiTransport
@@ -170,14 +171,7 @@ def _agree(settings: Sequence[tuple[str, str, str]]) -> str:
     """Return the transport that all ranks want; ValueError, saying who has what, where a setting is wrong."""
 
     def said(values: Sequence[str]) -> str:
-        holders: dict[str, list[str]] = {}
-        for rank, value in enumerate(values):
-            holders.setdefault(value, []).append(str(rank))
-        return "; ".join(
-            f"{value} on {'ranks' if len(ranks) > 1 else 'rank'} {', '.join(ranks)}"
-            for value, ranks in holders.items()
-            if value
-        )
+        return who_said((value, rank) for rank, value in enumerate(values) if value)
 
     transports, algorithms, wrongs = zip(*settings, strict=True)
     if any(wrongs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import struct
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,16 +55,26 @@ def is_one_call(records: Array) -> bool:
 
 def mismatch(records: Array, call: str) -> CommMismatch:
     """Return the error of calls that differ; `records` are in rank order, `call` is this rank's own."""
-    callers: dict[str, list[int]] = {}
+    said = []
     for rank, row in enumerate(records):
         _, length = _HEADER.unpack_from(row)
         text = row[_HEADER.size : _HEADER.size + length].tobytes().decode(errors="replace")
-        callers.setdefault(text, []).append(rank)
-    said = "; ".join(
-        f"{text} on {'rank' if len(ranks) == 1 else 'ranks'} {', '.join(map(str, ranks))}"
-        for text, ranks in sorted(callers.items())
-    )
-    return CommMismatch(f"{call.partition('(')[0]}: expected the same call on every rank, got {said}")
+        said.append((text, rank))
+    name = call.partition("(")[0]
+    return CommMismatch(f"{name}: expected the same call on every rank, got {who_said(sorted(said))}")
+
+
+def who_said(said: Iterable[tuple[str, int]]) -> str:
+    """Return what ranks have said, each text once: ``auto on ranks 0, 2; mpi on rank 1``."""
+    speakers: dict[str, list[int]] = {}
+    for text, rank in said:
+        speakers.setdefault(text, []).append(rank)
+    return "; ".join(f"{text} on {name_ranks(ranks)}" for text, ranks in speakers.items())
+
+
+def name_ranks(ranks: Sequence[int]) -> str:
+    """Return ``rank 3``, or ``ranks 1, 2``."""
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
 
 
 def check_counts(tables: Array) -> None:

@@ -7,8 +7,11 @@ ranks. So each rank of a node deals with about as many ranks of the others, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 class Columns:
@@ -35,6 +38,8 @@ class Columns:
         For each rank of this unit, the places in `order` of those it deals with, padded to one length.
     filled : ndarray of bool
         Which slots are no padding.
+    are_even : bool
+        Whether there is no padding, and the slots are in order.
     are_mutual : bool
         Whether all units are of one size, so that `mine` are the partners and this rank.
     """
@@ -51,8 +56,9 @@ class Columns:
         longest = max(map(len, dealt))
         self.slots = np.array([those + [0] * (longest - len(those)) for those in dealt]).reshape(-1)
         self.filled = np.array([[i < len(those) for i in range(longest)] for those in dealt]).reshape(-1)
+        self.are_even = bool(self.filled.all())
+        self._rank = rank
 
-    @property
-    def are_even(self) -> bool:
-        """Whether there is no padding, and the slots are in order."""
-        return bool(self.filled.all())
+    def with_others(self, rows: Sequence[T]) -> list[tuple[int, T]]:
+        """Return the ranks of `mine` but this one, each with its row; `rows` has one for each of `mine`."""
+        return [(rank, row) for rank, row in zip(self.mine, rows, strict=True) if rank != self._rank]

@@ -45,7 +45,8 @@ class MpiTransport:
         local: ShmTransport | None,
         timeout: float,
     ) -> None:
-        self.name = "hierarchical" if any(len(unit) > 1 for unit in units) else "mpi"
+        self.are_alone = max(map(len, units)) == 1  # no rank shares memory with another
+        self.name = "mpi" if self.are_alone else "hierarchical"
         self.rank: int = mpi.rank
         self.size: int = mpi.size
         self.nodes = [list(ranks) for ranks in nodes]
@@ -56,7 +57,7 @@ class MpiTransport:
         self.columns = Columns(self.units, self.rank)
         self.local = local
         self.timeout = timeout
-        self.grace = grace(timeout) if any(len(unit) > 1 for unit in units) else 0.0
+        self.grace = 0.0 if self.are_alone else grace(timeout)
         self._notices = Notices(mpi, units)
         self.wire = Wire(mpi, timeout, self.grace, self._check_node, self._notices)
         self._calls = Calls(self._notices, local, self.rank, timeout)

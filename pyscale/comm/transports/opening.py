@@ -77,9 +77,8 @@ class Opening:
         messages = [header] * len(columns.mine)
         if self.is_agreed and rows:
             messages = [np.concatenate([header, row.reshape(-1).view(np.uint8)]) for row in rows]
-        sends = [(rank, m) for rank, m in zip(columns.mine, messages, strict=True) if rank != transport.rank]
         receives = list(zip(columns.partners, transport.inbox, strict=True))
-        lengths = transport.wire.wait(transport.wire.post(sends, receives))
+        lengths = transport.wire.wait(transport.wire.post(columns.with_others(messages), receives))
         own = header[:HASH_BYTES].tobytes()
         if not self.is_agreed or any(raw[:HASH_BYTES].tobytes() != own for raw in transport.inbox):
             raise agreement.mismatch(self._records(), self._call)

@@ -13,7 +13,7 @@ node works on others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ class _Stages:
     def __init__(self, transport: MpiTransport, dtype: np.dtype[Any], op: str = "") -> None:
         self.transport, self.op, self.dtype = transport, op, dtype
         self.local, self.wire, self.columns = transport.local, transport.wire, transport.columns
-        self.alone = max(map(len, transport.units)) == 1
+        self.alone = transport.are_alone
         self.partial = dtype if self.alone else partial_dtype(dtype, op)
         self.own = self.columns.mine.index(transport.rank)
         block_bytes = _ALONE_BYTES if self.alone else _BLOCK_BYTES
@@ -94,7 +94,7 @@ class _Stages:
         room = self.partial.itemsize * (2 if self.op == "mean" and self.dtype == np.float64 else 1)
         others = [np.empty(slots.shape[-1] * room, np.uint8) for _ in self.columns.partners]
         receives = list(zip(self.columns.partners, others, strict=True))
-        return _Partials(rows[self.own], others, self.wire.post(self._with_mine(rows), receives))
+        return _Partials(rows[self.own], others, self.wire.post(self.columns.with_others(rows), receives))
 
     def fold(self, partials: _Partials, row: Array) -> None:
         """Fold this rank's row over the nodes."""
@@ -111,10 +111,7 @@ class _Stages:
 
     def rows(self, slots: Array) -> Array:
         """Return a place for the rows that this rank deals with; `slots` is where all rows will be."""
-        if self.local is None:
-            return slots
-        ranks = len(self.transport.here)
-        return np.empty((len(slots) // ranks, slots.shape[1]), slots.dtype)
+        return slots if self.local is None else self._room(slots, slots.dtype)
 
     def open_spread(self, opening: Opening, rows: Array, slots: Array) -> _Rows:
         """Spread the first rows; they ride with the check where partners are each other's."""
@@ -129,7 +126,8 @@ class _Stages:
     def spread(self, rows: Array, slots: Array) -> _Rows:
         """Send this rank's row to its partners, and receive the others'."""
         sends = [(rank, rows[self.own]) for rank in self.columns.partners]
-        return _Rows(rows, slots, self.wire.post(sends, self._with_mine(rows)))
+        receives = self.columns.with_others(list(rows[: len(self.columns.mine)]))  # the rest is padding
+        return _Rows(rows, slots, self.wire.post(sends, receives))
 
     def gather(self, rows: _Rows) -> Array:
         """Return all rows, on every rank of the node."""
@@ -139,18 +137,17 @@ class _Stages:
             self.local.all_gather(rows.mine, rows.all)
         return rows.all
 
-    def _with_mine(self, rows: Iterable[Array]) -> list[tuple[int, Array]]:
-        """Return the other ranks that this one deals with, each with its row."""
-        return [(r, row) for r, row in zip(self.columns.mine, rows, strict=False) if r != self.transport.rank]
+    def _room(self, slots: Array, dtype: np.dtype[Any]) -> Array:
+        """Return room for one rank's share of so many slots."""
+        return np.empty((len(slots) // len(self.transport.here), slots.shape[1]), dtype)
 
     def _fold_node(self, slots: Array) -> list[Array]:
         """Return the rows that this rank deals with, folded over the node."""
         if self.alone:
             return list(slots)
-        ranks = len(self.transport.here)
 
         def fold(slots: Array) -> Array:
-            rows = np.empty((len(slots) // ranks, slots.shape[1]), self.partial)
+            rows = self._room(slots, self.partial)
             if self.local is None:
                 fold_ranks([slots], [[0]], partial_op(self.op), rows)
             else:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyscale.comm.transports.agreement import name_ranks
 from pyscale.comm.transports.base import Array
 from pyscale.comm.transports.notices import DATA_TAG, Notices, Told
 from pyscale.errors import CommError, CommTimeout
@@ -127,6 +128,5 @@ class Wire:
         if is_late:
             late = messages.open_ranks()
             raise CommTimeout(
-                f"expected every rank within {self._timeout:g} s, got no answer from "
-                f"rank{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
+                f"expected every rank within {self._timeout:g} s, got no answer from {name_ranks(late)}"
             )
