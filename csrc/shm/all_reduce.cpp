@@ -20,10 +20,10 @@ struct Job {
 
     size_t item() const { return itemsize(fold.in); }
     size_t bytes() const { return count * item(); }
-    // Whether the output is better written past the caches: it is not read before, and would not stay there.
-    bool streams_output() const {
-        return input != output &&
-               2 * bytes() * static_cast<size_t>(group.size()) >= group.tuning().cache_bytes;
+    // An output that is not read before, and would not stay in the caches, is better written past them.
+    Writes output_writes() const {
+        const bool fits = 2 * bytes() * static_cast<size_t>(group.size()) < group.tuning().cache_bytes;
+        return fits || input == output ? Writes::cached : Writes::streamed;
     }
     // Folds group.sources().
     void fold_into(void* const* destinations, int destination_count, size_t elements) const {
@@ -77,7 +77,7 @@ void direct(const Job& job) {
             group.sources()[peer] = group.input(peer) + offset;
             group.destinations()[peer] = group.output(peer) + offset;
         }
-        if (job.streams_output()) {
+        if (job.output_writes() == Writes::streamed) {
             job.stream_into(group.destinations(), group.size(), slice.count);
         } else {
             job.fold_into(group.destinations(), group.size(), slice.count);
@@ -145,27 +145,27 @@ struct TwoShot {
             std::byte* const staging = group.staging(group.rank(), pieces.number(i)) + in_staging;
             void* destinations[] = {output, staging};
             const size_t elements = bytes / job.item();
-            const bool streams_output = job.streams_output(), streams_staging = group.stores().streaming();
-            if (streams_output && streams_staging) {
-                job.stream_into(destinations, 2, elements);
-            } else if (streams_output) {
-                job.fold_into(&destinations[1], 1, elements);
-                copy_or_stream(output, staging, bytes, streams_output);
-            } else if (streams_staging) {
+            const Writes to_output = job.output_writes(), to_staging = group.stores().writes();
+            if (to_output == Writes::cached && to_staging == Writes::cached) {
+                job.fold_into(destinations, 2, elements);
+            } else if (to_output == Writes::cached) {
                 job.fold_into(&destinations[0], 1, elements);
                 group.stores().copy(staging, output, bytes);
+            } else if (to_staging == Writes::streamed) {
+                job.stream_into(destinations, 2, elements);
             } else {
-                job.fold_into(destinations, 2, elements);
+                job.fold_into(&destinations[1], 1, elements);
+                copy_by(to_output, output, staging, bytes);
             }
         });
     }
     void copy_out(size_t i) const {
-        const bool streams = job.streams_output();
+        const Writes writes = job.output_writes();
         for (int k = 1; k < job.group.size(); ++k) {
             const int peer = (job.group.rank() + k) % job.group.size();
             const std::byte* staging = job.group.staging(peer, pieces.number(i));
             with_slice(i, peer, [&](size_t in_staging, size_t in_array, size_t bytes) {
-                copy_or_stream(job.output + in_array, staging + in_staging, bytes, streams);
+                copy_by(writes, job.output + in_array, staging + in_staging, bytes);
             });
         }
     }

@@ -6,10 +6,10 @@ namespace pyscale {
 
 namespace {
 
-// The other way is tried again after so many calls and pieces; or where the cost has risen by this factor,
-// after so few calls.
+// The other ways are tried again after so many calls and pieces, and ever later as long as the best one
+// stays; or where the cost has risen by this factor, after so few calls.
 constexpr uint64_t kWindowPieces = 4;
-constexpr uint64_t kPatientCalls = 64, kPatientPieces = 512, kAlarmedCalls = 8;
+constexpr uint64_t kPatientCalls = 64, kPatientPieces = 512, kMostPatience = 8, kAlarmedCalls = 8;
 constexpr double kAlarm = 1.4;
 constexpr double kGain = 0.9;  // less is no reason to change
 
@@ -25,8 +25,8 @@ void StoreChoice::count(uint64_t pieces) {
     pieces_ += pieces;
 }
 
-void StoreChoice::record(bool streamed, uint32_t cost, uint64_t pieces) {
-    if (streamed != streaming()) return;  // it began before the last change
+void StoreChoice::record(Writes writes, uint32_t cost, uint64_t pieces) {
+    if (writes != this->writes()) return;  // it began before the last change
     const uint64_t settling = std::min(unsettled_, pieces);
     unsettled_ -= settling;
     if (pieces <= settling) return;
@@ -37,38 +37,50 @@ void StoreChoice::record(bool streamed, uint32_t cost, uint64_t pieces) {
     window_pieces_ = 0;
     window_cost_ = std::numeric_limits<uint32_t>::max();
 
-    if (trying_) return end_trial(least);
-    const bool first = chosen_cost_ == 0;
-    const bool late = calls_ >= kPatientCalls && pieces_ >= kPatientPieces;
-    const bool alarmed = calls_ >= kAlarmedCalls && least > kAlarm * chosen_cost_;
-    if (first || late || alarmed) begin_trial(least);
+    if (step_ == 0) {
+        if (!is_time_to_try(least)) return;
+        if (least > kAlarm * best_cost_) patience_ = 1;
+        best_cost_ = winner_cost_ = least;
+        winner_ = 0;
+        return try_next();
+    }
+    if (least < winner_cost_ && least < kGain * best_cost_) {
+        winner_ = step_;
+        winner_cost_ = least;
+    }
+    step_ + 1 < kWrites ? try_next() : end_round();
 }
 
-void StoreChoice::begin_trial(uint32_t cost) {
-    trying_ = true;
-    chosen_cost_ = cost;
+bool StoreChoice::is_time_to_try(uint32_t cost) const {
+    const bool first = best_cost_ == 0;
+    const bool late = calls_ >= patience_ * kPatientCalls && pieces_ >= patience_ * kPatientPieces;
+    const bool alarmed = calls_ >= kAlarmedCalls && cost > kAlarm * best_cost_;
+    return first || late || alarmed;
+}
+
+void StoreChoice::try_next() {
+    ++step_;
     unsettled_ = kSettlingPieces;
 }
 
-void StoreChoice::end_trial(uint32_t cost) {
-    trying_ = false;
+void StoreChoice::end_round() {
+    patience_ = winner_ == 0 ? std::min(2 * patience_, kMostPatience) : 1;
+    if (winner_ != step_) unsettled_ = kSettlingPieces;
+    best_ = static_cast<Writes>((static_cast<int>(best_) + winner_) % kWrites);
+    best_cost_ = winner_cost_;
+    step_ = 0;
     calls_ = pieces_ = 0;
-    if (cost < kGain * chosen_cost_) {
-        streaming_ = !streaming_;
-        chosen_cost_ = cost;
-    } else {
-        unsettled_ = kSettlingPieces;  // the way changes back
-    }
 }
 
 void Stores::begin(Collective collective, uint64_t bytes) {
     bytes_ = bytes;
     choice_ = nullptr;
-    streaming_ = timed_ = false;
+    writes_ = Writes::cached;
+    timed_ = false;
     if (bytes < kLeastBytes) return;
     const int size_class = std::min(log2_of(bytes) - log2_of(kLeastBytes), kClasses - 1);
     choice_ = &choices_[static_cast<int>(collective)][size_class];
-    streaming_ = choice_->streaming();
+    writes_ = choice_->writes();
     timed_ = choice_->wants_cost();
     worked_ = {};
 }
@@ -79,12 +91,11 @@ void Stores::end(uint64_t pieces) {
     if (!timed_) return;
     const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(worked_).count();
     const double cost = 1024.0 * static_cast<double>(nanoseconds) / static_cast<double>(bytes_);
-    ended_ = {choice_, streaming_, static_cast<uint32_t>(std::clamp(cost, 1.0, double{kLargestCost})),
-              pieces};
+    ended_ = {choice_, writes_, static_cast<uint32_t>(std::clamp(cost, 1.0, double{kLargestCost})), pieces};
 }
 
 void Stores::learn(uint32_t costs) {
-    ended_.choice->record(ended_.streamed, costs, ended_.pieces);
+    ended_.choice->record(ended_.writes, costs, ended_.pieces);
     ended_ = {};
 }
 

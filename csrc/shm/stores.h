@@ -1,10 +1,12 @@
-// Whether what goes through staging is written through the caches or past them.
+// How what goes through staging is written: by vectors, by the string instruction, or past the caches.
 //
 // Between cores that share a cache, staged data never leaves it, and going past it takes twice as long.
 // Between cores that do not, every line must be taken from the reader's cache to be written, and asked back
-// to be read: that takes more than twice as long as the way through memory. Which holds depends on where the
-// operating system, or the machine under a virtual one, runs the ranks, and changes under way. So both ways
-// are tried now and then, and the cheaper one is used: docs/architecture.md has the figures.
+// to be read: that takes more than twice as long as the way through memory. And there are processors on which
+// the string instruction spares half of that, and others on which it is the slowest way of all. Which holds
+// depends on where the operating system, or the machine under a virtual one, runs the ranks, and changes
+// under way. So all ways are tried now and then, and the cheapest one is used: docs/architecture.md has the
+// figures.
 #pragma once
 
 #include <chrono>
@@ -20,26 +22,31 @@ namespace pyscale {
 // The choice for one collective and one class of sizes. All ranks feed it the same, and so choose the same.
 class StoreChoice {
    public:
-    bool streaming() const { return trying_ != streaming_; }
+    Writes writes() const { return static_cast<Writes>((static_cast<int>(best_) + step_) % kWrites); }
     // Whether the call that begins should be timed: most need not, and a clock takes its time too.
-    bool wants_cost() const { return trying_ || chosen_cost_ == 0 || calls_ % kTimedEvery == 0; }
+    bool wants_cost() const { return step_ > 0 || best_cost_ == 0 || calls_ % kTimedEvery == 0; }
     // A call has ended that staged so many pieces.
     void count(uint64_t pieces);
     // What a call of so many pieces cost this way, in any unit of time per byte.
-    void record(bool streamed, uint32_t cost, uint64_t pieces);
+    void record(Writes writes, uint32_t cost, uint64_t pieces);
 
    private:
-    void begin_trial(uint32_t cost);
-    void end_trial(uint32_t cost);
+    bool is_time_to_try(uint32_t cost) const;
+    void try_next();
+    void end_round();
 
-    // So many pieces find the staging buffers as the other way has left them.
+    // So many pieces find the staging buffers as the way before has left them.
     static constexpr uint64_t kSettlingPieces = 3;
     static constexpr uint64_t kTimedEvery = 8;
 
-    bool streaming_ = false;           // the better way, as far as is known
-    bool trying_ = false;              // the other way is being tried
-    uint32_t chosen_cost_ = 0;         // of the better way, when it was last compared
+    Writes best_ = Writes::cached;     // as far as is known
+    uint32_t best_cost_ = 0;           // when it was last compared
     uint64_t calls_ = 0, pieces_ = 0;  // since then
+    uint64_t patience_ = 1;            // how much longer than at first until the others are tried again
+    // A round: the ways after the best one are tried one by one.
+    int step_ = 0;  // how far past the best one is the way in use; 0: nothing is being tried
+    int winner_ = 0;
+    uint32_t winner_cost_ = 0;
     uint64_t unsettled_ = kSettlingPieces;
     // A window of calls, and its least cost: calls that were preempted do not count.
     uint64_t window_pieces_ = 0;
@@ -54,8 +61,8 @@ class Stores {
     // It has ended.
     void end(uint64_t pieces);
 
-    bool streaming() const { return streaming_; }
-    void copy(void* to, const void* from, size_t bytes) const { copy_or_stream(to, from, bytes, streaming_); }
+    Writes writes() const { return writes_; }
+    void copy(void* to, const void* from, size_t bytes) const { copy_by(writes_, to, from, bytes); }
 
     // While it lives, this rank moves data, and waits for nobody.
     class Work {
@@ -88,13 +95,13 @@ class Stores {
     // The call under way.
     StoreChoice* choice_ = nullptr;
     uint64_t bytes_ = 0;
-    bool streaming_ = false;
+    Writes writes_ = Writes::cached;
     bool timed_ = false;
     std::chrono::steady_clock::duration worked_{};
     // The last call that staged anything, until it is learned from.
     struct Ended {
         StoreChoice* choice;
-        bool streamed;
+        Writes writes;
         uint32_t cost;
         uint64_t pieces;
     } ended_{};

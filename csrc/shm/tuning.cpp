@@ -46,8 +46,9 @@ Algorithm parse_algorithm(const std::string& text) {
 Tuning Tuning::for_ranks(int ranks, int cores) {
     // Measured on 2 cores of a Zen 3 with 2, 4 and 8 ranks. Where ranks share cores a barrier costs several
     // context switches, so that a second crossing pays later.
-    if (ranks <= cores) return {8 << 10, 512, 64 << 10, 256 << 10, last_cache_bytes()};
-    return {16 << 10, 8 << 10, 32 << 10, 256 << 10, last_cache_bytes()};
+    const size_t cache_bytes = last_cache_bytes() / 4 * 3;  // others use it too
+    if (ranks <= cores) return {8 << 10, 512, 64 << 10, 256 << 10, cache_bytes};
+    return {16 << 10, 8 << 10, 32 << 10, 256 << 10, cache_bytes};
 }
 
 }  // namespace pyscale

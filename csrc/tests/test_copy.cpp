@@ -13,6 +13,14 @@ namespace {
 
 constexpr size_t kRoom = 9000;
 
+template <Writes writes>
+void copy(void* to, const void* from, size_t bytes) {
+    copy_by(writes, to, from, bytes);
+}
+constexpr void (*kCopies[])(void*, const void*, size_t) = {copy<Writes::cached>, copy<Writes::string>,
+                                                           copy<Writes::streamed>};
+static_assert(sizeof kCopies / sizeof *kCopies == kWrites);
+
 void check_copies(void (*copy)(void*, const void*, size_t)) {
     std::vector<unsigned char> from(kRoom), to(kRoom);
     for (size_t i = 0; i < kRoom; ++i) from[i] = static_cast<unsigned char>(i * 7 + i / 256);
@@ -38,15 +46,14 @@ void check_copies(void (*copy)(void*, const void*, size_t)) {
 TEST(copies_what_it_should_and_no_more) {
     for (const Isa level : available_isas()) {
         set_isa(level);
-        check_copies(copy_bytes);
-        check_copies(stream_bytes);
+        for (const auto copy : kCopies) check_copies(copy);
     }
     set_isa(best_isa());
 }
 
 TEST(nothing_at_null_pointers_and_onto_itself) {
     std::vector<char> data(5000, 'x');
-    for (const auto copy : {copy_bytes, stream_bytes}) {
+    for (const auto copy : kCopies) {
         copy(nullptr, nullptr, 0);
         copy(data.data(), data.data(), data.size());
     }
