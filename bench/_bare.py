@@ -1,16 +1,16 @@
-"""Bare C++ beside pyscale on two ranks: what a round trip and the memory traffic cost without a library."""
+"""Bare C++ beside pyscale: what a round trip, the memory traffic and a whole all-reduce cost without a library."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from _environments import BUILD, ROOT, Environment, run
-from _results import Result, load
+from _results import Result, geometric_mean, load
 from _sizes import human_size
 
 _MIB = 1 << 20
@@ -20,17 +20,18 @@ _OCCASIONS = 5  # the bare program and pyscale in turn
 def compile_program(name: str) -> Path:
     """Build bench/cpp/NAME.cpp with the system's compiler."""
     program = BUILD / name
-    wide = ["-mavx2"] if "avx2" in Path("/proc/cpuinfo").read_text() else []
     source = ROOT / "bench" / "cpp" / f"{name}.cpp"
-    run([os.environ.get("CXX", "c++"), "-std=c++17", "-O3", *wide, str(source), "-o", str(program)])
+    run([os.environ.get("CXX", "c++"), "-std=c++17", "-O3", "-march=native", str(source), "-o", str(program)])
     return program
 
 
-def _pyscale(environment: Environment, smallest: str, largest: str) -> dict[tuple[str, int], Result]:
+def _pyscale(
+    environment: Environment, smallest: str, largest: str, *options: str, ranks: int = 2
+) -> dict[tuple[str, int], Result]:
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         file = Path(folder) / "results.json"
-        options = ("--min", smallest, "--max", largest, "--against", "none", "--json", str(file))
-        environment.start(2, "allreduce.py", *options, timeout=120)
+        options += ("--min", smallest, "--max", largest, "--against", "none", "--json", str(file))
+        environment.start(ranks, "allreduce.py", *options, timeout=300)
         return {(result.placement, result.size): result for result in load(file)}
 
 
@@ -73,6 +74,28 @@ def bandwidth(environment: Environment) -> Iterator[str]:
         row = [human_size(nbytes), placement, f"{base * 1e6:,.1f}", f"{moved / base:.1f}"]
         row += [f"{own * 1e6:,.1f}", f"{moved / own:.1f}", f"{base / own:.0%}"]
         yield "| " + " | ".join(row) + " |"
+
+
+def shares(environment: Environment, ranks: Sequence[int]) -> dict[str, float]:
+    """Time shared arrays of 4 B to 64 MiB beside the same all-reduce as a C++ program of its own.
+
+    Returns the bare program's time over pyscale's for each number of ranks, the geometric mean over sizes and
+    placements.
+    """
+    program = compile_program("bare")
+    sizes = [4**power for power in range(1, 14)]
+    found = {}
+    for count in ranks:
+        ratios: dict[tuple[str, int], list[float]] = {}
+        for _ in range(_OCCASIONS):
+            bare = {}
+            for line in run([str(program), str(count), *map(str, sizes)], timeout=120).splitlines():
+                size, in_place, out_of_place = map(float, line.split())
+                bare["in-place", int(size)], bare["out-of-place", int(size)] = in_place, out_of_place
+            for key, result in _pyscale(environment, "4", "64M", "--step-factor", "4", ranks=count).items():
+                ratios.setdefault(key, []).append(bare[key] / result.seconds)
+        found[str(count)] = geometric_mean([float(np.median(values)) for values in ratios.values()])
+    return found
 
 
 def memory(environment: Environment, ranks: int) -> Iterator[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _results import Result, merge, ratio
+from _results import Result, geometric_mean, merge, ratio
 from _sizes import human_size
 from _table import PLACEMENTS
 
@@ -107,11 +106,6 @@ class Comparison:
                 yield f"{who}, {dtype}: wrong at {count} points"
 
 
-def geometric_mean(values: Sequence[float]) -> float:
-    """Exp of the mean logarithm."""
-    return math.exp(float(np.mean(np.log(values))))
-
-
 def bars(comparison: Comparison) -> Iterator[str]:
     """Set out the bars and where we stand, over both placements and all sizes."""
     yield "| dtype | buffers | | bar | " + " | ".join(f"{n} ranks" for n in comparison.ranks) + " | all |"
@@ -129,6 +123,18 @@ def bars(comparison: Comparison) -> Iterator[str]:
         yield f"| {dtype} | {buffers} | least | {least or '-'} | " + " | ".join(cells) + " |"
         cells = [f"{geometric_mean([point.ratio for point in column]):.2f}" for column in columns]
         yield f"| {dtype} | {buffers} | geometric mean | {mean} | " + " | ".join(cells) + " |"
+
+
+def ceiling(comparison: Comparison, shares: Mapping[str, float]) -> Iterator[str]:
+    """Set out where a bare C++ program would stand, from its time over pyscale's by ranks."""
+    yield "| ranks | bare C++ / pyscale | best peer / pyscale | best peer / bare C++ |"
+    yield "|---|--:|--:|--:|"
+    for ranks in comparison.ranks:
+        ratios = [point.ratio for point in comparison.points("float32", "shared", [ranks])]
+        share = shares.get(str(ranks))
+        if share is not None and ratios:
+            mean = geometric_mean(ratios)
+            yield f"| {ranks} | {share:.2f} | {mean:.2f} | {mean / share:.2f} |"
 
 
 def losses(comparison: Comparison) -> Iterator[str]:

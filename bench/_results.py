@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,11 @@ class Result:
     def key(self) -> tuple[str, str, int, int, str, str]:
         """All that a repetition has in common."""
         return self.contestant, self.placement, self.ranks, self.size, self.dtype, self.op
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Exp of the mean logarithm."""
+    return math.exp(float(np.mean(np.log(values))))
 
 
 def ratio(peer: Result | None, ours: Result | None) -> float | None:

@@ -139,7 +139,9 @@ def machine() -> Iterator[str]:
     yield f"- Linux {platform.release()}, Python {platform.python_version()}, {today:%d %B %Y}"
 
 
-def write_page(folder: Path, quick: bool, sections: dict[str, list[str]], notes: list[str]) -> Path:
+def write_page(
+    folder: Path, quick: bool, sections: dict[str, list[str]], shares: dict[str, float], notes: list[str]
+) -> Path:
     """Fill in docs/benchmarks.md, or a copy of it where quick; prints how the bars fared."""
     runs, versions = stored(folder, list(PEERS))
     comparison = _report.Comparison(runs)
@@ -152,6 +154,7 @@ def write_page(folder: Path, quick: bool, sections: dict[str, list[str]], notes:
         **sections,
         "machine": [*sections["machine"], *(f"- {title}: {version}" for title, version in versions.items())],
         "bars": bars,
+        "ceiling": list(_report.ceiling(comparison, shares)),
         "losses": [*_report.losses(comparison), "", *(f"- {note}" for note in (*comparison.wrong(), *notes))],
     }
     for dtype in comparison.dtypes:
@@ -194,14 +197,14 @@ def main() -> int:
     saved = folder / "sections"
     failed: list[str] = []
     if options.report:
-        sections, notes = json.loads(saved.read_text())
+        sections, shares, notes = json.loads(saved.read_text())
     else:
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
             old.unlink()
         environments = [Environment(peer) for peer in PEERS if peer.name in options.peers]
         runs = options.repeat * len(options.ranks) * len(options.dtypes)
-        progress = Progress(1 + len(environments) * (1 + runs) + 4)
+        progress = Progress(1 + len(environments) * (1 + runs) + 5)
         environments, notes = prepare(environments, runs, progress)
         failed = list(sweep(options, environments, folder, progress))
         notes += failed
@@ -210,13 +213,15 @@ def main() -> int:
         sections["roundtrip"] = list(_bare.round_trip(environments[0]))
         progress.step("memory bandwidth")
         sections["bandwidth"] = list(_bare.bandwidth(environments[0]))
+        progress.step("bare all-reduce")
+        shares = _bare.shares(environments[0], options.ranks)
         progress.step("memory")
         sections["memory"] = list(_bare.memory(environments[0], max(options.ranks)))
         progress.step("two simulated hosts")
         sections["hosts"] = list(two_hosts())
         sections["machine"] = list(machine())
-        saved.write_text(json.dumps([sections, notes]))
-    print(write_page(folder, options.quick, sections, notes), "is written")
+        saved.write_text(json.dumps([sections, shares, notes]))
+    print(write_page(folder, options.quick, sections, shares, notes), "is written")
     return int(bool(failed))
 
 

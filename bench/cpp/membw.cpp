@@ -1,6 +1,6 @@
 // The memory traffic of a two-rank float32 all-reduce and nothing else, for each size in bytes given: each of two processes reads its
 // half of both inputs and writes the sums to both outputs. Prints a line for each size: bytes, seconds in place, seconds out of place.
-#include "two_processes.h"
+#include "processes.h"
 
 static void add(const float* a, const float* b, float* c, float* d, size_t n) {
 #pragma GCC ivdep
@@ -16,7 +16,7 @@ static double time_passes(float* const* arrays, Line* arrived, size_t n, bool in
     const int passes = static_cast<int>(std::max<size_t>(4, (64 << 20) / (n * sizeof(float))));
     // The two time each batch apart; the slower of them is its time, as in the all-reduce.
     double* seconds = static_cast<double*>(shared_memory(2 * batches * sizeof(double)));
-    in_two_processes([&](int rank) {
+    in_processes(2, [&](int rank) {
         const size_t begin = rank == 0 ? 0 : n / 2, length = rank == 0 ? n / 2 : n - n / 2;
         const float *a = arrays[0] + begin, *b = arrays[1] + begin;
         float *c = arrays[in_place ? 0 : 2] + begin, *d = arrays[in_place ? 1 : 3] + begin;

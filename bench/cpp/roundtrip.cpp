@@ -1,11 +1,11 @@
 // The bare round trip through shared memory, in seconds: one process writes a cache line, the other answers in another.
-#include "two_processes.h"
+#include "processes.h"
 
 int main() {
     constexpr int batches = 25, trips = 20000;
     Line* lines = static_cast<Line*>(shared_memory(2 * sizeof(Line)));
     std::vector<double> seconds;
-    in_two_processes([&](int rank) {
+    in_processes(2, [&](int rank) {
         uint64_t trip = 0;
         for (int batch = 0; batch < batches; ++batch) {
             const double start = now();

@@ -1,4 +1,4 @@
-// Two processes on a core each with shared memory between them: what both bare measurements stand on.
+// Processes with shared memory between them: what the bare measurements stand on.
 #pragma once
 
 #include <sched.h>
@@ -35,7 +35,13 @@ inline void* shared_memory(size_t bytes) {
     return memory;
 }
 
-// Keeps this process on the index-th of the cores it may use, so that the two never share one while there are two.
+inline int cores() {
+    cpu_set_t allowed;
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    return CPU_COUNT(&allowed);
+}
+
+// Keeps this process on the index-th of the cores it may use, so that none is shared while there are enough.
 inline void pin(int index) {
     cpu_set_t allowed;
     sched_getaffinity(0, sizeof allowed, &allowed);
@@ -51,21 +57,27 @@ inline void pin(int index) {
     }
 }
 
-// Runs f(0) here and f(1) in a child that ends with its parent.
+// Runs f(0) here and f(1) to f(count - 1) in children that end with their parent.
 template <class F>
-void in_two_processes(F f) {
-    const pid_t child = fork();
-    if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        pin(1);
-        f(1);
-        _exit(0);
+void in_processes(int count, F f) {
+    for (int index = 1; index < count; ++index) {
+        if (fork() == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            pin(index);
+            f(index);
+            _exit(0);
+        }
     }
+    cpu_set_t before;
+    sched_getaffinity(0, sizeof before, &before);
     pin(0);
     f(0);
-    int status = 0;
-    waitpid(child, &status, 0);
-    if (status != 0) std::exit(1);
+    sched_setaffinity(0, sizeof before, &before);
+    for (int index = 1; index < count; ++index) {
+        int status = 0;
+        wait(&status);
+        if (status != 0) std::exit(1);
+    }
 }
 
 inline double now() {
