@@ -1,4 +1,4 @@
-"""Bare C++ beside pyscale: what a round trip, the memory traffic and a whole all-reduce cost without a library."""
+"""Bare C++ beside pyscale: what a round trip, the memory traffic and an all-reduce cost without a library."""
 
 from __future__ import annotations
 

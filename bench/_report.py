@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from _results import Result, geometric_mean, merge, ratio
 from _sizes import human_size
 from _table import PLACEMENTS
