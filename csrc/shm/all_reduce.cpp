@@ -25,17 +25,22 @@ struct Job {
         const bool fits = 2 * bytes() * static_cast<size_t>(group.size()) < group.tuning().cache_bytes;
         return fits || input == output ? Writes::cached : Writes::streamed;
     }
-    // Folds group.sources().
+    // Folds group.sources() to all destinations, cached or streamed.
+    void fold_to(void* const* destinations, int destination_count, size_t elements, Writes writes) const {
+        if (writes == Writes::streamed) return stream_to(destinations, destination_count, elements);
+        fold_into(destinations, destination_count, elements);
+    }
+
+   private:
     void fold_into(void* const* destinations, int destination_count, size_t elements) const {
         reduce(fold.in, fold.out, fold.op, group.sources(), group.size(), destinations, destination_count,
                elements, fold.divisor);
     }
-    // The same past the caches, by way of a block that stays in the nearest of them. Advances
-    // group.sources().
-    void stream_into(void* const* destinations, int destination_count, size_t elements) const;
+    // By way of a block that stays in the nearest cache. Advances group.sources().
+    void stream_to(void* const* destinations, int destination_count, size_t elements) const;
 };
 
-void Job::stream_into(void* const* destinations, int destination_count, size_t elements) const {
+void Job::stream_to(void* const* destinations, int destination_count, size_t elements) const {
     alignas(64) std::byte block[8192];
     void* const block_address = block;
     const size_t most = sizeof block / item();
@@ -62,7 +67,7 @@ void eager(const Job& job) {
     void* destination = job.output;
     {
         const Stores::Work work(group.stores());
-        job.fold_into(&destination, 1, job.count);
+        job.fold_to(&destination, 1, job.count, Writes::cached);
     }
     group.stores().end(1);
 }
@@ -77,11 +82,7 @@ void direct(const Job& job) {
             group.sources()[peer] = group.input(peer) + offset;
             group.destinations()[peer] = group.output(peer) + offset;
         }
-        if (job.output_writes() == Writes::streamed) {
-            job.stream_into(group.destinations(), group.size(), slice.count);
-        } else {
-            job.fold_into(group.destinations(), group.size(), slice.count);
-        }
+        job.fold_to(group.destinations(), group.size(), slice.count, job.output_writes());
     }
     group.step();
 }
@@ -104,7 +105,7 @@ struct OneShot {
             group.sources()[peer] = group.staging(peer, pieces.number(i));
         group.sources()[group.rank()] = job.input + offset;  // own cache rather than the copy
         void* destination = job.output + offset;
-        job.fold_into(&destination, 1, piece.count);
+        job.fold_to(&destination, 1, piece.count, Writes::cached);
     }
     void run() const {
         run_pipeline(
@@ -143,20 +144,18 @@ struct TwoShot {
             group.sources()[group.rank()] = job.input + in_array;
             std::byte* const output = job.output + in_array;
             std::byte* const staging = group.staging(group.rank(), pieces.number(i)) + in_staging;
-            void* destinations[] = {output, staging};
             const size_t elements = bytes / job.item();
             const Writes to_output = job.output_writes(), to_staging = group.stores().writes();
-            if (to_output == Writes::cached && to_staging == Writes::cached) {
-                job.fold_into(destinations, 2, elements);
-            } else if (to_output == Writes::cached) {
-                job.fold_into(&destinations[0], 1, elements);
-                group.stores().copy(staging, output, bytes);
-            } else if (to_staging == Writes::streamed) {
-                job.stream_into(destinations, 2, elements);
-            } else {
-                job.fold_into(&destinations[1], 1, elements);
-                copy_by(to_output, output, staging, bytes);
+            if (to_output == to_staging) {
+                void* destinations[] = {output, staging};
+                return job.fold_to(destinations, 2, elements, to_output);
             }
+            // One of them through the caches, and from there to the other.
+            const bool output_first = to_output == Writes::cached;
+            void* first = output_first ? output : staging;
+            job.fold_to(&first, 1, elements, Writes::cached);
+            output_first ? copy_by(to_staging, staging, output, bytes)
+                         : copy_by(to_output, output, staging, bytes);
         });
     }
     void copy_out(size_t i) const {

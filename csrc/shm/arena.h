@@ -13,6 +13,12 @@
 
 namespace pyscale {
 
+// Whether all of [data, data + bytes) lies in [base, base + room).
+inline bool lies_within(const void* data, size_t bytes, const std::byte* base, size_t room) {
+    const auto first = reinterpret_cast<uintptr_t>(data), start = reinterpret_cast<uintptr_t>(base);
+    return first >= start && bytes <= room && first - start <= room - bytes;
+}
+
 // A mapping of an arena, one's own or a peer's.
 class Mapping {
    public:
@@ -55,9 +61,7 @@ class Arena {
 
     // Whether all of [data, data + bytes) lies in this arena.
     bool contains(const void* data, size_t bytes) const {
-        const auto first = reinterpret_cast<uintptr_t>(data);
-        const auto start = reinterpret_cast<uintptr_t>(base());
-        return first >= start && bytes <= this->bytes() && first - start <= this->bytes() - bytes;
+        return lies_within(data, bytes, base(), this->bytes());
     }
 
    private:

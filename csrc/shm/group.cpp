@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/parallel.h"
+#include "shm/arena.h"
 
 namespace pyscale {
 
@@ -102,23 +103,17 @@ Link Group::link(int rank) {
     return link;
 }
 
-bool Group::in_arena(const void* data, size_t bytes) const {
-    const auto first = reinterpret_cast<uintptr_t>(data);
-    const auto start = reinterpret_cast<uintptr_t>(members_[rank_].arena);
-    const size_t room = members_[rank_].arena_bytes;
-    return first >= start && bytes <= room && first - start <= room - bytes;
-}
-
 uint32_t Group::link_arrays(Letter& letter, const void* input, size_t input_bytes, const void* output,
                             size_t output_bytes) const {
     Link link{};
     uint32_t flags = 0;
     const std::byte* base = members_[rank_].arena;
-    if (in_arena(input, input_bytes)) {
+    const size_t room = members_[rank_].arena_bytes;
+    if (lies_within(input, input_bytes, base, room)) {
         link.input_offset = static_cast<uint64_t>(static_cast<const std::byte*>(input) - base);
         flags |= Link::input;
     }
-    if (in_arena(output, output_bytes)) {
+    if (lies_within(output, output_bytes, base, room)) {
         link.output_offset = static_cast<uint64_t>(static_cast<const std::byte*>(output) - base);
         flags |= Link::output;
     }

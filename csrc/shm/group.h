@@ -97,7 +97,6 @@ class Group {
     const std::byte* input(int rank) { return members_[rank].arena + link(rank).input_offset; }
     std::byte* output(int rank) { return members_[rank].arena + link(rank).output_offset; }
 
-    bool in_arena(const void* data, size_t bytes) const;
     // Puts the offsets of the caller's arrays into the letter; returns the flags to announce.
     uint32_t link_arrays(Letter& letter, const void* input, size_t input_bytes, const void* output,
                          size_t output_bytes) const;
