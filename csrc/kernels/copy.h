@@ -25,15 +25,15 @@ void copy_string(void* to, const void* from, size_t bytes);
 
 // The ways to write the destination of a copy. Which is the fastest depends on the processor, and on who
 // reads it next.
-enum class Writes : uint8_t { cached, string, streamed };
+enum class Writes : uint8_t { cached, streamed, string };
 constexpr int kWrites = 3;
 
 // Any of them, whole: with its fence.
 inline void copy_by(Writes writes, void* to, const void* from, size_t bytes) {
     switch (writes) {
         case Writes::cached: return copy_bytes(to, from, bytes);
-        case Writes::string: return copy_string(to, from, bytes);
         case Writes::streamed: stream_bytes(to, from, bytes); return stream_fence();
+        case Writes::string: return copy_string(to, from, bytes);
     }
 }
 

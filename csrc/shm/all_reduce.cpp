@@ -20,7 +20,8 @@ struct Job {
 
     size_t item() const { return itemsize(fold.in); }
     size_t bytes() const { return count * item(); }
-    // An output that is not read before, and would not stay in the caches, is better written past them.
+    // How an output is written from staging: past the caches if it is not read before and would not stay in
+    // them.
     Writes output_writes() const {
         const bool fits = 2 * bytes() * static_cast<size_t>(group.size()) < group.tuning().cache_bytes;
         return fits || input == output ? Writes::cached : Writes::streamed;
@@ -75,6 +76,9 @@ void eager(const Job& job) {
 // Every rank folds its slice of all arrays and writes it to all of them: no copy.
 void direct(const Job& job) {
     Group& group = job.group;
+    bool in_place = true;
+    for (int peer = 0; peer < group.size(); ++peer) in_place &= group.input(peer) == group.output(peer);
+    group.stores().begin_outputs(in_place ? 0 : job.bytes());
     const Slice slice = slice_of(job.count, group.rank(), group.size());
     if (slice.count > 0) {
         const size_t offset = slice.start * job.item();
@@ -82,9 +86,11 @@ void direct(const Job& job) {
             group.sources()[peer] = group.input(peer) + offset;
             group.destinations()[peer] = group.output(peer) + offset;
         }
-        job.fold_to(group.destinations(), group.size(), slice.count, job.output_writes());
+        const Stores::Work work(group.stores());
+        job.fold_to(group.destinations(), group.size(), slice.count, group.stores().writes());
     }
     group.step();
+    group.stores().end(1);
 }
 
 // Every rank folds all of each piece from the staging buffers: one barrier a piece, (P + 3) N bytes a rank.

@@ -13,10 +13,15 @@ constexpr uint64_t kPatientCalls = 64, kPatientPieces = 512, kMostPatience = 8, 
 constexpr double kAlarm = 1.4;
 constexpr double kGain = 0.9;  // less is no reason to change
 
-constexpr uint64_t kLeastBytes = 2048;  // below, neither way takes long
+// Below, no way takes long, and outputs stay in the caches.
+constexpr uint64_t kLeastStaged = 2 << 10, kLeastOutput = 512 << 10;
 constexpr uint32_t kLargestCost = 0xFFFF;
 
-int log2_of(uint64_t value) { return 63 - __builtin_clzll(value); }
+// -1: none.
+int class_of(uint64_t bytes, uint64_t least, int classes) {
+    if (bytes < least) return -1;
+    return std::min(63 - __builtin_clzll(bytes / least), classes - 1);
+}
 
 }  // namespace
 
@@ -48,7 +53,7 @@ void StoreChoice::record(Writes writes, uint32_t cost, uint64_t pieces) {
         winner_ = step_;
         winner_cost_ = least;
     }
-    step_ + 1 < kWrites ? try_next() : end_round();
+    step_ + 1 < ways_ ? try_next() : end_round();
 }
 
 bool StoreChoice::is_time_to_try(uint32_t cost) const {
@@ -66,22 +71,27 @@ void StoreChoice::try_next() {
 void StoreChoice::end_round() {
     patience_ = winner_ == 0 ? std::min(2 * patience_, kMostPatience) : 1;
     if (winner_ != step_) unsettled_ = kSettlingPieces;
-    best_ = static_cast<Writes>((static_cast<int>(best_) + winner_) % kWrites);
+    best_ = static_cast<Writes>((static_cast<int>(best_) + winner_) % ways_);
     best_cost_ = winner_cost_;
     step_ = 0;
     calls_ = pieces_ = 0;
 }
 
 void Stores::begin(Collective collective, uint64_t bytes) {
+    const int size_class = class_of(bytes, kLeastStaged, kClasses);
+    begin_with(size_class < 0 ? nullptr : &staging_[static_cast<int>(collective)][size_class], bytes);
+}
+
+void Stores::begin_outputs(uint64_t bytes) {
+    const int size_class = class_of(bytes, kLeastOutput, kClasses);
+    begin_with(size_class < 0 ? nullptr : &outputs_[size_class], bytes);
+}
+
+void Stores::begin_with(StoreChoice* choice, uint64_t bytes) {
+    choice_ = choice;
     bytes_ = bytes;
-    choice_ = nullptr;
-    writes_ = Writes::cached;
-    timed_ = false;
-    if (bytes < kLeastBytes) return;
-    const int size_class = std::min(log2_of(bytes) - log2_of(kLeastBytes), kClasses - 1);
-    choice_ = &choices_[static_cast<int>(collective)][size_class];
-    writes_ = choice_->writes();
-    timed_ = choice_->wants_cost();
+    writes_ = choice == nullptr ? Writes::cached : choice->writes();
+    timed_ = choice != nullptr && choice->wants_cost();
     worked_ = {};
 }
 

@@ -1,4 +1,5 @@
-// How what goes through staging is written: by vectors, by the string instruction, or past the caches.
+// How what goes through staging is written: by vectors, by the string instruction, or past the caches; and
+// how outputs are that other ranks fold.
 //
 // Between cores that share a cache, staged data never leaves it, and going past it takes twice as long.
 // Between cores that do not, every line must be taken from the reader's cache to be written, and asked back
@@ -6,13 +7,15 @@
 // the string instruction spares half of that, and others on which it is the slowest way of all. Which holds
 // depends on where the operating system, or the machine under a virtual one, runs the ranks, and changes
 // under way. So all ways are tried now and then, and the cheapest one is used: docs/architecture.md has the
-// figures.
+// figures. Outputs that are not read before are better written past the caches where they would not stay in
+// them; how much stays depends on who else uses the last cache, so that this is tried too.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "kernels/copy.h"
 #include "shm/call.h"
@@ -22,7 +25,10 @@ namespace pyscale {
 // The choice for one collective and one class of sizes. All ranks feed it the same, and so choose the same.
 class StoreChoice {
    public:
-    Writes writes() const { return static_cast<Writes>((static_cast<int>(best_) + step_) % kWrites); }
+    // Among the first so many of the ways.
+    explicit StoreChoice(int ways = kWrites) : ways_(ways) {}
+
+    Writes writes() const { return static_cast<Writes>((static_cast<int>(best_) + step_) % ways_); }
     // Whether the call that begins should be timed: most need not, and a clock takes its time too.
     bool wants_cost() const { return step_ > 0 || best_cost_ == 0 || calls_ % kTimedEvery == 0; }
     // A call has ended that staged so many pieces.
@@ -39,6 +45,7 @@ class StoreChoice {
     static constexpr uint64_t kSettlingPieces = 3;
     static constexpr uint64_t kTimedEvery = 8;
 
+    int ways_;
     Writes best_ = Writes::cached;     // as far as is known
     uint32_t best_cost_ = 0;           // when it was last compared
     uint64_t calls_ = 0, pieces_ = 0;  // since then
@@ -58,6 +65,8 @@ class Stores {
    public:
     // A call begins that stages `bytes` in all, the same on every rank.
     void begin(Collective collective, uint64_t bytes);
+    // It turns out to stage nothing, and writes outputs of `bytes` that nobody reads before.
+    void begin_outputs(uint64_t bytes);
     // It has ended.
     void end(uint64_t pieces);
 
@@ -89,16 +98,19 @@ class Stores {
 
    private:
     static constexpr int kCollectives = static_cast<int>(Collective::split) + 1;
-    static constexpr int kClasses = 8;
+    static constexpr int kClasses = 8;  // a factor of two each; the last has all that is larger
 
-    StoreChoice choices_[kCollectives][kClasses];
+    void begin_with(StoreChoice* choice, uint64_t bytes);
+
+    StoreChoice staging_[kCollectives][kClasses];
+    std::vector<StoreChoice> outputs_ = std::vector<StoreChoice>(kClasses, StoreChoice(2));
     // The call under way.
     StoreChoice* choice_ = nullptr;
     uint64_t bytes_ = 0;
     Writes writes_ = Writes::cached;
     bool timed_ = false;
     std::chrono::steady_clock::duration worked_{};
-    // The last call that staged anything, until it is learned from.
+    // The last call that was timed, until it is learned from.
     struct Ended {
         StoreChoice* choice;
         Writes writes;

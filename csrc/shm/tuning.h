@@ -24,7 +24,7 @@ struct Tuning {
     size_t one_shot_bytes;  // above eager_bytes and up to here, an ordinary array goes by one_shot; beyond by
                             // two_shot
     size_t piece_bytes;     // of one staged piece
-    size_t cache_bytes;     // from here on, all ranks' inputs and outputs do not stay in the last cache
+    size_t cache_bytes;  // from here on, all ranks' inputs and staged outputs do not stay in the last cache
 
     static Tuning for_ranks(int ranks, int cores);
 };

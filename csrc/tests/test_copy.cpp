@@ -17,8 +17,8 @@ template <Writes writes>
 void copy(void* to, const void* from, size_t bytes) {
     copy_by(writes, to, from, bytes);
 }
-constexpr void (*kCopies[])(void*, const void*, size_t) = {copy<Writes::cached>, copy<Writes::string>,
-                                                           copy<Writes::streamed>};
+constexpr void (*kCopies[])(void*, const void*, size_t) = {copy<Writes::cached>, copy<Writes::streamed>,
+                                                           copy<Writes::string>};
 static_assert(sizeof kCopies / sizeof *kCopies == kWrites);
 
 void check_copies(void (*copy)(void*, const void*, size_t)) {

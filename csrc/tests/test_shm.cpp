@@ -132,8 +132,28 @@ TEST(all_reduce_of_shared_arrays) {
                 check_sums(out, ranks, count);
                 all_reduce(group, call, fold, x, x, count);
                 check_sums(x, ranks, count);
-                stream_outputs(group);
             }
+        });
+    }
+}
+
+TEST(outputs_by_every_kind_of_store) {
+    constexpr size_t kCount = 200003;
+    for (const int ranks : {1, 2, 3, 5}) {
+        World(ranks, options()).run([&](Group& group, std::byte* memory) {
+            auto* x = reinterpret_cast<int32_t*>(memory);
+            // Some ranks out of place, the others in place.
+            auto* out = group.rank() % 2 == 0 ? x + 250000 : x;
+            int streamed = 0;
+            for (int call = 0; call < 20; ++call) {
+                fill(x, group.rank(), kCount);
+                all_reduce(group, call_of(DType::int32, kCount), Fold::of(Op::sum, DType::int32, ranks), x,
+                           out, kCount);
+                check_sums(out, ranks, kCount);
+                streamed += group.stores().writes() == Writes::streamed;
+            }
+            CHECK(streamed > 0);
+            CHECK(streamed < 20);
         });
     }
 }

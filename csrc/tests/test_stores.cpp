@@ -71,6 +71,14 @@ TEST(follows_the_machine) {
     }
 }
 
+TEST(only_the_ways_that_there_are) {
+    StoreChoice choice(2);
+    make_calls(choice, 30, 1, kApart);
+    const auto made = make_calls(choice, 10000, 1, kApart);
+    CHECK(made_by(Writes::streamed, made) > 9700);
+    CHECK_EQ(made_by(Writes::string, made), 0);
+}
+
 TEST(calls_that_were_preempted_do_not_count) {
     StoreChoice choice;
     const auto disturbed = [](Writes writes, int call) {
