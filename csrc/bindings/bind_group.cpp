@@ -29,7 +29,16 @@ void reduce_scatter_into(PyGroup& self, const py::handle& x, const std::string& 
     self.call(from.bytes(), [&] { reduce_scatter(self.group(), call, fold, from.data, to.data, to.count); });
 }
 
-void all_gather_into(PyGroup& self, const py::handle& x, const py::handle& out, const std::string& name) {
+Call call_for_rows_of(const Raw& x) {
+    Call call;
+    call.dtype = x.dtype;
+    call.set_shape(x.shape + 1, x.ndim - 1);
+    return call;
+}
+
+// rows_of: what the user has called all_to_all with, where this asks for its counts.
+void all_gather_into(PyGroup& self, const py::handle& x, const py::handle& out, const std::string& name,
+                     const py::handle& rows_of) {
     const Raw from = Raw::require(x, "x", false);
     const Raw to = Raw::require(out, "out", true);
     if (to.dtype != from.dtype || to.count != from.count * static_cast<size_t>(self.group().size())) {
@@ -37,6 +46,12 @@ void all_gather_into(PyGroup& self, const py::handle& x, const py::handle& out, 
     }
     Call call = call_for(from);
     call.collective = parse_collective(name);
+    if (!rows_of.is_none()) {
+        const Raw rows = Raw::require(rows_of, "rows_of", false);
+        if (rows.ndim < 1) throw py::value_error("all_gather: expected rows_of with at least one dimension");
+        call = call_for_rows_of(rows);
+        call.collective = Collective::all_to_all_counts;
+    }
     self.call(to.bytes(), [&] { all_gather(self.group(), call, from.data, to.data, from.bytes()); });
 }
 
@@ -55,9 +70,7 @@ void all_to_all_into(PyGroup& self, const py::handle& x, std::vector<uint64_t> s
                      std::vector<uint64_t> receive) {
     const Raw from = Raw::require(x, "x", false);
     const Raw to = Raw::require(out, "out", true);
-    Call call;
-    call.dtype = from.dtype;
-    call.set_shape(from.shape + 1, from.ndim - 1);
+    const Call call = call_for_rows_of(from);
     uint64_t row_bytes = itemsize(from.dtype);
     for (int d = 1; d < from.ndim; ++d) row_bytes *= static_cast<uint64_t>(from.shape[d]);
     const auto scale = [&](std::vector<uint64_t>& rows, const Raw& array) {
@@ -111,7 +124,8 @@ void bind_group(py::module_& m) {
         .def("all_reduce", &all_reduce_plain, py::arg("x"), py::arg("op"), py::arg("out"))
         .def("reduce_scatter", &reduce_scatter_into, py::arg("x"), py::arg("op"), py::arg("out"),
              py::arg("divisor") = 0)
-        .def("all_gather", &all_gather_into, py::arg("x"), py::arg("out"), py::arg("call") = "all_gather")
+        .def("all_gather", &all_gather_into, py::arg("x"), py::arg("out"), py::arg("call") = "all_gather",
+             py::arg("rows_of") = py::none())
         .def("broadcast", &broadcast_in_place, py::arg("x"), py::arg("root"), py::arg("call") = "broadcast")
         .def("all_to_all", &all_to_all_into, py::arg("x"), py::arg("send_counts"), py::arg("out"),
              py::arg("receive_counts"))

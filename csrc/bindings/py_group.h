@@ -67,7 +67,7 @@ class PyGroup {
         } catch (const CallMismatch&) {
             throw;
         } catch (...) {
-            if (group_.broken()) node_->quarantine();
+            if (group_.broken() || closing_) node_->quarantine();
             throw;
         }
     }

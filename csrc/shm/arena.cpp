@@ -138,11 +138,16 @@ size_t Arena::allocate(size_t bytes, bool populate) {
     return offset;
 }
 
+void Arena::quarantine() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    used_.clear();
+}
+
 void Arena::free(size_t offset) {
-    if (quarantined_ || in_forked_child()) return;  // a child's arrays are its parent's
+    if (in_forked_child()) return;  // a child's arrays are its parent's
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto block = used_.find(offset);
-    if (block == used_.end()) return;
+    if (block == used_.end()) return;  // in quarantine
     size_t bytes = block->second;
     used_.erase(block);
     // Gives the pages back to the machine; the next block here starts as zeros again.

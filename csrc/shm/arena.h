@@ -53,8 +53,8 @@ class Arena {
     // are touched. Throws std::bad_alloc when the arena or the machine is full.
     size_t allocate(size_t bytes, bool populate);
     void free(size_t offset);
-    // From now on `free` gives nothing back: a peer that comes late to a failed call may still write there.
-    void quarantine() { quarantined_ = true; }
+    // The blocks in use are never given back: a peer that comes late to a failed call may still write there.
+    void quarantine();
     // In a forked child: what it writes is seen by nobody else. Its parent may have freed the array, and
     // given the memory to another.
     void leave_to_parent();
@@ -74,7 +74,6 @@ class Arena {
     std::mutex mutex_;
     std::map<size_t, size_t> free_;  // offset -> bytes, neighbours merged
     std::map<size_t, size_t> used_;
-    std::atomic<bool> quarantined_{false};
     bool left_ = false;
 };
 

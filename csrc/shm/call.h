@@ -16,6 +16,7 @@ enum class Collective : uint8_t {
     all_gather,
     broadcast,
     all_to_all,
+    all_to_all_counts,  // an all_to_all whose ranks first tell each other how much
     // Made of the above, and told apart from them: a mismatch is then named as what the user called.
     all_gather_object,
     broadcast_object,

@@ -7,10 +7,10 @@
 // peer's array) is written before a release store to `announcement.seq` or `step`, and read after an acquire
 // load that saw that store: two ranks never touch the same bytes without such a pair between them. When a
 // buffer may be used again follows from the counters alone:
-// - announcement[seq % 2] and its payload are rewritten for call seq + 2. A rank that begins call seq + 2 has
+// - letters[seq % 2] and their payload are rewritten for call seq + 2. A rank that begins call seq + 2 has
 //   finished seq + 1, for which it saw every peer's announcement seq + 1, which each peer makes only after it
 //   has read all it needs of call seq.
-// - staging buffers follow the same argument over `step`, see all_reduce.cpp.
+// - staging buffers follow the same argument over `step`, see run_pipeline in pieces.h.
 // The only store that must be ordered before a later *load* is the one that a sleeper may be waiting for
 // (Dekker's pattern, see waiting.cpp); it is a seq_cst exchange.
 #pragma once

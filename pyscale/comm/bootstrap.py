@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import numbers
 import os
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ from pyscale.comm.communicator import Communicator, Place
 from pyscale.comm.deadline import within
 from pyscale.comm.launcher import job
 from pyscale.comm.ledger import Entry, Ledger, Told
+from pyscale.comm.machine import Machine, whereabouts
 from pyscale.comm.node import Node, find_nodes
 from pyscale.comm.transports.agreement import who_said
 from pyscale.comm.transports.base import Transport
@@ -36,13 +39,22 @@ class Membership:
         self.node = node
         self.threads_may_communicate = threads_may_communicate
         self.pid = os.getpid()
-        self._transports: weakref.WeakSet[Transport] = weakref.WeakSet()
+        self._communicators: weakref.WeakSet[Communicator] = weakref.WeakSet()
         self._was_broken = False
 
     @property
     def broken(self) -> bool:
         """Whether any communicator has lost a rank."""
-        return self._was_broken or any(transport.broken for transport in self._transports)
+        return self._was_broken or any(communicator._transport.broken for communicator in self._communicators)
+
+    def close(self) -> None:
+        """Close all communicators, those of `split` too: their ranks may be gone from now on."""
+        for communicator in list(self._communicators):
+            communicator.close()
+
+    def remember(self, communicator: Communicator) -> None:
+        """Note that a communicator was made."""
+        self._communicators.add(communicator)
 
     def forget(self, communicator: Communicator) -> None:
         """Note that a communicator was closed."""
@@ -82,7 +94,7 @@ class Membership:
             entry.handles.append(type(mpi)(mpi))  # freed when `mpi` itself, which the user may hold, is gone
         place = Place(chosen.index(parent.rank), _nodes_of(chosen, parent._place.nodes))
         table = np.array([indices, mailboxes], np.int64).T[chosen]
-        return self._build(place, mpi, table, parent.timeout, entry)
+        return self._build(place, mpi, table, parent.timeout, entry, parent._machine.subset(chosen))
 
     def _make(self, body: Callable[[], Any], what: str, timeout: float, check: Callable[[], None]) -> Any:
         """Make an MPI communicator, within the time-out."""
@@ -92,13 +104,17 @@ class Membership:
             self._was_broken = True
             raise
 
-    def world(self, mpi: Any, nodes: Sequence[Sequence[int]], timeout: float, entry: Entry) -> Communicator:
+    def world(
+        self, mpi: Any, nodes: Sequence[Sequence[int]], timeout: float, entry: Entry, machine: Machine
+    ) -> Communicator:
         """Make the communicator of all ranks. Collective over `mpi`."""
         place = Place(mpi.rank, tuple(tuple(ranks) for ranks in nodes))
         own = (-1, -1) if self.node is None else (self.node.index, self.node.open_mailbox())
-        return self._build(place, mpi, np.array(mpi.allgather(own), np.int64), timeout, entry)
+        return self._build(place, mpi, np.array(mpi.allgather(own), np.int64), timeout, entry, machine)
 
-    def _build(self, place: Place, mpi: Any, table: Any, timeout: float, entry: Entry) -> Communicator:
+    def _build(
+        self, place: Place, mpi: Any, table: Any, timeout: float, entry: Entry, machine: Machine
+    ) -> Communicator:
         """Make a communicator; `table` has each rank's index in its node (-1: none) and its mailbox."""
         size = len(table)
         local = None
@@ -124,12 +140,11 @@ class Membership:
             for ranks in place.nodes:
                 shared = len(ranks) > 1 and bool((table[list(ranks), 0] >= 0).all())
                 units += [list(ranks)] if shared else [[rank] for rank in ranks]
-            check = local.check if local is not None else lambda: None
+            check = partial(machine.among(place.neighbours).check, "split") if local is None else local.check
             own = self._make(mpi.Dup, "split", timeout, check)
             entry.handles.append(own)
-            transport = MpiTransport(own, place.nodes, sorted(units), local, timeout)
-        self._transports.add(transport)
-        return Communicator(place, transport, mpi, timeout, self, entry)
+            transport = MpiTransport(own, place.nodes, sorted(units), local, check, timeout)
+        return Communicator(place, transport, mpi, timeout, self, entry, machine)
 
 
 def _split(mpi: Any, color: int | None, key: int, told: Sequence[Told]) -> Any:
@@ -150,13 +165,22 @@ def _nodes_of(chosen: list[int], nodes: Sequence[Sequence[int]]) -> tuple[tuple[
 
 _world: Communicator | None = None
 _ledger = Ledger()
+_was_forked = False  # from a process in which MPI runs: what a child sends corrupts its parent's messages
+
+
+def _note_fork() -> None:
+    global _was_forked
+    _was_forked |= "mpi4py.MPI" in sys.modules
+
+
+os.register_at_fork(after_in_child=_note_fork)
 
 
 def _settings(timeout: float) -> tuple[str, str, str]:
     """Return this rank's transport, its all-reduce's algorithm, and what is wrong with its settings."""
-    wanted, algorithm, wrong = os.environ.get("PYSCALE_TRANSPORT", "auto"), "", ""
+    wanted, algorithm, wrong = os.environ.get("PYSCALE_TRANSPORT") or "auto", "", ""
     try:
-        if not timeout > 0:
+        if not isinstance(timeout, numbers.Real) or not timeout > 0:
             raise ValueError(f"init: expected timeout to be a positive number of seconds, got {timeout!r}")
         if wanted not in TRANSPORTS:
             raise ValueError(f"PYSCALE_TRANSPORT: expected one of {', '.join(TRANSPORTS)}, got {wanted!r}")
@@ -211,21 +235,28 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
     global _world
     if _world is not None:
         return
+    if _was_forked:
+        raise CommError("init: expected the process that joined the job, got a forked child of it")
     mpi = job(comm)
     if mpi is None or mpi.size == 1:
         _agree([_settings(timeout)])
         place = Place(0, ((0,),))
         entry = _ledger.join([_ledger.tell()])
-        _world = Communicator(place, LocalTransport(), mpi, timeout, Membership(None, True), entry)
+        alone = Membership(None, threads_may_communicate=True)
+        _world = Communicator(place, LocalTransport(), mpi, timeout, alone, entry, Machine({}))
         return
     from mpi4py import MPI
 
-    failure.watch(mpi.rank, mpi.size)  # already here: a rank that fails alone would leave the others waiting
-    mine = (_settings(timeout), _ledger.tell())
-    patience = timeout if timeout > 0 else 300.0
-    settings, lettings = zip(*within(patience, "init", lambda: mpi.allgather(mine)), strict=True)
+    # Already here: a rank that fails alone would leave the others waiting.
+    failure.watch(mpi.rank, mpi.size, mpi.rank)
+    mine = (_settings(timeout), _ledger.tell(), whereabouts())
+    patience = timeout if not mine[0][2] else 300.0  # what is wrong with it is told to all
+    settings, lettings, places = zip(*within(patience, "init", lambda: mpi.allgather(mine)), strict=True)
     wanted = _agree(settings)
-    nodes, node, problems = within(timeout, "init", lambda: find_nodes(mpi, wanted != "mpi"))
+    machine = Machine.of(places)
+    # Until here a death is noticed by the launcher, or by the time-out; from here on at once.
+    join = partial(within, timeout, "init", check=partial(machine.check, "init"))
+    nodes, node, problems = join(lambda: find_nodes(mpi, wanted != "mpi"))
     if problems and wanted == "shm":
         raise PyscaleError(
             f"PYSCALE_TRANSPORT=shm: expected shared memory between neighbours, got {'; '.join(problems)}"
@@ -235,11 +266,12 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
             f"pyscale uses MPI inside the node: {'; '.join(problems)}", RuntimeWarning, stacklevel=2
         )
     membership = Membership(node, MPI.Query_thread() == MPI.THREAD_MULTIPLE)
-    within(timeout, "init", lambda: _ledger.free(lettings))
+    join(lambda: _ledger.free(lettings))
     entry = _ledger.join(lettings)
-    _world = within(timeout, "init", lambda: membership.world(mpi, nodes, float(timeout), entry))
+    _world = join(lambda: membership.world(mpi, nodes, float(timeout), entry, machine))
     if node is not None:
-        failure.watch(mpi.rank, mpi.size, node.core.claim_failure)
+        # Those who share memory agree on one of them.
+        failure.watch(mpi.rank, mpi.size, _world.node_rank, node.core.claim_failure)
         node.core.watch_at_exit()
     atexit.register(shutdown)
 
@@ -253,8 +285,8 @@ def shutdown() -> None:
     if os.getpid() != world._membership.pid:
         return  # a forked child speaks for nobody
     failure.unwatch()
-    world.close()
     membership = world._membership
+    membership.close()
     if membership.node is not None:
         membership.node.core.depart(in_order=not membership.broken)
     if membership.broken:

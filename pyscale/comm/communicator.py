@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import pickle
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from pyscale.errors import CommError
 if TYPE_CHECKING:
     from pyscale.comm.bootstrap import Membership
     from pyscale.comm.ledger import Entry
+    from pyscale.comm.machine import Machine
 
 OPS = ("sum", "mean", "min", "max", "prod")
 
@@ -55,6 +58,9 @@ class Communicator:
     buffer protocol); results are of the library of `x`. Any strides will do. `out` is as in NumPy; `out=x`
     works in place.
 
+    One call runs at a time: threads that share a communicator take turns, and all ranks must give them the
+    same turns. Threads that call collectives of their own have communicators of their own, by `split`.
+
     Results are the same bits on every rank, whichever way they were computed: elements are folded in rank
     order within a node, and nodes in the order of their first ranks. 16-bit floats are accumulated in float32
     and rounded once. The mean is divided before that rounding, and does not overflow where it is
@@ -86,6 +92,7 @@ class Communicator:
         timeout: float,
         membership: Membership,
         entry: Entry,
+        machine: Machine,
     ) -> None:
         self.rank = place.rank
         self.size = sum(map(len, place.nodes))
@@ -99,7 +106,9 @@ class Communicator:
         self._transport = transport
         self._membership = membership
         self._entry = entry
+        self._machine = machine
         self._is_open = True
+        membership.remember(self)
         self._worker: Worker | None = None
         # While this is a capsule, all_reduce may take the short way: see below the class.
         self._group: object = getattr(transport, "group_capsule", None)
@@ -150,7 +159,8 @@ class Communicator:
 
         Collectives that were started run in the order of the program, in a thread of the communicator's own;
         blocking calls wait for those started before them. Until the handle is done, `x` must not be changed
-        and `out` not be read.
+        and `out` not be read. Where it fails, and the handle was dropped, the next blocking call of the
+        communicator raises its error.
 
         Returns
         -------
@@ -164,12 +174,8 @@ class Communicator:
             return result if result is not None else source.like(target)
 
         call = f"all_reduce_async(op={op}, {source.dtype}, shape {source.array.shape})"
-        if not self._membership.threads_may_communicate:
-            work = Work(call)
-            work.run(body)
-            return work
         if self._worker is None:
-            self._worker = Worker()
+            self._worker = Worker(has_thread=self._membership.threads_may_communicate)
             self._group = None  # from now on, calls wait for those started before
         return self._worker.start(call, body)
 
@@ -245,11 +251,13 @@ class Communicator:
         self._check_root("broadcast", root)
         source = view(x, what="x")
         target, result = _target("broadcast", out, source.array.shape, source)
-        if self.rank == root and target is not source.array and not _same_place(target, source.array):
-            target[...] = source.array
-        with_target = _Writable(target, keep=self.rank == root)
-        self._transport.broadcast(with_target.array, root)
-        if self.rank != root:
+        if self.rank == root:
+            self._transport.broadcast(_contiguous(source.array, apart_from=None), root)
+            if not _same_place(target, source.array):
+                target[...] = source.array  # NumPy takes care of overlaps
+        else:
+            with_target = _Writable(target)
+            self._transport.broadcast(with_target.array, root)
             with_target.write_back()
         return result if result is not None else source.like(target)
 
@@ -270,7 +278,7 @@ class Communicator:
         send_counts : sequence of int, optional
             Rows for each rank; their sum is ``x.shape[0]``. None sends equal shares.
         recv_counts : sequence of int, optional
-            Rows from each rank, where they are known; None asks the ranks for them.
+            Rows from each rank, where they are known: on all ranks or on none. None asks the ranks for them.
         out : array, optional
             Of as many rows as are received.
 
@@ -302,7 +310,8 @@ class Communicator:
             receives = sends
         else:
             table = np.empty((self.size, self.size), np.int64)
-            self._transport.all_gather(np.array(sends, np.int64), table, "all_to_all")
+            no_rows = np.empty((0, *source.array.shape[1:]), source.array.dtype)
+            self._transport.all_gather(np.array(sends, np.int64), table, "all_to_all", no_rows)
             receives = table[:, self.rank].tolist()
         shape = (sum(receives), *source.array.shape[1:])
         target, result = _target("all_to_all", out, shape, source)
@@ -366,6 +375,7 @@ class Communicator:
         -------
         Communicator or None
         """
+        self._check_process("split")
         self._drain()
         if color is not None and not isinstance(color, (int, np.integer)):
             raise TypeError(f"split: expected color to be an int or None, got {type(color).__name__}")
@@ -398,8 +408,11 @@ class Communicator:
         ------
         MemoryError
             The machine has not this much.
+        CommError
+            This process is a forked child of the one that joined the job.
         """
-        dims = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(dim) for dim in shape)
+        self._check_process("empty")
+        dims = _dims(shape)
         if any(dim < 0 for dim in dims):
             raise ValueError(f"empty: expected no negative dimension, got shape {dims}")
         wanted = np.dtype(dtype)
@@ -414,8 +427,9 @@ class Communicator:
         if self._worker is not None:
             if not self._transport.broken and os.getpid() == self._membership.pid:
                 with suppress(CommError):  # at exit its thread is no more
-                    self._worker.drain()
-            self._worker.close()
+                    self._worker.finish()
+            for error in self._worker.close():
+                warnings.warn(f"pyscale: nobody has waited for {error}", RuntimeWarning, stacklevel=2)
             self._worker = None
         self._group = None
         if self._is_open:
@@ -427,6 +441,10 @@ class Communicator:
     def __del__(self) -> None:
         if hasattr(self, "_worker"):  # else it was never whole
             self.close()
+
+    def _check_process(self, call: str) -> None:
+        if os.getpid() != self._membership.pid:
+            raise CommError(f"{call}: expected the process that joined the job, got a forked child of it")
 
     def _drain(self) -> None:
         if self._worker is not None:
@@ -480,13 +498,23 @@ class Communicator:
 _core.shorten_all_reduce(Communicator)
 
 
+def _dims(shape: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        if isinstance(shape, (int, np.integer)):
+            return (operator.index(shape),)
+        return tuple(map(operator.index, shape))
+    except TypeError:
+        raise TypeError(f"empty: expected shape of integers, got {shape!r}") from None
+
+
 def _same_place(a: Array, b: Array) -> bool:
     return a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides
 
 
-def _contiguous(source: Array, *, apart_from: Array) -> Array:
+def _contiguous(source: Array, *, apart_from: Array | None) -> Array:
     """Return the source as the transports take it: a copy where it has gaps or overlaps the target."""
-    if np.may_share_memory(source, apart_from) or not _is_plain(source):
+    overlaps = apart_from is not None and np.may_share_memory(source, apart_from)
+    if overlaps or not _is_plain(source):
         return np.array(source, order="C")
     return source
 

@@ -15,6 +15,9 @@ from pyscale import _core
 from pyscale.errors import CommError, CommMismatch
 
 _LAST_WORDS_SECONDS = 5.0  # for the rank that shows the cause to end the job
+# Where ranks cannot agree on who shows it, they take turns, and the first ends the job before the others do.
+_TURN_SECONDS = 0.05
+_LAST_TURN = 10
 
 _previous_hook: Any = None
 _skips_finalize = False
@@ -26,19 +29,21 @@ class _Job:
     rank: int
     size: int
     pid: int
+    turn: int
     claim: Callable[[int], bool]
 
 
-def watch(rank: int, size: int, claim: Callable[[int], bool] = lambda rank: True) -> None:
+def watch(rank: int, size: int, turn: int, claim: Callable[[int], bool] = lambda rank: True) -> None:
     """From now on, an exception that nobody catches ends the whole job.
 
-    Of the ranks that fail, those for which `claim` returns true show their traceback.
+    Of the ranks that fail, those show their traceback for which `claim` returns true; of these, the one with
+    the lowest `turn` comes first, and ends the job.
     """
     global _previous_hook, _watched
     if _watched is None:
         _previous_hook = sys.excepthook
         sys.excepthook = _end_job
-    _watched = _Job(rank, size, os.getpid(), claim)
+    _watched = _Job(rank, size, os.getpid(), min(turn, _LAST_TURN), claim)
 
 
 def unwatch() -> None:
@@ -64,9 +69,9 @@ def _end_job(kind: type[BaseException], error: BaseException, trace: TracebackTy
         _previous_hook(kind, error, trace)  # a forked child fails alone
         return
     # A peer's failure reaches this rank as a CommError: the peer's own exception says more, so it may speak
-    # first.
-    if isinstance(error, CommError) and not isinstance(error, CommMismatch):
-        time.sleep(0.3)
+    # first, whatever its turn.
+    is_hearsay = isinstance(error, CommError) and not isinstance(error, CommMismatch)
+    time.sleep(_TURN_SECONDS * (job.turn + is_hearsay * (_LAST_TURN + 1)))
     if job.claim(job.rank):
         sys.stdout.flush()
         lines = traceback.format_exception(kind, error, trace)

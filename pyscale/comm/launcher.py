@@ -42,6 +42,8 @@ def job(comm: Any = None) -> Any:
             return None
         state = "finalized" if MPI.Is_finalized() else "not initialized"
         raise PyscaleError(f"init: expected MPI to run in the {started} processes of the job, got it {state}")
+    if comm is not None and not isinstance(comm, MPI.Intracomm):
+        raise TypeError(f"init: expected comm to be an mpi4py.MPI.Intracomm, got {type(comm).__name__}")
     if comm is None or comm == MPI.COMM_WORLD:
         comm = MPI.COMM_WORLD
         if comm.size == 1 and started > 1:

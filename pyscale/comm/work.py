@@ -15,11 +15,17 @@ from pyscale.errors import CommError, CommTimeout
 class Work:
     """The handle of a collective that was started and may still be running."""
 
-    def __init__(self, call: str) -> None:
+    def __init__(self, call: str, lost: list[BaseException]) -> None:
         self._call = call
+        self._lost = lost  # where an error goes that nobody has waited for
         self._finished = threading.Event()
         self._result: Any = None
         self._error: BaseException | None = None
+        self._is_told = False
+
+    def __del__(self) -> None:
+        if self._error is not None and not self._is_told and not self._lost:
+            self._lost.append(self._error)  # the first says it all
 
     def done(self) -> bool:
         """Return whether the collective has ended, well or not."""
@@ -40,59 +46,83 @@ class Work:
         CommError
             It failed.
         """
-        if not self._ends_within(timeout):
+        if not _wait(self._finished, timeout, self._call):
             raise CommTimeout(f"{self._call}: expected the result within {timeout:g} s, it is still running")
         if self._error is not None:
+            self._is_told = True
             raise self._error
         return self._result
-
-    def _ends_within(self, timeout: float | None) -> bool:
-        if not self._finished.is_set() and sys.is_finalizing():
-            raise CommError(f"{self._call}: expected the result before Python exits, which ends its thread")
-        return self._finished.wait(timeout)
 
     def run(self, body: Callable[[], Any]) -> None:
         """Run `body` and keep what it returns or raises."""
         try:
             self._result = body()
         except BaseException as error:  # handed to whoever waits
-            self._error = error
-        self._finished.set()
+            trace = error.__traceback__
+            self._error = error.with_traceback(trace.tb_next if trace else None)  # this frame refers to self
+
+
+def _wait(finished: threading.Event, timeout: float | None, call: str) -> bool:
+    if not finished.is_set() and sys.is_finalizing():
+        raise CommError(f"{call}: expected the result before Python exits, which ends its thread")
+    return finished.wait(timeout)
 
 
 class Worker:
-    """A thread that runs one communicator's collectives in the order in which they were started.
+    """Runs one communicator's collectives in the order in which they were started.
 
     The order is the program's, and so the same on every rank; blocking calls wait for those that were started
-    before them.
+    before them. It has a thread for that, unless MPI may not be called from one: then each ends before
+    `start` returns. Where one has failed whose handle is gone, the next blocking call raises its error: that
+    comes at the same place of the program on all ranks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_thread: bool) -> None:
         self._queue: queue.SimpleQueue[tuple[Work, Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._last: Work | None = None
+        self._last: tuple[threading.Event, str] | None = None  # not the handle: it would keep the result
+        self._lost: list[BaseException] = []
         self._pid = os.getpid()
-        self._thread = threading.Thread(target=self._run, name="pyscale-collectives", daemon=True)
-        self._thread.start()
+        self._has_thread = has_thread
+        if has_thread:
+            threading.Thread(target=self._run, name="pyscale-collectives", daemon=True).start()
 
     def start(self, call: str, body: Callable[[], Any]) -> Work:
         """Queue a collective."""
         self._check_process()
-        work = self._last = Work(call)
+        work = Work(call, self._lost)
+        if not self._has_thread:
+            work.run(body)
+            work._finished.set()
+            return work
+        self._last = (work._finished, call)
         self._queue.put((work, body))
         return work
 
     def drain(self) -> None:
-        """Wait until all that was started has ended."""
+        """Wait until all that was started has ended; raise the error of one that nobody will wait for."""
+        self.finish()
+        self._raise_lost()
+
+    def finish(self) -> None:
+        """Wait until all that was started has ended, well or not."""
         last = self._last
         if last is not None:
             self._check_process()
-            last._ends_within(None)
+            finished, call = last
+            _wait(finished, None, call)
             if self._last is last:
                 self._last = None
 
-    def close(self) -> None:
-        """End the thread once it has done what was queued."""
+    def close(self) -> list[BaseException]:
+        """End the thread once it has done what was queued; return the errors that nobody has been told."""
         self._queue.put(None)
+        return self._lost
+
+    def _raise_lost(self) -> None:
+        if self._lost:
+            error = self._lost.pop(0)
+            error.add_note("It is that of an earlier call, whose handle nobody has waited for.")
+            raise error
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:  # threads do not survive a fork
@@ -101,5 +131,7 @@ class Worker:
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             work, body = item
+            finished = work._finished
             work.run(body)
             del item, work, body  # an idle thread keeps nobody's arrays alive
+            finished.set()

@@ -363,6 +363,8 @@ class Conformance:
         self.refused(TypeError, "complex64", c.empty, 3, np.complex64)
         self.refused(ValueError, "-1", c.empty, -1)
         self.refused((MemoryError, ValueError), "", c.empty, 2**62)
+        for shape in ((2.7, 3), ("4",), "4", 2.5, None):
+            self.refused(TypeError, "expected shape of integers", c.empty, shape)
         self.all_reduce(c, (5,))
 
     def test_empty_gives_its_memory_back(self) -> None:
@@ -771,6 +773,25 @@ class Conformance:
         gc.collect()
         self.all_reduce(self.c, (100,))
 
+    def test_async_keeps_nothing_alive(self) -> None:
+        x = self.c.empty(1000)
+        x[:] = 1
+        kept = weakref.ref(x)
+        self.c.all_reduce_async(x, out=x).wait()
+        del x
+        gc.collect()
+        self.check(kept() is None, "nobody has the array any more")
+
+    def test_async_that_fails_and_nobody_waits_for(self) -> None:
+        """The next blocking call says so, once."""
+        self.needs_peers()
+        self.c.all_reduce_async(np.ones(10 + (self.c.rank == 0), FLOAT))
+        words = ("(10,)", "(11,)")
+        self.mismatched(words, self.c.barrier)
+        kept = self.c.all_reduce_async(np.ones(10 + (self.c.rank == 0), FLOAT))
+        self.c.barrier()
+        self.mismatched(words, kept.wait)
+
     def test_async_wait_with_a_timeout(self) -> None:
         c = self.c
         if c.size == 1:
@@ -959,7 +980,9 @@ class Conformance:
         self.needs_peers()
         shape = [1] * 20
         shape[15 + (self.c.rank == 0)] = 2
-        self.mismatched("all_reduce", self.c.all_reduce, np.ones(shape, FLOAT))
+        # Two texts: what is not written down is told apart all the same.
+        words = ("on rank 0", "; all_reduce(op=sum, float32, shape (1, 1, ")
+        self.mismatched(words, self.c.all_reduce, np.ones(shape, FLOAT))
 
     def test_mismatch_of_collective(self) -> None:
         self.needs_peers()
@@ -1030,8 +1053,24 @@ class Conformance:
         self.needs_peers()
         c, first = self.c, self.c.rank == 0
         x, sends = np.ones(c.size, FLOAT), [1] * c.size
-        words = ("all_to_all: expected" if first else "all_gather: expected", "all_to_all", "all_gather")
+        asks = "all_to_all(recv_counts=None, float32, rows of shape ())"
+        words = ("all_to_all: expected" if first else "all_gather: expected", asks, "all_gather(float32")
         self.mismatched(words, lambda: c.all_to_all(x, sends) if first else c.all_gather(x))
+        told = (asks, "; all_to_all(float32, rows of shape ())")
+        self.mismatched(told, lambda: c.all_to_all(x, sends, None if first else sends))
+        rows = np.ones((c.size, 2 + first), FLOAT)
+        self.mismatched(("rows of shape (2,)", "rows of shape (3,)"), c.all_to_all, rows, sends)
+
+    def test_mismatch_changes_nothing(self) -> None:
+        """Not even on root, which has what it is to get."""
+        self.needs_peers()
+        for n in (3, 100_000):
+            for make in (np.empty, self.c.empty):
+                out = make(n + (self.c.rank == 0), FLOAT)
+                out[:] = 7
+                for call in (self.c.broadcast, self.c.all_reduce):
+                    self.mismatched(call.__name__, call, np.ones_like(out), out=out)
+                self.check(bool((out == 7).all()), "out is as it was")
 
     def test_mismatch_everywhere(self) -> None:
         """Every rank calls something else."""
@@ -1287,6 +1326,26 @@ class Conformance:
             stop.set()
             thread.join()
         self.check(turns[0] > 10, f"expected about 100 turns of another thread, got {turns[0]}")
+
+    def test_threads_take_turns(self) -> None:
+        """No call of one is mixed with another's; whose meets whose is the program's affair."""
+        import threading
+
+        results: list[Array] = []
+
+        def work(value: int) -> None:
+            x = np.full(60_000, value, FLOAT)
+            results.extend(self.c.all_reduce(x, "max") for _ in range(20))
+
+        threads = [threading.Thread(target=work, args=(value,)) for value in (1, 2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.check(len(results) == 40, f"expected 40 results, got {len(results)}")
+        for result in results:
+            self.check(len(np.unique(result)) == 1, f"expected one value, got {np.unique(result)}")
+        self.all_reduce(self.c, (100,))
 
     def test_a_long_wait_costs_no_cpu(self) -> None:
         self.needs_peers()

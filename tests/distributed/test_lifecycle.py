@@ -82,6 +82,7 @@ def test_every_rank_hears_of_a_setting_of_one() -> None:
             f"ValueError: PYSCALE_ALLREDUCE_ALGORITHM: {same} auto on ranks 0, 1; eager on rank 2",
             "ValueError: init: expected timeout to be a positive number of seconds, got -1.0 on rank 1; "
             "init: expected timeout to be a positive number of seconds, got nan on rank 2",
+            "ValueError: init: expected timeout to be a positive number of seconds, got 'soon' on rank 2",
         ], str(job)
         assert result["digest"] == job.results[0]["digest"]
     assert job.results[1]["isa"] == "baseline"
@@ -179,8 +180,40 @@ def _available_bytes() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(_available_bytes() < 10 << 30, reason="needs 10 GiB of memory")
+@pytest.mark.skipif(_available_bytes() < 16 << 30, reason="needs 16 GiB of memory")
+@pytest.mark.parametrize("name", ["huge", "huge_elsewhere"])
 @pytest.mark.parametrize("transport", ["shm", "mpi"])
-def test_more_than_2_to_the_31_elements(transport: str) -> None:
-    job = run(PROGRAM, 2, "huge", env={"PYSCALE_TRANSPORT": transport}, timeout=200)
-    assert all(all(right) for right in job.results), str(job)
+def test_more_than_2_to_the_31_elements(transport: str, name: str) -> None:
+    job = run(PROGRAM, 2, name, env={"PYSCALE_TRANSPORT": transport}, timeout=200)
+    assert all(right and all(right) for right in job.results), str(job)
+
+
+@pytest.mark.parametrize("transport", ["shm", "mpi"])
+def test_what_split_has_made_ends_with_the_world(transport: str) -> None:
+    job = run(PROGRAM, 2, "splits_after_shutdown", env={"PYSCALE_TRANSPORT": transport})
+    for said in job.results:
+        assert said.startswith("barrier(): expected a working communicator, got one given up earlier"), said
+        assert "closed" in said
+
+
+def test_a_communicator_that_is_closed_beside_a_call() -> None:
+    job = run(PROGRAM, 2, "closed_beside_a_call", hide_deaths=True, check=False)
+    assert all(result["untouched"] for result in job.results), str(job)
+    assert "the communicator was closed" in job.results[0]["said"]
+
+
+def test_memory_comes_back_after_a_failure_elsewhere() -> None:
+    job = run(PROGRAM, 2, "memory_after_a_failure", hide_deaths=True, check=False)
+    for result in job.results:
+        assert result["broken"], str(job)
+        assert result["grown"] < 8 << 20, str(job)
+
+
+@pytest.mark.parametrize("transport", ["shm", "mpi"])
+def test_a_forked_child_cannot_join(transport: str) -> None:
+    job = run(PROGRAM, 2, "forks", env={"PYSCALE_TRANSPORT": transport}, timeout=60)
+    said = job.results[0]
+    assert len(said) == 4, str(job)
+    for line, call in zip(said, ("empty", "split", "barrier", "init"), strict=True):
+        assert call in line or call == "barrier", line
+        assert "expected the process that joined the job, got a forked child of it" in line

@@ -257,6 +257,19 @@ def in_init() -> None:
         report({"kind": type(error).__name__, "message": str(error), "seconds": time.monotonic() - start})
 
 
+def within_init() -> None:
+    """The last rank dies after it was seen, and before the world is there."""
+    from mpi4py import MPI
+
+    if MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
+        vars(bootstrap)[sys.argv[2]] = lambda *_: end("killed")
+    start = time.monotonic()
+    try:
+        ps.init(timeout=30.0)
+    except ps.CommError as error:
+        report({"kind": type(error).__name__, "message": str(error), "seconds": time.monotonic() - start})
+
+
 def killed_in_shutdown() -> None:
     """A rank that nobody waits for is lost while the others leave."""
     fault = Fault(timeout=30.0)

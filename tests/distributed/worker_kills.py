@@ -20,7 +20,7 @@ from prelude import rank_in_environment
 
 import pyscale as ps
 
-ENOUGH = 30.0  # seconds; the victim is dead long before
+TIMEOUT = float(os.environ.get("PYSCALE_TEST_TIMEOUT", "30"))  # seconds; the victim is dead long before
 
 
 def start_killer(group: int, delay: float) -> int:
@@ -58,7 +58,7 @@ class Calls:
         rng = self.rng
         c = self.now = rng.choice([self.world, self.world, self.part])
         n = rng.choice([1, 10, 1000, 20_000, 300_000])
-        kind = rng.randrange(10)
+        kind = rng.randrange(12)
         x = self.array((n,))
         if kind <= 2:
             c.all_reduce(x, rng.choice(["sum", "max"]), out=rng.choice([x, None]))
@@ -74,6 +74,10 @@ class Calls:
             c.barrier()
         elif kind == 8:
             c.all_gather_object({"n": n})
+        elif kind == 9:
+            c.broadcast_object("x" * n, n % c.size)
+        elif kind == 10:
+            c.split(n % 3)
         else:
             self.works.append((c, c.all_reduce_async(np.ones(n, np.float32))))
             if len(self.works) > 3:
@@ -93,12 +97,12 @@ def main() -> None:
 
     from mpi4py import MPI
 
-    ps.init(MPI.COMM_WORLD.Split(group, rank), timeout=ENOUGH)
+    ps.init(MPI.COMM_WORLD.Split(group, rank), timeout=TIMEOUT)
     calls = Calls(rng)
     ps.barrier()
     if is_victim:
         os.write(killer, b"!")
-    count, end = 0, time.monotonic() + ENOUGH
+    count, end = 0, time.monotonic() + TIMEOUT
     error: BaseException | None = None
     while error is None and time.monotonic() < end:
         try:

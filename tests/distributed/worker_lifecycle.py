@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -11,6 +12,7 @@ import time
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from launch import report
@@ -55,6 +57,7 @@ DIFFERENT_SETTINGS: tuple[tuple[str, tuple[str, str, str]], ...] = (
     ("PYSCALE_TRANSPORT", ("", "tcp", "")),
     ("PYSCALE_ALLREDUCE_ALGORITHM", ("", "", "eager")),
     ("timeout", ("5", "-1", "nan")),
+    ("timeout", ("5", "5", "soon")),
 )
 
 
@@ -65,7 +68,10 @@ def init_with_its_own() -> None:
         if name != "timeout" and values[rank]:
             os.environ[name] = values[rank]
         try:
-            ps.init(timeout=float(values[rank]) if name == "timeout" else 20.0)
+            given: Any = 20.0
+            if name == "timeout":
+                given = "soon" if values[rank] == "soon" else float(values[rank])
+            ps.init(timeout=given)
         except Exception as error:
             said.append(f"{type(error).__name__}: {error}")
         os.environ.pop(name, None)
@@ -197,6 +203,129 @@ def ends_in_silence() -> None:
     """An orderly end with work left undone and arrays alive: no warning, no message."""
     globals()["leftover"] = [ps.empty(1000), ps.world().split(0), ps.all_reduce_async(np.ones(1000))]
     ps.barrier()
+
+
+def splits_after_shutdown() -> None:
+    """What `split` has made is closed with the world, on each rank by itself."""
+    ps.init(timeout=20.0)
+    part = part_of(ps.world(), 0)
+    part.barrier()
+    ps.shutdown()
+    time.sleep(0.3 * rank_in_environment())
+    try:
+        part.barrier()
+        report("nothing")
+    except ps.CommError as error:
+        report(str(error))
+
+
+def closed_beside_a_call() -> None:
+    """What a call was to get is not given to another while a late peer may still write there."""
+    import threading
+
+    ps.init(timeout=20.0)
+    part = part_of(ps.world(), 0)
+    is_first = ps.rank() == 0
+    x = part.empty(1 << 18)
+    x[:] = 1 + 100 * ps.rank()
+    said = []
+
+    def reduce(x: np.ndarray) -> None:
+        try:
+            part.all_reduce(x, out=x)
+            said.append("nothing")
+        except ps.CommError as error:
+            said.append(str(error))
+
+    if is_first:
+        thread = threading.Thread(target=reduce, args=(x,))
+        thread.start()
+        time.sleep(0.3)
+        part.close()
+        thread.join()
+        del thread
+    else:
+        time.sleep(0.8)
+        reduce(x)
+    del x
+    gc.collect()
+    y = ps.empty(1 << 18)
+    y[:] = 7
+    time.sleep(1.0)
+    report({"said": said[0], "untouched": bool((y == 7).all())})
+
+
+def memory_after_a_failure() -> None:
+    """Only what was in use when a part failed is lost."""
+    from pyscale.comm import node
+
+    ps.init(timeout=1.0)
+    world = ps.world()
+    part = part_of(world, 0)
+    if ps.rank():
+        time.sleep(1.5)
+    with contextlib.suppress(ps.CommError):
+        part.barrier()
+    time.sleep(0.5 * (1 - ps.rank()))
+    ps.barrier()
+    assert node._own is not None
+    before = node._own.arena.resident_bytes
+    for _ in range(10):
+        x = world.empty(4 << 20)
+        x[:] = 1
+        world.all_reduce(x, out=x)
+        del x
+    report({"broken": part._transport.broken, "grown": node._own.arena.resident_bytes - before})
+
+
+def forks() -> None:
+    """A child can neither use its parent's job nor join it anew."""
+    ps.init(timeout=20.0)
+    world, said = ps.world(), []
+    if ps.rank() == 0:
+        read, write = os.pipe()
+        if os.fork() == 0:
+            for call in (lambda: world.empty(3), lambda: world.split(0), ps.barrier, ps.init):
+                if call is ps.init:
+                    ps.shutdown()
+                try:
+                    call()
+                    os.write(write, b"nothing\n")
+                except ps.CommError as error:
+                    os.write(write, f"{error}\n".encode())
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read) as lines:
+            said = lines.read().splitlines()
+    assert world.mpi.allgather(ps.rank()) == list(range(world.size))
+    report(said)
+
+
+def huge_elsewhere() -> None:
+    """More than 2^31 elements in the other collectives, each on ordinary memory and then on shared."""
+    half = 2**30 + 8
+    ps.init(timeout=200.0)
+    world, rank = ps.world(), ps.rank()
+    right = []
+    for make in (np.empty, ps.empty):
+        if make is ps.empty and world.transport != "shm":
+            continue
+        large, small = make(2 * half, np.uint8), make(half, np.uint8)
+        marks = [0, 1, half - 1, half, 2**31 - 1, 2**31, 2 * half - 1]
+        large[:] = 5
+        large[marks] = np.arange(7) if rank == 1 else 99
+        world.broadcast(large, 1, out=large)
+        right.append(large[marks].tolist() == list(range(7)) and int(large[half // 3]) == 5)
+        small[:] = 10 + rank
+        small[-1] = 20 + rank
+        world.all_gather(small, out=large)
+        right.append(large[[0, half - 1, half, 2 * half - 1]].tolist() == [10, 20, 11, 21])
+        world.reduce_scatter(large, "sum", out=small)
+        right.append(small[[0, half // 2, half - 1]].tolist() == [20 + 2 * rank] * 2 + [40 + 2 * rank])
+        received = world.all_to_all(large)
+        right.append(received[[0, half - 1, half, 2 * half - 1]].tolist() == 2 * [10 + rank, 20 + rank])
+        del large, small, received
+    report(right)
 
 
 def huge() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -45,6 +47,37 @@ def test_conformance(count: int, ranks_per_host: int | list[int], netmod: str, t
         assert {result["transport"] for result in job.results} == {transport}
         assert len(job.results[0]["passed"]) > 40
         assert all(hosts.sent_bytes(i) > 1e6 for i in range(count))
+
+
+@pytest.mark.slow
+def test_stress() -> None:
+    seed = os.environ.get("PYSCALE_TEST_SEED", str(random.SystemRandom().randrange(10**6)))
+    with Hosts(2) as hosts, start(hosts, [2, 2], "worker_stress.py", "15", seed) as running:
+        job = running.wait(timeout=120)
+    assert job.returncode == 0, f"PYSCALE_TEST_SEED={seed}: {job} {job.ranks[0].result}"
+    assert job.ranks[0].result["calls"] > 0
+
+
+@pytest.mark.slow
+def test_kill_at_any_instant() -> None:
+    """A neighbour of the dead knows first, and tells the other host; where it has none, the time-out does."""
+    env = {"PYSCALE_TEST_TIMEOUT": str(TIMEOUT)}
+    base = int(os.environ.get("PYSCALE_TEST_SEED", random.SystemRandom().randrange(10**6)))
+    for seed in range(base, base + 8):
+        with (
+            Hosts(2) as hosts,
+            start(hosts, 2, "worker_kills.py", str(seed), "4", env=env, hide_deaths=True) as running,
+        ):
+            job = running.wait(timeout=60)
+            killed_at = float((running.folder / "note.kill.0").read_text())
+        survivors = [result for result in job.results if result is not None]
+        assert len(survivors) == 3, f"PYSCALE_TEST_SEED={seed}: {job}"
+        for result in survivors:
+            told = f"PYSCALE_TEST_SEED={seed}: {result}"
+            assert result["error"] in ("CommError", "CommTimeout"), told
+            if result["expected"] is not None:
+                assert f"rank {result['expected']}" in result["message"], told
+            assert result["at"] - killed_at < TIMEOUT + 2, told
 
 
 @pytest.mark.parametrize("names", [["a", "b"], ["same", "same"]], ids=["names", "one name"])

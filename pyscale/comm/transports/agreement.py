@@ -19,20 +19,30 @@ _HEADER = struct.Struct("=QH")  # the hash of the call, the length of the text
 _TEXT_BYTES = RECORD_BYTES - _HEADER.size
 
 
-def describe(collective: str, x: Array | None, *, op: str = "", root: int = -1, rows: bool = False) -> str:
+def describe(
+    collective: str,
+    x: Array | None,
+    *,
+    op: str = "",
+    root: int = -1,
+    rows: bool = False,
+    asks_for_counts: bool = False,
+) -> str:
     """Return the call as messages have it: ``all_reduce(op=sum, float32, shape (4, 3))``.
 
     `x` is the user's array, None where the call has none.
     """
     kind = None if x is None else (x.dtype, x.shape[1:] if rows else x.shape)
-    return _described(collective, kind, op, root, rows)
+    return _described(collective, kind, op, root, rows, asks_for_counts)
 
 
 @functools.lru_cache(1024)
-def _described(collective: str, kind: Any, op: str, root: int, rows: bool) -> str:
+def _described(collective: str, kind: Any, op: str, root: int, rows: bool, asks_for_counts: bool) -> str:
     parts = [f"op={op}"] if op else []
     if root >= 0:
         parts.append(f"root={root}")
+    if asks_for_counts:
+        parts.append("recv_counts=None")
     if kind is not None:
         dtype, shape = kind
         parts += [str(dtype), f"{'rows of ' * rows}shape {shape}"]

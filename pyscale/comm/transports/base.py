@@ -29,8 +29,13 @@ class Transport(Protocol):
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
         """Reduce block `rank` of `x` (``size`` equal blocks) into `out`."""
 
-    def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
-        """Put every rank's `x` into `out`, in rank order; `call` is what the user called."""
+    def all_gather(
+        self, x: Array, out: Array, call: str = "all_gather", rows_of: Array | None = None
+    ) -> None:
+        """Put every rank's `x` into `out`, in rank order.
+
+        `call` is what the user called; `rows_of` what was given to an all_to_all that asks for its counts.
+        """
 
     def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
         """Put root's `x` into every rank's `x`; `call` is what the user called."""

@@ -38,7 +38,8 @@ class Calls:
         self._timeout = timeout
         self._call, self._started = "", 0.0
         self._pid = os.getpid()
-        self._thread: int | None = None  # that is inside a call
+        self._lock = threading.Lock()  # one call at a time
+        self._thread: int | None = None  # that is inside it
 
     @contextlib.contextmanager
     def named(self, call: str) -> Iterator[None]:
@@ -47,6 +48,11 @@ class Calls:
             raise CommError(f"{call}: expected the process that joined the job, got a forked child of it")
         if self._thread == threading.get_ident():
             raise CommError(f"{call}: expected no collective inside another, got one from a signal handler")
+        with self._lock, self._guarded(call):
+            yield
+
+    @contextlib.contextmanager
+    def _guarded(self, call: str) -> Iterator[None]:
         if self.given_up or self.is_closed:
             raise CommError(
                 f"{call}: expected a working communicator, got one given up earlier: "

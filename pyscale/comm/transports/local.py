@@ -22,7 +22,9 @@ class LocalTransport:
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
         _core.fold(op, [x], out)
 
-    def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
+    def all_gather(
+        self, x: Array, out: Array, call: str = "all_gather", rows_of: Array | None = None
+    ) -> None:
         out.reshape(-1)[...] = x.reshape(-1)
 
     def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:

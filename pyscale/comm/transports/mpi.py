@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class MpiTransport:
         The ranks of each set that shares memory: the nodes, or every rank alone.
     local : ShmTransport or None
         This rank's unit; None where it is alone.
+    check_node : callable
+        Raises CommError where a rank of this node has failed.
     timeout : float
         Seconds that a collective waits for a rank.
     """
@@ -43,6 +45,7 @@ class MpiTransport:
         nodes: Sequence[Sequence[int]],
         units: Sequence[Sequence[int]],
         local: ShmTransport | None,
+        check_node: Callable[[], None],
         timeout: float,
     ) -> None:
         self.are_alone = max(map(len, units)) == 1  # no rank shares memory with another
@@ -59,7 +62,8 @@ class MpiTransport:
         self.timeout = timeout
         self.grace = 0.0 if self.are_alone else grace(timeout)
         self._notices = Notices(mpi, units)
-        self.wire = Wire(mpi, timeout, self.grace, self._check_node, self._notices)
+        self._check_node = check_node
+        self.wire = Wire(mpi, timeout, self.grace, check_node, self._notices)
         self._calls = Calls(self._notices, local, self.rank, timeout)
         self.inbox = [np.empty(MESSAGE_BYTES, np.uint8) for _ in self.columns.partners]
 
@@ -75,8 +79,13 @@ class MpiTransport:
         with self._opening(agreement.describe("reduce_scatter", x, op=op)) as opening:
             pipeline.reduce_scatter(self, opening, x, op, out)
 
-    def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
-        with self._opening(agreement.describe(call, x if call == "all_gather" else None)) as opening:
+    def all_gather(
+        self, x: Array, out: Array, call: str = "all_gather", rows_of: Array | None = None
+    ) -> None:
+        text = agreement.describe(call, x if call == "all_gather" else None)
+        if rows_of is not None:
+            text = agreement.describe(call, rows_of, rows=True, asks_for_counts=True)
+        with self._opening(text) as opening:
             pipeline.all_gather(self, opening, x, out)
 
     def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
@@ -160,10 +169,6 @@ class MpiTransport:
         small = payload if payload is not None and payload.nbytes <= PAYLOAD_BYTES else None
         with self._calls.named(call):
             yield Opening(self, call, small)
-
-    def _check_node(self) -> None:
-        if self.local is not None:
-            self.local.check()
 
 
 def _split_rows(x: Array, counts: Sequence[int]) -> list[Array]:

@@ -17,7 +17,7 @@ ALGORITHMS = ("auto", "eager", "one_shot", "two_shot", "direct")
 
 def forced_algorithm() -> str:
     """Return ``PYSCALE_ALLREDUCE_ALGORITHM``, or ``"auto"``; ValueError for a name that is none."""
-    algorithm = os.environ.get("PYSCALE_ALLREDUCE_ALGORITHM", "auto")
+    algorithm = os.environ.get("PYSCALE_ALLREDUCE_ALGORITHM") or "auto"
     if algorithm not in ALGORITHMS:
         raise ValueError(
             f"PYSCALE_ALLREDUCE_ALGORITHM: expected one of {', '.join(ALGORITHMS)}, got {algorithm!r}"
@@ -75,8 +75,10 @@ class ShmTransport:
     def reduce_scatter(self, x: Array, op: str, out: Array) -> None:
         self.group.reduce_scatter(x, op, out)
 
-    def all_gather(self, x: Array, out: Array, call: str = "all_gather") -> None:
-        self.group.all_gather(x, out, call)
+    def all_gather(
+        self, x: Array, out: Array, call: str = "all_gather", rows_of: Array | None = None
+    ) -> None:
+        self.group.all_gather(x, out, call, rows_of)
 
     def broadcast(self, x: Array, root: int, call: str = "broadcast") -> None:
         self.group.broadcast(x, root, call)
