@@ -363,8 +363,9 @@ class Conformance:
         self.refused(TypeError, "complex64", c.empty, 3, np.complex64)
         self.refused(ValueError, "-1", c.empty, -1)
         self.refused((MemoryError, ValueError), "", c.empty, 2**62)
-        for shape in ((2.7, 3), ("4",), "4", 2.5, None):
-            self.refused(TypeError, "expected shape of integers", c.empty, shape)
+        wrong: tuple[Any, ...] = ((2.7, 3), ("4",), "4", 2.5, None)
+        for bad in wrong:
+            self.refused(TypeError, "expected shape of integers", c.empty, bad)
         self.all_reduce(c, (5,))
 
     def test_empty_gives_its_memory_back(self) -> None:
