@@ -1057,7 +1057,7 @@ class Conformance:
         asks = "all_to_all(recv_counts=None, float32, rows of shape ())"
         words = ("all_to_all: expected" if first else "all_gather: expected", asks, "all_gather(float32")
         self.mismatched(words, lambda: c.all_to_all(x, sends) if first else c.all_gather(x))
-        told = (asks, "; all_to_all(float32, rows of shape ())")
+        told = (asks, "all_to_all(float32, rows of shape ())")
         self.mismatched(told, lambda: c.all_to_all(x, sends, None if first else sends))
         rows = np.ones((c.size, 2 + first), FLOAT)
         self.mismatched(("rows of shape (2,)", "rows of shape (3,)"), c.all_to_all, rows, sends)
