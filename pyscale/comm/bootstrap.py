@@ -26,6 +26,7 @@ from pyscale.comm.transports.agreement import who_said
 from pyscale.comm.transports.base import Transport
 from pyscale.comm.transports.local import LocalTransport
 from pyscale.comm.transports.mpi import MpiTransport
+from pyscale.comm.transports.patience import duplicate
 from pyscale.comm.transports.shm import ShmTransport, forced_algorithm
 from pyscale.errors import CommError, CommMismatch, PyscaleError
 
@@ -141,7 +142,7 @@ class Membership:
                 shared = len(ranks) > 1 and bool((table[list(ranks), 0] >= 0).all())
                 units += [list(ranks)] if shared else [[rank] for rank in ranks]
             check = partial(machine.among(place.neighbours).check, "split") if local is None else local.check
-            own = self._make(mpi.Dup, "split", timeout, check)
+            own = self._make(partial(duplicate, mpi), "split", timeout, check)
             entry.handles.append(own)
             transport = MpiTransport(own, place.nodes, sorted(units), local, check, timeout)
         return Communicator(place, transport, mpi, timeout, self, entry, machine)
