@@ -34,6 +34,17 @@ def test_shared_memory_that_is_demanded_and_refused_is_an_error() -> None:
         assert "File too large" in message
 
 
+MATCHING = (
+    "dtypes|shapes|layouts|large|all_gather|broadcast|all_to_all|reduce_scatter|objects|barrier|split_many"
+)
+
+
+def test_calls_that_nobody_compares() -> None:
+    env = {"PYSCALE_TRANSPORT": "mpi", "PYSCALE_CHECK_CALLS": "0"}
+    job = run("worker_conformance.py", 3, "-k", f"^test_(?!mismatch).*({MATCHING})", env=env, timeout=120)
+    assert len(job.ranks[0].result["passed"]) > 20
+
+
 def test_mpi_that_is_asked_for_is_no_reason_to_warn() -> None:
     job = run("worker_conformance.py", 2, "-k", "place|shapes", env={"PYSCALE_TRANSPORT": "mpi"})
     assert "Warning" not in job.stderr, str(job)
@@ -59,6 +70,7 @@ def test_a_small_dev_shm_does_not_matter() -> None:
             "ring",
             ("auto", "eager", "one_shot", "two_shot", "direct", "'ring'"),
         ),
+        ("PYSCALE_CHECK_CALLS", "no", ("1, 0", "'no'")),
     ],
 )
 @pytest.mark.parametrize("ranks", [None, 2])
