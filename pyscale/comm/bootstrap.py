@@ -45,11 +45,6 @@ class Membership:
         """Whether any communicator has lost a rank."""
         return self._was_broken or any(communicator._transport.broken for communicator in self._communicators)
 
-    def close(self) -> None:
-        """Close all communicators, those of `split` too: their ranks may be gone from now on."""
-        for communicator in list(self._communicators):
-            communicator.close()
-
     def remember(self, communicator: Communicator) -> None:
         """Note that a communicator was made."""
         self._communicators.add(communicator)
@@ -250,7 +245,10 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
 
 
 def shutdown() -> None:
-    """Leave the job. Ranks that still wait for this one get a CommError. `init` may be called again."""
+    """Leave the job. Ranks that still wait for this one get a CommError. `init` may be called again.
+
+    Communicators that `split` has made are closed by themselves, or when nobody refers to them any more.
+    """
     global _world
     if _world is None:
         return
@@ -258,8 +256,8 @@ def shutdown() -> None:
     if os.getpid() != world._membership.pid:
         return  # a forked child speaks for nobody
     failure.unwatch()
+    world.close()
     membership = world._membership
-    membership.close()
     if membership.node is not None:
         membership.node.core.depart(in_order=not membership.broken)
     if membership.broken:

@@ -137,5 +137,6 @@ class Worker:
             work, body = item
             finished = work._finished
             work.run(body)
-            del item, work, body  # an idle thread keeps nobody's arrays alive
+            del item, work  # a handle that nobody has tells its error before the call counts as finished
             finished.set()
+            del body  # an idle thread keeps nobody's arrays alive, and no communicator that waits for it

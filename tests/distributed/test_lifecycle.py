@@ -200,14 +200,6 @@ def test_more_than_2_to_the_31_elements(transport: str, name: str) -> None:
     assert all(right and all(right) for right in job.results), str(job)
 
 
-@pytest.mark.parametrize("transport", ["shm", "mpi"])
-def test_what_split_has_made_ends_with_the_world(transport: str) -> None:
-    job = run(PROGRAM, 2, "splits_after_shutdown", env={"PYSCALE_TRANSPORT": transport})
-    for said in job.results:
-        assert said.startswith("barrier"), said
-        assert said.endswith(": expected a working communicator, got one given up earlier: it was closed")
-
-
 def test_a_communicator_that_is_closed_beside_a_call() -> None:
     job = run(PROGRAM, 2, "closed_beside_a_call", hide_deaths=True, check=False)
     assert all(result["untouched"] for result in job.results), str(job)

@@ -205,20 +205,6 @@ def ends_in_silence() -> None:
     ps.barrier()
 
 
-def splits_after_shutdown() -> None:
-    """What `split` has made is closed with the world, on each rank by itself."""
-    ps.init(timeout=20.0)
-    part = part_of(ps.world(), 0)
-    part.barrier()
-    ps.shutdown()
-    time.sleep(0.3 * rank_in_environment())
-    try:
-        part.barrier()
-        report("nothing")
-    except ps.CommError as error:
-        report(str(error))
-
-
 def closed_beside_a_call() -> None:
     """What a call was to get is not given to another while a late peer may still write there."""
     import threading
