@@ -262,7 +262,7 @@ def within_init() -> None:
     from mpi4py import MPI
 
     if MPI.COMM_WORLD.rank == MPI.COMM_WORLD.size - 1:
-        vars(bootstrap)[sys.argv[2]] = lambda *_: end("killed")
+        vars(bootstrap)[sys.argv[2]] = lambda *_, **__: end("killed")
     start = time.monotonic()
     try:
         ps.init(timeout=30.0)
