@@ -20,7 +20,7 @@ help:
 	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks"
 	@echo "make test      set up, run every test (C++, Python, under mpirun; several hosts where root)"
 	@echo "make stress    ten minutes of random collectives"
-	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 45 minutes)"
+	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 40 minutes)"
 	@echo "make lint      ruff, mypy, clang-format, the layering tests"
 	@echo "make format    what ruff and clang-format would have"
 	@echo "make sanitize  the C++ tests under the address, undefined-behaviour and thread sanitizers"

@@ -85,6 +85,20 @@ class Comparison:
         best = min(ratios, key=lambda title: ratios[title])
         return Point(ranks, dtype, buffers, placement, size, ratios[best], best)
 
+    def against(self, title: str, buffers: str, dtype: str) -> float | None:
+        """Take the geometric mean of one peer's time over pyscale's, where the peer was right."""
+        ratios = [
+            ratio(
+                self.peer(title, placement, ranks, size, dtype),
+                self.ours(title, buffers, placement, ranks, size, dtype),
+            )
+            for ranks in self.ranks
+            for size in self.sizes
+            for placement in PLACEMENTS
+        ]
+        found = [value for value in ratios if value is not None]
+        return geometric_mean(found) if found else None
+
     def points(self, dtype: str, buffers: str, ranks: Sequence[int]) -> list[Point]:
         """All points of a setting."""
         found = (
@@ -122,6 +136,17 @@ def bars(comparison: Comparison) -> Iterator[str]:
         yield f"| {dtype} | {buffers} | least | {least or '-'} | " + " | ".join(cells) + " |"
         cells = [f"{geometric_mean([point.ratio for point in column]):.2f}" for column in columns]
         yield f"| {dtype} | {buffers} | geometric mean | {mean} | " + " | ".join(cells) + " |"
+
+
+def each_peer(comparison: Comparison) -> Iterator[str]:
+    """Set out the geometric means against every single peer."""
+    yield "| dtype | buffers | " + " | ".join(comparison.titles) + " |"
+    yield "|---|---|" + "--:|" * len(comparison.titles)
+    for dtype, buffers in BARS:
+        if dtype in comparison.dtypes:
+            means = [comparison.against(title, buffers, dtype) for title in comparison.titles]
+            cells = ["-" if mean is None else f"{mean:.2f}" for mean in means]
+            yield f"| {dtype} | {buffers} | " + " | ".join(cells) + " |"
 
 
 def ceiling(comparison: Comparison, shares: Mapping[str, float]) -> Iterator[str]:

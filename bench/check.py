@@ -11,16 +11,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from _sizes import human_size
 
 import pyscale as ps
-from pyscale.comm.transports import mpi
-from pyscale.comm.transports.opening import Opening
+from pyscale.comm.transports.mpi import MpiTransport
+from pyscale.comm.transports.opening import Opening, TrustingOpening
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "tests" / "hosts"))
@@ -30,37 +28,11 @@ from simulated import NETMODS, Hosts, unavailable  # noqa: E402
 SIZES = [4, 512, *(1 << k for k in range(10, 27, 2))]
 
 
-class Unchecked(Opening):
-    """The beginning of a call whose ranks trust each other: what rides with the check travels without it."""
-
-    def __init__(self, transport: mpi.MpiTransport, call: str, payload: Any = None) -> None:
-        self._transport, self._call, self.is_agreed = transport, call, True
-        if payload is None:
-            return
-        raw = payload.reshape(-1).view(np.uint8)
-        self._told = raw[np.newaxis]
-        if transport.local is not None:
-            self._told = np.empty((len(transport.here), raw.size), np.uint8)
-            transport.local.all_gather(raw, self._told)
-
-    def payloads(self, like: Any) -> list[Any]:
-        """Return the payloads of this node's ranks."""
-        return [raw.view(like.dtype).reshape(like.shape) for raw in self._told]
-
-    def exchange(self, rows: Sequence[Any] = ()) -> list[Any]:
-        """Send the rows, if any."""
-        if not rows:
-            return []
-        transport, columns = self._transport, self._transport.columns
-        messages = columns.with_others([row.reshape(-1).view(np.uint8) for row in rows])
-        receives = list(zip(columns.partners, transport.inbox, strict=True))
-        lengths = transport.wire.wait(transport.wire.post(messages, receives))
-        return [raw[:length] for raw, length in zip(transport.inbox, lengths, strict=False)]
-
-
 def use(kind: type[Opening]) -> None:
     """Let calls begin this way."""
-    vars(mpi)["Opening"] = kind
+    transport = ps.world()._transport
+    assert isinstance(transport, MpiTransport)
+    transport.opening = kind
 
 
 def measure(seconds: float) -> None:
@@ -75,7 +47,7 @@ def measure(seconds: float) -> None:
         c.all_reduce(x, out=y)
         turns = int(seconds / 2 / (time.perf_counter() - start))
         turns = ps.broadcast_object(min(400, max(5, turns)))
-        times: dict[type[Opening], list[float]] = {Opening: [], Unchecked: []}
+        times: dict[type[Opening], list[float]] = {Opening: [], TrustingOpening: []}
         for _ in range(turns):
             for kind, spent in times.items():
                 c.barrier()

@@ -154,6 +154,7 @@ def write_page(
         **sections,
         "machine": [*sections["machine"], *(f"- {title}: {version}" for title, version in versions.items())],
         "bars": bars,
+        "peers": list(_report.each_peer(comparison)),
         "ceiling": list(_report.ceiling(comparison, shares)),
         "losses": [*_report.losses(comparison), "", *(f"- {note}" for note in (*comparison.wrong(), *notes))],
     }

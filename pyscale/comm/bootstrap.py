@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import numbers
 import os
 import sys
 import warnings
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from pyscale import _core
 from pyscale.comm import failure
 from pyscale.comm.communicator import Communicator, Place
 from pyscale.comm.deadline import within
@@ -22,21 +20,21 @@ from pyscale.comm.launcher import job
 from pyscale.comm.ledger import Entry, Ledger, Told
 from pyscale.comm.machine import Machine, whereabouts
 from pyscale.comm.node import Node, find_nodes
-from pyscale.comm.transports.agreement import who_said
+from pyscale.comm.settings import Settings, agree
 from pyscale.comm.transports.base import Transport
 from pyscale.comm.transports.local import LocalTransport
 from pyscale.comm.transports.mpi import MpiTransport
-from pyscale.comm.transports.shm import ShmTransport, forced_algorithm
+from pyscale.comm.transports.patience import duplicate
+from pyscale.comm.transports.shm import ShmTransport
 from pyscale.errors import CommError, CommMismatch, PyscaleError
-
-TRANSPORTS = ("auto", "shm", "mpi")
 
 
 class Membership:
     """What the communicators of this process share: the MPI library, and the node's memory."""
 
-    def __init__(self, node: Node | None, threads_may_communicate: bool) -> None:
+    def __init__(self, node: Node | None, threads_may_communicate: bool, checks_calls: bool = True) -> None:
         self.node = node
+        self.checks_calls = checks_calls
         self.threads_may_communicate = threads_may_communicate
         self.pid = os.getpid()
         self._communicators: weakref.WeakSet[Communicator] = weakref.WeakSet()
@@ -141,9 +139,11 @@ class Membership:
                 shared = len(ranks) > 1 and bool((table[list(ranks), 0] >= 0).all())
                 units += [list(ranks)] if shared else [[rank] for rank in ranks]
             check = partial(machine.among(place.neighbours).check, "split") if local is None else local.check
-            own = self._make(mpi.Dup, "split", timeout, check)
+            own = self._make(partial(duplicate, mpi), "split", timeout, check)
             entry.handles.append(own)
-            transport = MpiTransport(own, place.nodes, sorted(units), local, check, timeout)
+            transport = MpiTransport(
+                own, place.nodes, sorted(units), local, check, timeout, checks_calls=self.checks_calls
+            )
         return Communicator(place, transport, mpi, timeout, self, entry, machine)
 
 
@@ -174,36 +174,6 @@ def _note_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_note_fork)
-
-
-def _settings(timeout: float) -> tuple[str, str, str]:
-    """Return this rank's transport, its all-reduce's algorithm, and what is wrong with its settings."""
-    wanted, algorithm, wrong = os.environ.get("PYSCALE_TRANSPORT") or "auto", "", ""
-    try:
-        if not isinstance(timeout, numbers.Real) or not timeout > 0:
-            raise ValueError(f"init: expected timeout to be a positive number of seconds, got {timeout!r}")
-        if wanted not in TRANSPORTS:
-            raise ValueError(f"PYSCALE_TRANSPORT: expected one of {', '.join(TRANSPORTS)}, got {wanted!r}")
-        algorithm = forced_algorithm()
-        _core.isa()  # refuses a PYSCALE_ISA that this machine has not
-    except ValueError as error:
-        wrong = str(error)
-    return wanted, algorithm, wrong
-
-
-def _agree(settings: Sequence[tuple[str, str, str]]) -> str:
-    """Return the transport that all ranks want; ValueError, saying who has what, where a setting is wrong."""
-
-    def said(values: Sequence[str]) -> str:
-        return who_said((value, rank) for rank, value in enumerate(values) if value)
-
-    transports, algorithms, wrongs = zip(*settings, strict=True)
-    if any(wrongs):
-        raise ValueError(said(wrongs) if len(settings) > 1 else wrongs[0])
-    for name, values in (("PYSCALE_TRANSPORT", transports), ("PYSCALE_ALLREDUCE_ALGORITHM", algorithms)):
-        if len(set(values)) > 1:
-            raise ValueError(f"{name}: expected the same on every rank, got {said(values)}")
-    return str(transports[0])
 
 
 def init(comm: Any = None, *, timeout: float = 300.0) -> None:
@@ -239,7 +209,7 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
         raise CommError("init: expected the process that joined the job, got a forked child of it")
     mpi = job(comm)
     if mpi is None or mpi.size == 1:
-        _agree([_settings(timeout)])
+        agree([Settings.of_this_process(timeout)])
         place = Place(0, ((0,),))
         entry = _ledger.join([_ledger.tell()])
         alone = Membership(None, threads_may_communicate=True)
@@ -249,10 +219,11 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
 
     # Already here: a rank that fails alone would leave the others waiting.
     failure.watch(mpi.rank, mpi.size, mpi.rank)
-    mine = (_settings(timeout), _ledger.tell(), whereabouts())
-    patience = timeout if not mine[0][2] else 300.0  # what is wrong with it is told to all
+    mine = (Settings.of_this_process(timeout), _ledger.tell(), whereabouts())
+    patience = 300.0 if mine[0].wrong else timeout  # what is wrong with it is told to all
     settings, lettings, places = zip(*within(patience, "init", lambda: mpi.allgather(mine)), strict=True)
-    wanted = _agree(settings)
+    agreed = agree(settings)
+    wanted = agreed["PYSCALE_TRANSPORT"]
     machine = Machine.of(places)
     # Until here a death is noticed by the launcher, or by the time-out; from here on at once.
     join = partial(within, timeout, "init", check=partial(machine.check, "init"))
@@ -265,7 +236,9 @@ def init(comm: Any = None, *, timeout: float = 300.0) -> None:
         warnings.warn(
             f"pyscale uses MPI inside the node: {'; '.join(problems)}", RuntimeWarning, stacklevel=2
         )
-    membership = Membership(node, MPI.Query_thread() == MPI.THREAD_MULTIPLE)
+    membership = Membership(
+        node, MPI.Query_thread() == MPI.THREAD_MULTIPLE, checks_calls=agreed["PYSCALE_CHECK_CALLS"] == "1"
+    )
     join(lambda: _ledger.free(lettings))
     entry = _ledger.join(lettings)
     _world = join(lambda: membership.world(mpi, nodes, float(timeout), entry, machine))

@@ -6,6 +6,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -58,8 +59,11 @@ class Work:
         try:
             self._result = body()
         except BaseException as error:  # handed to whoever waits
-            trace = error.__traceback__
-            self._error = error.with_traceback(trace.tb_next if trace else None)  # this frame refers to self
+            # Its traceback refers to this frame, and would keep the handle that nobody else has.
+            if not isinstance(error, CommError):
+                error.add_note("".join(traceback.format_exception(error)))
+            error.__context__ = None
+            self._error = error.with_traceback(None)
 
 
 def _wait(finished: threading.Event, timeout: float | None, call: str) -> bool:

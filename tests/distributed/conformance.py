@@ -363,8 +363,9 @@ class Conformance:
         self.refused(TypeError, "complex64", c.empty, 3, np.complex64)
         self.refused(ValueError, "-1", c.empty, -1)
         self.refused((MemoryError, ValueError), "", c.empty, 2**62)
-        for shape in ((2.7, 3), ("4",), "4", 2.5, None):
-            self.refused(TypeError, "expected shape of integers", c.empty, shape)
+        wrong: tuple[Any, ...] = ((2.7, 3), ("4",), "4", 2.5, None)
+        for bad in wrong:
+            self.refused(TypeError, "expected shape of integers", c.empty, bad)
         self.all_reduce(c, (5,))
 
     def test_empty_gives_its_memory_back(self) -> None:
@@ -1056,7 +1057,7 @@ class Conformance:
         asks = "all_to_all(recv_counts=None, float32, rows of shape ())"
         words = ("all_to_all: expected" if first else "all_gather: expected", asks, "all_gather(float32")
         self.mismatched(words, lambda: c.all_to_all(x, sends) if first else c.all_gather(x))
-        told = (asks, "; all_to_all(float32, rows of shape ())")
+        told = (asks, "all_to_all(float32, rows of shape ())")
         self.mismatched(told, lambda: c.all_to_all(x, sends, None if first else sends))
         rows = np.ones((c.size, 2 + first), FLOAT)
         self.mismatched(("rows of shape (2,)", "rows of shape (3,)"), c.all_to_all, rows, sends)

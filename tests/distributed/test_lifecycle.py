@@ -34,6 +34,17 @@ def test_shared_memory_that_is_demanded_and_refused_is_an_error() -> None:
         assert "File too large" in message
 
 
+MATCHING = (
+    "dtypes|shapes|layouts|large|all_gather|broadcast|all_to_all|reduce_scatter|objects|barrier|split_many"
+)
+
+
+def test_calls_that_nobody_compares() -> None:
+    env = {"PYSCALE_TRANSPORT": "mpi", "PYSCALE_CHECK_CALLS": "0"}
+    job = run("worker_conformance.py", 3, "-k", f"^test_(?!mismatch).*({MATCHING})", env=env, timeout=120)
+    assert len(job.ranks[0].result["passed"]) > 20
+
+
 def test_mpi_that_is_asked_for_is_no_reason_to_warn() -> None:
     job = run("worker_conformance.py", 2, "-k", "place|shapes", env={"PYSCALE_TRANSPORT": "mpi"})
     assert "Warning" not in job.stderr, str(job)
@@ -59,6 +70,7 @@ def test_a_small_dev_shm_does_not_matter() -> None:
             "ring",
             ("auto", "eager", "one_shot", "two_shot", "direct", "'ring'"),
         ),
+        ("PYSCALE_CHECK_CALLS", "no", ("1, 0", "'no'")),
     ],
 )
 @pytest.mark.parametrize("ranks", [None, 2])
@@ -192,8 +204,8 @@ def test_more_than_2_to_the_31_elements(transport: str, name: str) -> None:
 def test_what_split_has_made_ends_with_the_world(transport: str) -> None:
     job = run(PROGRAM, 2, "splits_after_shutdown", env={"PYSCALE_TRANSPORT": transport})
     for said in job.results:
-        assert said.startswith("barrier(): expected a working communicator, got one given up earlier"), said
-        assert "closed" in said
+        assert said.startswith("barrier"), said
+        assert said.endswith(": expected a working communicator, got one given up earlier: it was closed")
 
 
 def test_a_communicator_that_is_closed_beside_a_call() -> None:
@@ -204,8 +216,8 @@ def test_a_communicator_that_is_closed_beside_a_call() -> None:
 
 def test_memory_comes_back_after_a_failure_elsewhere() -> None:
     job = run(PROGRAM, 2, "memory_after_a_failure", hide_deaths=True, check=False)
+    assert job.results[0]["broken"], str(job)
     for result in job.results:
-        assert result["broken"], str(job)
         assert result["grown"] < 8 << 20, str(job)
 
 

@@ -50,6 +50,16 @@ def test_conformance(count: int, ranks_per_host: int | list[int], netmod: str, t
 
 
 @pytest.mark.slow
+def test_calls_that_nobody_compares() -> None:
+    only = "^test_(?!mismatch).*(dtypes|shapes|layouts|large|gather|broadcast|all_to_all|scatter|objects)"
+    env = {"PYSCALE_CHECK_CALLS": "0"}
+    with Hosts(2) as hosts, start(hosts, 2, "worker_conformance.py", "-k", only, env=env) as running:
+        job = running.wait(timeout=200)
+    assert job.returncode == 0, str(job)
+    assert len(job.results[0]["passed"]) > 15
+
+
+@pytest.mark.slow
 def test_stress() -> None:
     seed = os.environ.get("PYSCALE_TEST_SEED", str(random.SystemRandom().randrange(10**6)))
     with Hosts(2) as hosts, start(hosts, [2, 2], "worker_stress.py", "15", seed) as running:
@@ -75,7 +85,9 @@ def test_kill_at_any_instant() -> None:
         for result in survivors:
             told = f"PYSCALE_TEST_SEED={seed}: {result}"
             assert result["error"] in ("CommError", "CommTimeout"), told
-            if result["expected"] is not None:
+            # A rank that has waited elsewhere for the dead one is late here, or has left: then it is the one
+            # that is named.
+            if "died" in result["message"] and result["expected"] is not None:
                 assert f"rank {result['expected']}" in result["message"], told
             assert result["at"] - killed_at < TIMEOUT + 2, told
 

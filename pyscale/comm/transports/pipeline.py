@@ -116,7 +116,7 @@ class _Stages:
     def open_spread(self, opening: Opening, rows: Array, slots: Array) -> _Rows:
         """Spread the first rows; they ride with the check where partners are each other's."""
         if not self.columns.are_mutual:
-            opening.exchange()
+            opening.check()
             return self.spread(rows, slots)
         received = opening.exchange([rows[self.own]] * len(self.columns.mine))
         for i, raw in enumerate(received):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,19 +9,8 @@ import numpy as np
 
 from pyscale import _core
 from pyscale.comm.node import Node
+from pyscale.comm.settings import setting
 from pyscale.comm.transports.base import Array
-
-ALGORITHMS = ("auto", "eager", "one_shot", "two_shot", "direct")
-
-
-def forced_algorithm() -> str:
-    """Return ``PYSCALE_ALLREDUCE_ALGORITHM``, or ``"auto"``; ValueError for a name that is none."""
-    algorithm = os.environ.get("PYSCALE_ALLREDUCE_ALGORITHM") or "auto"
-    if algorithm not in ALGORITHMS:
-        raise ValueError(
-            f"PYSCALE_ALLREDUCE_ALGORITHM: expected one of {', '.join(ALGORITHMS)}, got {algorithm!r}"
-        )
-    return algorithm
 
 
 class ShmTransport:
@@ -57,7 +45,14 @@ class ShmTransport:
         rank = list(members).index(node.index)
         cores = node.cores_of(members)
         self.group = _core.Group(
-            node.core, list(members), rank, list(mailboxes), list(labels), timeout, cores, forced_algorithm()
+            node.core,
+            list(members),
+            rank,
+            list(mailboxes),
+            list(labels),
+            timeout,
+            cores,
+            setting("PYSCALE_ALLREDUCE_ALGORITHM"),
         )
         self._is_open = True
         self.group_capsule = _core.capsule_of(self.group)

@@ -20,6 +20,10 @@ _LONG_NAP_SECONDS = 1e-3
 _PEERS_SECONDS = 0.1  # between looks at the node's other ranks, which may have died
 
 
+def _unreachable(rank: int) -> CommError:
+    return CommError(f"expected every rank, got no answer from rank {rank}; rank {rank} cannot be reached")
+
+
 @dataclass(eq=False)
 class Messages:
     """Messages on their way: MPI's requests, and the rank at the other end of each."""
@@ -66,7 +70,13 @@ class Wire:
         self._under_way: list[Messages] = []  # MPI may write to their buffers: they must stay alive
 
     def post(self, sends: Iterable[tuple[int, Array]], receives: Iterable[tuple[int, Array]]) -> Messages:
-        """Start sending and receiving C-contiguous arrays."""
+        """Start sending and receiving C-contiguous arrays.
+
+        Raises
+        ------
+        CommError
+            MPI cannot send to a rank.
+        """
         from mpi4py import MPI
 
         # To the next rank first: not all send to one at once.
@@ -78,7 +88,10 @@ class Wire:
                 raw = memoryview(array.reshape(-1).view("uint8"))
                 for first in range(0, len(raw), _MESSAGE_BYTES):
                     piece = [raw[first : first + _MESSAGE_BYTES], MPI.BYTE]
-                    messages.requests.append(start(piece, rank, DATA_TAG))
+                    try:
+                        messages.requests.append(start(piece, rank, DATA_TAG))
+                    except MPI.Exception as error:
+                        raise _unreachable(rank) from error
                     messages.ranks.append(rank)
         return messages
 
