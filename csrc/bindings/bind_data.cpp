@@ -9,7 +9,8 @@ namespace pyscale {
 namespace {
 
 py::array_t<int64_t> indices(const Permutation& self, uint64_t start, uint64_t stop) {
-    if (start > stop || stop > self.size()) throw py::index_error("indices: expected 0 <= start <= stop <= n");
+    if (start > stop || stop > self.size())
+        throw py::index_error("indices: expected 0 <= start <= stop <= n");
     py::array_t<int64_t> out(static_cast<py::ssize_t>(stop - start));
     int64_t* const data = out.mutable_data();
     Gil gil;

@@ -7,6 +7,11 @@
 #include <string>
 #include <type_traits>
 
+#include "core/half.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC 12's own intrinsics
+#endif
 #define PYSCALE_ISA_INC "kernels/permute.inc"
 #include "core/for_each_isa.h"
 
@@ -28,7 +33,8 @@ class Keys {
    public:
     Keys(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t stream) : state_(kPermutationVersion) {
         // One after the other: no sum of them stands for another.
-        for (const uint64_t part : {seed, epoch, stream, n}) state_ = mix(state_ * kGolden + mix(part + kGolden));
+        for (const uint64_t part : {seed, epoch, stream, n})
+            state_ = mix(state_ * kGolden + mix(part + kGolden));
     }
     uint64_t next() { return mix(state_ += kGolden); }
     // Below the bound, each as likely as any other (Lemire, 2019).
@@ -80,9 +86,9 @@ void Permutation::indices(uint64_t start, size_t count, int64_t* out) const {
     if (n_ <= kLargestTable) {
         std::copy_n(table_.begin() + static_cast<ptrdiff_t>(start), count, out);
     } else if (n_ <= kLargestNarrow) {
-        PYSCALE_PICK_ISA(permute_range<uint32_t>)(network_, start, count, out);
+        PYSCALE_PICK_ISA(permute_narrow)(network_, start, count, out);
     } else {
-        PYSCALE_PICK_ISA(permute_range<uint64_t>)(network_, start, count, out);
+        PYSCALE_PICK_ISA(permute_wide)(network_, start, count, out);
     }
 }
 

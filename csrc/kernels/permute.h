@@ -7,10 +7,10 @@
 
 namespace pyscale {
 
-// Up to kLargestTable: a Fisher-Yates shuffle, in a table. Beyond: a Feistel network over mixed radices (Black
-// and Rogaway, "Ciphers with arbitrary finite domains", 2002). x = l b + r, where a and b are about sqrt(n);
-// the rounds add to l a hash of r, modulo a, and to r a hash of l, modulo b, in turn. Of the a b < n + a
-// values, those that are n or more go through again, which one in sqrt(n) does.
+// Up to kLargestTable: a Fisher-Yates shuffle, in a table. Beyond: a Feistel network over mixed radices
+// (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). x = l b + r, where a and b are about
+// sqrt(n); the rounds add to l a hash of r, modulo a, and to r a hash of l, modulo b, in turn. Of the a b < n
+// + a values, those that are n or more go through again, which one in sqrt(n) does.
 //
 // All is integers, and every order is part of version kPermutationVersion: it is the same on every machine,
 // and never changes.
@@ -23,7 +23,8 @@ class Permutation {
     // Up to here, values and all between fit 32 bits.
     static constexpr uint64_t kLargestNarrow = (uint64_t{1} << 32) - (1 << 17);
 
-    // The key is mixed from all of seed, epoch and stream. Throws std::invalid_argument for n beyond 2^63 - 1.
+    // The key is mixed from all of seed, epoch and stream. Throws std::invalid_argument for n beyond 2^63
+    // - 1.
     Permutation(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t stream);
 
     uint64_t size() const { return n_; }

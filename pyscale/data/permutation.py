@@ -21,12 +21,12 @@ Indices = npt.NDArray[np.int64]
 class Permutation:
     """A random order of ``0`` to ``n - 1`` that nobody has to store.
 
-    The order follows from `n`, `seed`, `epoch` and `stream` alone, and is the same on every machine. Different
-    ones give unrelated orders: they are mixed, never added, so that ``seed=0, epoch=1`` is not
+    The order follows from `n`, `seed`, `epoch` and `stream` alone, and is the same on every machine.
+    Different ones give unrelated orders: they are mixed, never added, so that ``seed=0, epoch=1`` is not
     ``seed=1, epoch=0``.
 
-    Up to 65,536 elements it is a Fisher-Yates shuffle, in a table. Beyond, it is a Feistel network of 8 rounds
-    over mixed radices, in constant memory [1]_.
+    Up to 65,536 elements it is a Fisher-Yates shuffle, in a table. Beyond, it is a Feistel network of 8
+    rounds over mixed radices, in constant memory [1]_.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Permutation:
             if step == 1:
                 return self.indices(start, max(start, stop))
             return self._core.at(np.arange(start, stop, step, dtype=np.int64))
-        if isinstance(position, SupportsIndex):
+        if np.ndim(position) == 0:
             index = operator.index(position)
             if not -self._n <= index < self._n:
                 raise IndexError(f"Permutation: expected a position of {self._n}, got {index}")

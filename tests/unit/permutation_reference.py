@@ -83,4 +83,4 @@ class Reference:
         h = (x ^ flip) * multiplier + addend
         h = (h ^ h >> half) & low
         h = h * np.uint64(0x9E3779B1)
-        return (h >> half) * modulus >> half
+        return ((h ^ h >> half) & low) * modulus >> half
