@@ -1,5 +1,8 @@
 """Machine learning from one core to a cluster: the same answer everywhere, and proof that it scaled."""
 
+from importlib import import_module
+from types import ModuleType
+
 from pyscale.comm import (
     Communicator,
     Work,
@@ -28,6 +31,15 @@ from pyscale.config import config, show_config
 from pyscale.errors import CommError, CommMismatch, CommTimeout, PyscaleError
 
 __version__ = "0.1.0"
+
+_PARTS = ("data",)  # loaded when they are first used
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _PARTS:
+        return import_module(f"pyscale.{name}")
+    raise AttributeError(f"module 'pyscale' has no attribute {name!r}")
+
 
 __all__ = [
     "CommError",

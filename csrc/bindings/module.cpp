@@ -5,6 +5,7 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "The C++ side of pyscale. Private: it checks what memory safety needs and no more.";
     pyscale::bind_config(m);
     pyscale::bind_kernels(m);
+    pyscale::bind_data(m);
     pyscale::bind_shm(m);
     pyscale::bind_group(m);
     pyscale::bind_all_reduce(m);

@@ -7,9 +7,9 @@ import sys
 PROGRAM = """
 import json, sys, time
 before = set(sys.modules)
-start = time.perf_counter()
+start = time.process_time()
 import pyscale
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(json.dumps([seconds, sorted({name.split(".")[0] for name in set(sys.modules) - before})]))
 """
 
@@ -26,5 +26,5 @@ def test_needs_numpy_and_ml_dtypes_alone() -> None:
 
 
 def test_is_quick() -> None:
-    # 0.2 s on an idle machine, NumPy's part included; the machine of the tests is seldom idle.
-    assert min(import_it()[0] for _ in range(5)) < 0.6
+    # Of the processor: 0.15 s, NumPy's part included, also on a machine that is seldom idle.
+    assert min(import_it()[0] for _ in range(5)) < 0.25

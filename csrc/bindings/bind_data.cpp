@@ -1,0 +1,50 @@
+// What each rank reads: the order of an epoch.
+#include "bindings/arrays.h"
+#include "bindings/bindings.h"
+#include "bindings/gil.h"
+#include "kernels/permute.h"
+
+namespace pyscale {
+
+namespace {
+
+py::array_t<int64_t> indices(const Permutation& self, uint64_t start, uint64_t stop) {
+    if (start > stop || stop > self.size())
+        throw py::index_error("indices: expected 0 <= start <= stop <= n");
+    py::array_t<int64_t> out(static_cast<py::ssize_t>(stop - start));
+    int64_t* const data = out.mutable_data();
+    Gil gil;
+    if (static_cast<size_t>(out.nbytes()) > kReleaseBytes) gil.release();
+    self.indices(start, stop - start, data);
+    return out;
+}
+
+// Either of Permutation's functions on arrays.
+template <void (Permutation::*function)(const int64_t*, size_t, int64_t*) const>
+py::array_t<int64_t> each(const Permutation& self, const py::array_t<int64_t, py::array::c_style>& x) {
+    const int64_t* const from = x.data();
+    const auto count = static_cast<size_t>(x.size());
+    for (size_t i = 0; i < count; ++i) {
+        if (static_cast<uint64_t>(from[i]) >= self.size()) {
+            throw py::index_error("expected 0 to " + std::to_string(self.size()) + " - 1, got " +
+                                  std::to_string(from[i]));
+        }
+    }
+    py::array_t<int64_t> out(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
+    (self.*function)(from, count, out.mutable_data());
+    return out;
+}
+
+}  // namespace
+
+void bind_data(py::module_& m) {
+    m.attr("PERMUTATION_VERSION") = kPermutationVersion;
+    py::class_<Permutation>(m, "Permutation")
+        .def(py::init<uint64_t, uint64_t, uint64_t, uint64_t>(), py::arg("n"), py::arg("seed"),
+             py::arg("epoch"), py::arg("stream"))
+        .def("indices", &indices, py::arg("start"), py::arg("stop"))
+        .def("at", &each<&Permutation::at>, py::arg("positions"))
+        .def("inverse", &each<&Permutation::inverse>, py::arg("values"));
+}
+
+}  // namespace pyscale

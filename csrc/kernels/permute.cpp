@@ -1,0 +1,115 @@
+#include "kernels/permute.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+#include "core/half.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC 12's own intrinsics
+#endif
+#define PYSCALE_ISA_INC "kernels/permute.inc"
+#include "core/for_each_isa.h"
+
+namespace pyscale {
+
+namespace {
+
+// SplitMix64's finalizer (Steele, Lea and Flood, 2014): every bit of the input moves half of the output's.
+uint64_t mix(uint64_t x) {
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return x ^ x >> 31;
+}
+
+constexpr uint64_t kGolden = 0x9E3779B97F4A7C15u;
+
+// Numbers that follow from the key alone.
+class Keys {
+   public:
+    Keys(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t stream) : state_(kPermutationVersion) {
+        // One after the other: no sum of them stands for another.
+        for (const uint64_t part : {seed, epoch, stream, n})
+            state_ = mix(state_ * kGolden + mix(part + kGolden));
+    }
+    uint64_t next() { return mix(state_ += kGolden); }
+    // Below the bound, each as likely as any other (Lemire, 2019).
+    uint64_t below(uint64_t bound) {
+        for (;;) {
+            const unsigned __int128 product = static_cast<unsigned __int128>(next()) * bound;
+            if (static_cast<uint64_t>(product) >= -bound % bound) return static_cast<uint64_t>(product >> 64);
+        }
+    }
+
+   private:
+    uint64_t state_;
+};
+
+uint64_t ceil_sqrt(uint64_t n) {
+    auto root = static_cast<uint64_t>(std::sqrt(static_cast<double>(n)));
+    while (root * root < n) ++root;
+    while (root > 0 && (root - 1) * (root - 1) >= n) --root;
+    return root;
+}
+
+}  // namespace
+
+Permutation::Permutation(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t stream) : n_(n) {
+    if (n > INT64_MAX) {
+        throw std::invalid_argument("Permutation: expected n up to 2^63 - 1, got " + std::to_string(n));
+    }
+    Keys keys(n, seed, epoch, stream);
+    if (n <= kLargestTable) {
+        table_.resize(n);
+        std::iota(table_.begin(), table_.end(), 0);
+        for (uint64_t i = n; i > 1; --i) std::swap(table_[i - 1], table_[keys.below(i)]);
+        inverse_.resize(n);
+        for (uint64_t i = 0; i < n; ++i) inverse_[table_[i]] = static_cast<uint32_t>(i);
+        return;
+    }
+    network_.n = n;
+    network_.a = ceil_sqrt(n);
+    network_.b = (n + network_.a - 1) / network_.a;
+    for (Round& round : network_.rounds) {
+        round.addend = keys.next();
+        const uint64_t more = keys.next();
+        round.multiplier = static_cast<uint32_t>(more) | 1;
+        round.flip = static_cast<uint32_t>(more >> 32) | 1;  // a multiplier too, where lanes are narrow
+    }
+}
+
+void Permutation::indices(uint64_t start, size_t count, int64_t* out) const {
+    if (n_ <= kLargestTable) {
+        std::copy_n(table_.begin() + static_cast<ptrdiff_t>(start), count, out);
+    } else if (n_ <= kLargestNarrow) {
+        PYSCALE_PICK_ISA(permute_narrow)(network_, start, count, out);
+    } else {
+        PYSCALE_PICK_ISA(permute_wide)(network_, start, count, out);
+    }
+}
+
+void Permutation::at(const int64_t* positions, size_t count, int64_t* out) const {
+    for (size_t i = 0; i < count; ++i) {
+        const auto x = static_cast<uint64_t>(positions[i]);
+        out[i] = n_ <= kLargestTable
+                     ? table_[x]
+                     : static_cast<int64_t>(n_ <= kLargestNarrow ? baseline::forward<uint32_t>(network_, x)
+                                                                 : baseline::forward<uint64_t>(network_, x));
+    }
+}
+
+void Permutation::inverse(const int64_t* values, size_t count, int64_t* out) const {
+    for (size_t i = 0; i < count; ++i) {
+        const auto x = static_cast<uint64_t>(values[i]);
+        out[i] = n_ <= kLargestTable
+                     ? inverse_[x]
+                     : static_cast<int64_t>(n_ <= kLargestNarrow ? baseline::backward<uint32_t>(network_, x)
+                                                                 : baseline::backward<uint64_t>(network_, x));
+    }
+}
+
+}  // namespace pyscale

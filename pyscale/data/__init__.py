@@ -1,0 +1,5 @@
+"""What each rank reads: the order of an epoch, and who has which part of it."""
+
+from pyscale.data.permutation import Permutation
+
+__all__ = ["Permutation"]
