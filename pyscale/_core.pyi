@@ -8,12 +8,15 @@ import collections.abc
 import typing
 
 import numpy
+import numpy.typing
 import typing_extensions
 
 __all__: list[str] = [
+    "PERMUTATION_VERSION",
     "Arena",
     "Group",
     "Node",
+    "Permutation",
     "all_finite",
     "available_isas",
     "capsule_of",
@@ -29,6 +32,26 @@ __all__: list[str] = [
     "set_isa",
     "shorten_all_reduce",
 ]
+
+class Permutation:
+    def __init__(
+        self,
+        n: typing.SupportsInt | typing.SupportsIndex,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+        epoch: typing.SupportsInt | typing.SupportsIndex,
+        stream: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def at(
+        self, positions: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]
+    ) -> numpy.typing.NDArray[numpy.int64]: ...
+    def indices(
+        self,
+        start: typing.SupportsInt | typing.SupportsIndex,
+        stop: typing.SupportsInt | typing.SupportsIndex,
+    ) -> numpy.typing.NDArray[numpy.int64]: ...
+    def inverse(
+        self, values: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]
+    ) -> numpy.typing.NDArray[numpy.int64]: ...
 
 class Arena:
     def __init__(
@@ -132,5 +155,6 @@ def register_bfloat16(dtype: numpy.dtype[typing.Any]) -> None: ...
 def set_isa(name: str) -> None: ...
 def shorten_all_reduce(communicator: type) -> None: ...
 
+PERMUTATION_VERSION: int = 1
 compiler: str
 openmp: bool

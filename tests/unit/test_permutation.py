@@ -74,7 +74,7 @@ def test_the_order_is_the_references(n: int, isa: str) -> None:
                 assert got.dtype == np.int64
                 assert (got == expected).all()
                 assert (p[positions.start : positions.stop : 7] == expected[::7]).all()
-                assert (p.inverse(got) == np.arange(positions.start, positions.stop)).all()
+                assert p.inverse(got).tolist() == list(positions)
     finally:
         _core.set_isa(before)
 
@@ -87,7 +87,7 @@ def test_this_order_never_changes() -> None:
 
 FIRST_TABLE = [9, 2, 8, 4, 5, 7, 0, 3, 1, 6]
 FIRST_NARROW = [743105, 419273, 753038, 300840, 533017, 906655, 396934, 130156]
-FIRST_WIDE = [44654127679, 732062432079, 963982897128, 148084587444]
+FIRST_WIDE = [288026945421, 132786748600, 368917254640, 986341448605]
 
 
 @given(st.integers(1, 10**13), st.integers(0, 2**64 - 1), st.data())
@@ -151,14 +151,14 @@ def test_positions_outside_are_refused() -> None:
         p = Permutation(n)
         for index in (n, -n - 1, [0, n], np.array([-n - 1])):
             with pytest.raises(IndexError, match=str(n)):
-                p[index]  # type: ignore[index]
+                p[index]
         for value in (n, -1, [0, n]):
             with pytest.raises(IndexError):
-                p.inverse(value)  # type: ignore[arg-type]
+                p.inverse(value)
         for start, stop in ((-1, 2), (3, 2), (0, n + 1)):
             with pytest.raises(IndexError):
                 p.indices(start, stop)
         with pytest.raises(TypeError):
-            p[0.5]  # type: ignore[index]
+            p[0.5]
         with pytest.raises(TypeError):
-            p[np.array([0.5])]  # type: ignore[index]
+            p[np.array([0.5])]
