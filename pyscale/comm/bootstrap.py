@@ -37,17 +37,13 @@ class Membership:
         self.checks_calls = checks_calls
         self.threads_may_communicate = threads_may_communicate
         self.pid = os.getpid()
-        self._communicators: weakref.WeakSet[Communicator] = weakref.WeakSet()
+        self._transports: weakref.WeakSet[Transport] = weakref.WeakSet()
         self._was_broken = False
 
     @property
     def broken(self) -> bool:
         """Whether any communicator has lost a rank."""
-        return self._was_broken or any(communicator._transport.broken for communicator in self._communicators)
-
-    def remember(self, communicator: Communicator) -> None:
-        """Note that a communicator was made."""
-        self._communicators.add(communicator)
+        return self._was_broken or any(transport.broken for transport in self._transports)
 
     def forget(self, communicator: Communicator) -> None:
         """Note that a communicator was closed."""
@@ -139,6 +135,7 @@ class Membership:
             transport = MpiTransport(
                 own, place.nodes, sorted(units), local, check, timeout, checks_calls=self.checks_calls
             )
+        self._transports.add(transport)
         return Communicator(place, transport, mpi, timeout, self, entry, machine)
 
 

@@ -108,7 +108,6 @@ class Communicator:
         self._entry = entry
         self._machine = machine
         self._is_open = True
-        membership.remember(self)
         self._worker: Worker | None = None
         # While this is a capsule, all_reduce may take the short way: see below the class.
         self._group: object = getattr(transport, "group_capsule", None)
