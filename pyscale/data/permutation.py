@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator
-from typing import Any, SupportsIndex, overload
+from typing import Any, overload
 
-import numpy as np
 import numpy.typing as npt
 
 from pyscale import _core
+from pyscale.data.arguments import Indices, integer, integers
+from pyscale.data.order import Order
 
 VERSION: int = _core.PERMUTATION_VERSION  # of the algorithm: an order of one version never changes
 
-_CHUNK = 1 << 13  # indices that an iteration makes at a time
 
-Indices = npt.NDArray[np.int64]
-
-
-class Permutation:
+class Permutation(Order):
     """A random order of ``0`` to ``n - 1`` that nobody has to store.
 
     The order follows from `n`, `seed`, `epoch` and `stream` alone, and is the same on every machine.
@@ -41,10 +36,10 @@ class Permutation:
     """
 
     def __init__(self, n: int, *, seed: int = 0, epoch: int = 0, stream: int = 0) -> None:
-        self._n = _integer("n", n, 1 << 63)
-        self.seed = _integer("seed", seed, 1 << 64)
-        self.epoch = _integer("epoch", epoch, 1 << 64)
-        self.stream = _integer("stream", stream, 1 << 64)
+        self._n = integer("Permutation: expected n", n, 0, (1 << 63) - 1)
+        self.seed = integer("Permutation: expected seed", seed, 0, (1 << 64) - 1)
+        self.epoch = integer("Permutation: expected epoch", epoch, 0, (1 << 64) - 1)
+        self.stream = integer("Permutation: expected stream", stream, 0, (1 << 64) - 1)
         self._core = _core.Permutation(self._n, self.seed, self.epoch, self.stream)
 
     def __len__(self) -> int:
@@ -53,54 +48,11 @@ class Permutation:
     def __repr__(self) -> str:
         return f"Permutation({self._n}, seed={self.seed}, epoch={self.epoch}, stream={self.stream})"
 
-    @overload
-    def __getitem__(self, position: int) -> int: ...
-    @overload
-    def __getitem__(self, position: slice | npt.ArrayLike) -> Indices: ...
-    def __getitem__(self, position: Any) -> int | Indices:
-        """Return what stands at a position, or at each of a slice or an array of them.
+    def _at(self, positions: Indices) -> Indices:
+        return self._core.at(positions)
 
-        As of a sequence: positions below 0 count from the end; beyond, IndexError.
-        """
-        if isinstance(position, slice):
-            start, stop, step = position.indices(self._n)
-            if step == 1:
-                return self.indices(start, max(start, stop))
-            return self._core.at(np.arange(start, stop, step, dtype=np.int64))
-        if np.ndim(position) == 0:
-            index = operator.index(position)
-            if not -self._n <= index < self._n:
-                raise IndexError(f"Permutation: expected a position of {self._n}, got {index}")
-            return int(self._core.at(np.array([index % self._n], np.int64))[0])
-        positions = _integers("positions", position)
-        outside = positions[(positions < -self._n) | (positions >= self._n)]
-        if outside.size:
-            raise IndexError(f"Permutation: expected positions of {self._n}, got {outside.flat[0]}")
-        return self._core.at(np.where(positions < 0, positions + self._n, positions))
-
-    def __iter__(self) -> Iterator[int]:
-        for start in range(0, self._n, _CHUNK):
-            yield from self.indices(start, min(start + _CHUNK, self._n)).tolist()
-
-    def indices(self, start: int, stop: int) -> Indices:
-        """Return what stands at positions `start` to ``stop - 1``.
-
-        Parameters
-        ----------
-        start, stop : int
-            With ``0 <= start <= stop <= n``; IndexError otherwise.
-
-        Returns
-        -------
-        numpy.ndarray
-            Of int64, of length ``stop - start``.
-        """
-        start, stop = operator.index(start), operator.index(stop)
-        if not 0 <= start <= stop <= self._n:
-            raise IndexError(
-                f"Permutation.indices: expected 0 <= start <= stop <= {self._n}, got {start} and {stop}"
-            )
-        return self._core.indices(start, stop)
+    def _range(self, start: int, stop: int, step: int) -> Indices:
+        return self._core.indices(start, stop) if step == 1 else super()._range(start, stop, step)
 
     @overload
     def inverse(self, x: int) -> int: ...
@@ -114,7 +66,7 @@ class Permutation:
         IndexError
             For what is not from 0 to ``n - 1``.
         """
-        values = _integers("x", x)
+        values = integers("Permutation.inverse: expected x", x)
         outside = values[(values < 0) | (values >= self._n)]
         if outside.size:
             raise IndexError(f"Permutation.inverse: expected 0 to {self._n - 1}, got {outside.flat[0]}")
@@ -122,19 +74,25 @@ class Permutation:
         return int(found) if values.ndim == 0 else found
 
 
-def _integer(what: str, value: SupportsIndex, end: int) -> int:
-    index = operator.index(value)
-    if not 0 <= index < end:
-        raise ValueError(f"Permutation: expected {what} from 0 to {end - 1}, got {index}")
-    return index
+class Shuffled:
+    """All samples in a random order.
 
+    Parameters
+    ----------
+    n : int
+        The number of samples.
+    """
 
-def _integers(what: str, values: Any) -> Indices:
-    array = np.asarray(values)
-    if array.size == 0 and array.dtype == np.float64:  # an empty list
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"Permutation: expected {what} of integers, got {array.dtype}")
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise IndexError(f"Permutation: expected {what} below 2^63, got {array.max()}")
-    return np.ascontiguousarray(array, np.int64).reshape(array.shape)
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def order(self, *, seed: int, epoch: int) -> Permutation:
+        """Return the order of an epoch."""
+        return Permutation(self._n, seed=seed, epoch=epoch)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what tells this plan from others, in values that JSON has."""
+        return {"kind": "shuffled", "n": self._n, "permutation": VERSION}

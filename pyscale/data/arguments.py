@@ -1,0 +1,31 @@
+"""Checks of what callers give, by one wording."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+def integer(what: str, value: Any, low: int, high: int) -> int:
+    """Return a whole number from `low` to `high`; `what` is "Permutation: expected n"."""
+    index = operator.index(value)
+    if not low <= index <= high:
+        raise ValueError(f"{what} from {low} to {high}, got {index}")
+    return index
+
+
+def integers(what: str, values: Any) -> Indices:
+    """Return whole numbers as a contiguous array of int64, of the same shape."""
+    array = np.asarray(values)
+    if array.size == 0 and array.dtype == np.float64:  # an empty list
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{what} of integers, got {array.dtype}")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise IndexError(f"{what} below 2^63, got {array.max()}")
+    return np.ascontiguousarray(array, np.int64).reshape(array.shape)
