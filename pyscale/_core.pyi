@@ -15,6 +15,7 @@ __all__: list[str] = [
     "PERMUTATION_VERSION",
     "Arena",
     "Group",
+    "Interleave",
     "Node",
     "Permutation",
     "all_finite",
@@ -52,6 +53,19 @@ class Permutation:
     def inverse(
         self, values: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]
     ) -> numpy.typing.NDArray[numpy.int64]: ...
+
+class Interleave:
+    def __init__(
+        self,
+        weights: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        length: typing.SupportsInt | typing.SupportsIndex,
+        seed: typing.SupportsInt | typing.SupportsIndex,
+        epoch: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def counts(
+        self, position: typing.SupportsInt | typing.SupportsIndex
+    ) -> numpy.typing.NDArray[numpy.int64]: ...
+    def locate(self, positions: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> tuple: ...
 
 class Arena:
     def __init__(

@@ -1,7 +1,10 @@
 // What each rank reads: the order of an epoch.
+#include <pybind11/stl.h>
+
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/gil.h"
+#include "kernels/interleave.h"
 #include "kernels/permute.h"
 
 namespace pyscale {
@@ -35,6 +38,24 @@ py::array_t<int64_t> each(const Permutation& self, const py::array_t<int64_t, py
     return out;
 }
 
+py::tuple locate(const Interleave& self, const py::array_t<int64_t, py::array::c_style>& positions) {
+    const int64_t* const from = positions.data();
+    const auto count = static_cast<size_t>(positions.size());
+    for (size_t i = 0; i < count; ++i) {
+        if (from[i] < 0 || from[i] >= self.length()) throw py::index_error("locate: expected positions");
+    }
+    py::array_t<int64_t> part(positions.size()), number(positions.size());
+    self.locate(from, count, part.mutable_data(), number.mutable_data());
+    return py::make_tuple(part, number);
+}
+
+py::array_t<int64_t> counts(const Interleave& self, int64_t position) {
+    if (position < 0 || position > self.length()) throw py::index_error("counts: expected a position");
+    py::array_t<int64_t> out(static_cast<py::ssize_t>(self.parts()));
+    self.counts(position, out.mutable_data());
+    return out;
+}
+
 }  // namespace
 
 void bind_data(py::module_& m) {
@@ -45,6 +66,11 @@ void bind_data(py::module_& m) {
         .def("indices", &indices, py::arg("start"), py::arg("stop"))
         .def("at", &each<&Permutation::at>, py::arg("positions"))
         .def("inverse", &each<&Permutation::inverse>, py::arg("values"));
+    py::class_<Interleave>(m, "Interleave")
+        .def(py::init<std::vector<int64_t>, int64_t, uint64_t, int64_t>(), py::arg("weights"),
+             py::arg("length"), py::arg("seed"), py::arg("epoch"))
+        .def("locate", &locate, py::arg("positions"))
+        .def("counts", &counts, py::arg("position"));
 }
 
 }  // namespace pyscale

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "core/half.h"
+#include "core/mix.h"
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC 12's own intrinsics
@@ -19,23 +20,11 @@ namespace pyscale {
 
 namespace {
 
-// SplitMix64's finalizer (Steele, Lea and Flood, 2014): every bit of the input moves half of the output's.
-uint64_t mix(uint64_t x) {
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-    return x ^ x >> 31;
-}
-
-constexpr uint64_t kGolden = 0x9E3779B97F4A7C15u;
-
 // Numbers that follow from the key alone.
 class Keys {
    public:
-    Keys(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t stream) : state_(kPermutationVersion) {
-        // One after the other: no sum of them stands for another.
-        for (const uint64_t part : {seed, epoch, stream, n})
-            state_ = mix(state_ * kGolden + mix(part + kGolden));
-    }
+    Keys(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t stream)
+        : state_(combine({seed, epoch, stream, n}, kPermutationVersion)) {}
     uint64_t next() { return mix(state_ += kGolden); }
     // Below the bound, each as likely as any other (Lemire, 2019).
     uint64_t below(uint64_t bound) {

@@ -1,0 +1,24 @@
+// Numbers from keys.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+
+namespace pyscale {
+
+constexpr uint64_t kGolden = 0x9E3779B97F4A7C15u;
+
+// SplitMix64's finalizer (Steele, Lea and Flood, 2014): every bit of the input moves half of the output's.
+constexpr uint64_t mix(uint64_t x) {
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return x ^ x >> 31;
+}
+
+// One after the other: no sum of them stands for another.
+constexpr uint64_t combine(std::initializer_list<uint64_t> parts, uint64_t state = 0) {
+    for (const uint64_t part : parts) state = mix(state * kGolden + mix(part + kGolden));
+    return state;
+}
+
+}  // namespace pyscale

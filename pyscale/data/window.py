@@ -1,0 +1,211 @@
+"""An order for files that are read from front to back: shuffled blocks, then shuffled windows of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pyscale.data.arguments import Indices, integer, integers
+from pyscale.data.fingerprint import fingerprint
+from pyscale.data.order import Order
+from pyscale.data.permutation import VERSION, Permutation
+
+
+class Blocks:
+    """Consecutive samples, as files or row groups hold them, one block after the other in a random order."""
+
+    def __init__(self, sizes: Indices, permutation: Permutation) -> None:
+        self._order = permutation[:]
+        self._firsts = np.concatenate([[0], np.cumsum(sizes)])[self._order]
+        self._starts = np.concatenate([[0], np.cumsum(sizes[self._order])])
+
+    def slots(self, start: int, stop: int) -> tuple[Indices, Indices, Indices]:
+        """Return the blocks at positions `start` to ``stop - 1``: their numbers, first samples, places."""
+        low = int(np.searchsorted(self._starts, start, "right")) - 1
+        high = int(np.searchsorted(self._starts, stop, "left"))
+        return self._order[low:high], self._firsts[low:high], self._starts[low:high]
+
+
+class EvenBlocks:
+    """Blocks of one size, but for the last sample's: the same in constant memory."""
+
+    def __init__(self, n: int, size: int, permutation: Permutation) -> None:
+        self._size, self._permutation = size, permutation
+        self._short = n % size or size
+        self._slot_of_short = permutation.inverse(len(permutation) - 1)
+
+    def slots(self, start: int, stop: int) -> tuple[Indices, Indices, Indices]:
+        """Return the same as `Blocks.slots`."""
+        slots = np.arange(self._slot(start), self._slot(stop - 1) + 1)
+        blocks = self._permutation.indices(int(slots[0]), int(slots[-1]) + 1)
+        missing = (slots > self._slot_of_short) * (self._size - self._short)
+        return blocks, blocks * self._size, slots * self._size - missing
+
+    def _slot(self, position: int) -> int:
+        before = self._slot_of_short * self._size
+        if position < before + self._short:
+            return position // self._size
+        return 1 + (position - self._short) // self._size
+
+
+class WindowOrder(Order):
+    """The order of one epoch of a `Window`."""
+
+    def __init__(self, plan: Window, *, seed: int, epoch: int) -> None:
+        self._n, self._streams = len(plan), plan.streams
+        self._window = plan.window_of_stream
+        self._seed, self._epoch = seed, epoch
+        permutation = Permutation(plan.num_blocks, seed=seed, epoch=epoch)
+        self.blocks: Blocks | EvenBlocks
+        if plan.sizes is None:
+            self.blocks = (
+                EvenBlocks(self._n, plan.block_size, permutation) if self._n else Blocks(_NONE, permutation)
+            )
+        else:
+            self.blocks = Blocks(plan.sizes, permutation)
+        self._resolved: OrderedDict[tuple[int, int], Indices] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._n
+
+    def stream(self, stream: int) -> range:
+        """Return the part of the sequence of blocks that a stream reads, one position after the other."""
+        size, longer = divmod(self._n, self._streams)
+        start = stream * size + min(stream, longer)
+        return range(start, start + size + (stream < longer))
+
+    def window(self, stream: int, number: int) -> tuple[range, Permutation]:
+        """Return the part of the sequence of blocks that a window holds, and the order within it."""
+        part = self.stream(stream)[number * self._window : (number + 1) * self._window]
+        windows = -(-self._n // self._window)  # at most so many in a stream
+        key = 1 + stream * windows + number
+        return part, Permutation(len(part), seed=self._seed, epoch=self._epoch, stream=key)
+
+    def sequence(self, part: range) -> Indices:
+        """Return the samples at a part of the sequence of blocks."""
+        if not part:
+            return _NONE
+        _, firsts, starts = self.blocks.slots(part.start, part.stop)
+        ends = np.append(starts[1:], part.stop)
+        return np.arange(part.start, part.stop) + np.repeat(
+            firsts - starts, ends - np.maximum(starts, part.start)
+        )
+
+    def _at(self, positions: Indices) -> Indices:
+        # Position p is step p // streams of stream p % streams.
+        steps, streams = np.divmod(positions.reshape(-1), self._streams)
+        numbers, steps = np.divmod(steps, self._window)
+        out = np.empty(positions.size, np.int64)
+        # Where all is in the order of its windows, which is how it is read, the sort has nothing to do.
+        keys = numbers * self._streams + streams
+        by_window = np.argsort(keys, kind="stable")
+        bounds = np.flatnonzero(np.diff(keys[by_window], prepend=-1, append=-1))
+        for low, high in pairwise(bounds.tolist()):
+            chosen = by_window[low:high]
+            out[chosen] = self._resolve(int(streams[chosen[0]]), int(numbers[chosen[0]]))[steps[chosen]]
+        return out.reshape(positions.shape)
+
+    def _resolve(self, stream: int, number: int) -> Indices:
+        """Return the samples of a window, in their order; the last windows are kept."""
+        found = self._resolved.get((stream, number))
+        if found is None:
+            part, permutation = self.window(stream, number)
+            found = self.sequence(part)[permutation[:]]
+            self._resolved[stream, number] = found
+            if len(self._resolved) > self._streams + 1:
+                self._resolved.popitem(last=False)
+        return found
+
+
+class Window:
+    """All samples, in an order that reads them nearly from front to back: for files, and memory mapped.
+
+    Blocks of consecutive samples are put into a random order; what they hold, one block after the other, is
+    cut into windows, and each window is shuffled. A reader so needs the blocks of one window at a time.
+
+    With several `streams`, the blocks in their random order are cut into as many parts of equal length,
+    which are read side by side, each with a window of its own of ``window / streams`` samples: position ``p``
+    of the epoch is step ``p // streams`` of stream ``p % streams``. So ranks can read from different files,
+    and the order depends on `streams` alone, not on how many ranks there are.
+
+    Parameters
+    ----------
+    n : int, or sequence of int
+        The number of samples; or the size of each block, where they differ.
+    block_size : int
+        Samples in a block. Not given where `n` has the sizes.
+    window : int
+        Samples that are shuffled together, in all streams: what a reader has to hold.
+    streams : int
+
+    Notes
+    -----
+    How good the shuffle is: two samples of one batch come from the same block with a probability of about
+    ``block_size / window``, which a full shuffle has at ``block_size / n``. In the worst case, where all the
+    samples of a block are alike, the mean of a batch so varies more than that of a full shuffle has it, by
+    `variance_inflation`: 1.13 for batches of 256, blocks of 1,000 and windows of 2,000,000.
+    """
+
+    def __init__(
+        self, n: int | Sequence[int], *, window: int, block_size: int | None = None, streams: int = 1
+    ) -> None:
+        self.streams = integer("Window: expected streams", streams, 1, 1 << 20)
+        self.sizes: Indices | None = None
+        if np.ndim(n) == 0:
+            self._n = integer("Window: expected n", n, 0, (1 << 63) - 1)
+            if block_size is None:
+                raise TypeError("Window: expected block_size, or the sizes of the blocks in the place of n")
+            self.block_size = integer("Window: expected block_size", block_size, 1, (1 << 63) - 1)
+            self.num_blocks = -(-self._n // self.block_size)
+        else:
+            if block_size is not None:
+                raise TypeError("Window: expected block_size or the sizes of the blocks, got both")
+            self.sizes = integers("Window: expected sizes", n)
+            if self.sizes.ndim != 1 or (self.sizes < 0).any():
+                raise ValueError("Window: expected a list of sizes from 0, got " + repr(n))
+            self._n = int(self.sizes.sum())
+            self.num_blocks = len(self.sizes)
+            self.block_size = max(1, -(-self._n // max(1, self.num_blocks)))
+        self._window = integer("Window: expected window", window, 1, (1 << 63) - 1)
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def window_of_stream(self) -> int:
+        """The samples of one stream that are shuffled together."""
+        return max(1, self._window // self.streams)
+
+    def variance_inflation(self, batch_size: int) -> float:
+        """Return how much more the mean of a batch varies than that of a full shuffle.
+
+        In the worst case, that samples of one block are all alike: the ratio of the variances is
+        ``1 + (batch_size - 1) * same``, where `same` is the probability that two samples of a batch come from
+        one block.
+        """
+        window = min(self.window_of_stream, self._n)
+        same = (min(self.block_size, window) - 1) / max(1, window - 1) / self.streams
+        return 1 + (batch_size - 1) * same
+
+    def order(self, *, seed: int, epoch: int) -> WindowOrder:
+        """Return the order of an epoch."""
+        return WindowOrder(self, seed=seed, epoch=epoch)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what tells this plan from others, in values that JSON has."""
+        sizes = None if self.sizes is None else fingerprint(self.sizes)
+        return {
+            "kind": "window",
+            "n": self._n,
+            "blocks": self.block_size if sizes is None else sizes,
+            "window": self._window,
+            "streams": self.streams,
+            "permutation": VERSION,
+        }
+
+
+_NONE = np.empty(0, np.int64)

@@ -1,0 +1,334 @@
+"""Samplers: what all ranks deliver, put together, is the epoch, whatever the ranks, batches and restarts."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Iterable
+from itertools import chain, islice
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyscale.data import Permutation, ShardedBatchSampler, ShardedSampler, Window
+
+BIG = 10**12
+
+
+def sampler(n: Any, ranks: int, rank: int, **options: Any) -> ShardedSampler:
+    return ShardedSampler(n, num_replicas=ranks, rank=rank, **options)
+
+
+def batches(n: Any, size: int, ranks: int, rank: int, **options: Any) -> ShardedBatchSampler:
+    return ShardedBatchSampler(n, size, num_replicas=ranks, rank=rank, **options)
+
+
+def flat(lists: Iterable[list[int]]) -> list[int]:
+    return list(chain.from_iterable(lists))
+
+
+def order(n: int, epoch: int = 0, seed: int = 0) -> list[int]:
+    samples: list[int] = Permutation(n, seed=seed, epoch=epoch)[:].tolist()
+    return samples
+
+
+@given(n=st.integers(0, 300), ranks=st.integers(1, 9), remainder=st.sampled_from(["exact", "pad", "drop"]))
+@settings(max_examples=150, deadline=None)
+def test_the_shares_of_all_ranks(n: int, ranks: int, remainder: Any) -> None:
+    shares = [list(sampler(n, ranks, rank, remainder=remainder)) for rank in range(ranks)]
+    expected = order(n)
+    if remainder == "pad":
+        missing = -n % ranks
+        expected = [*expected, *(expected[i % n] for i in range(missing))]
+    elif remainder == "drop":
+        expected = expected[: n // ranks * ranks]
+    assert shares == [expected[rank::ranks] for rank in range(ranks)]
+
+
+@given(
+    n=st.integers(0, 300),
+    ranks=st.integers(1, 9),
+    size=st.integers(1, 40),
+    remainder=st.sampled_from(["exact", "pad", "drop"]),
+    drop_last=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_batches_of_all_ranks(n: int, ranks: int, size: int, remainder: Any, drop_last: bool) -> None:
+    all_ranks = [
+        batches(n, size, ranks, rank, remainder=remainder, drop_last=drop_last) for rank in range(ranks)
+    ]
+    delivered = [list(one) for one in all_ranks]
+    steps = {len(of_rank) for of_rank in delivered}
+    assert len(steps) == 1, "every rank has the same number of steps"
+    expected = order(n)
+    seen: list[int] = []
+    for step in range(steps.pop()):
+        together = [index for of_rank in delivered for index in of_rank[step]]
+        lengths = [len(of_rank[step]) for of_rank in delivered]
+        assert max(lengths) - min(lengths) <= (1 if remainder == "exact" else 0)
+        assert max(lengths) <= size
+        seen += together
+    if remainder == "pad" and n:
+        expected = expected + [expected[i % n] for i in range(-n % ranks)]
+    if remainder == "drop":
+        expected = expected[: n // ranks * ranks]
+    if drop_last:
+        expected = expected[: len(expected) // (size * ranks) * size * ranks]
+    assert seen == expected, "ranks one after the other, steps one after the other, are the order itself"
+
+
+@given(
+    n=st.integers(1, 400),
+    legs=st.lists(
+        st.tuples(st.integers(1, 8), st.integers(1, 17), st.integers(0, 12), st.booleans()),
+        min_size=1,
+        max_size=5,
+    ),
+    shuffle=st.sampled_from([True, False, "window"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_restarts_at_other_world_and_batch_sizes(
+    n: int, legs: list[tuple[int, int, int, bool]], shuffle: Any
+) -> None:
+    options: dict[str, Any] = {"shuffle": shuffle, "seed": 5}
+    if shuffle == "window":
+        options |= {"block_size": 7, "window": 20}
+    whole = list(sampler(n, 1, 0, **options))
+    seen: list[int] = []
+    state = None
+    for ranks, size, steps, by_batch in [*legs, (1, 1, n, False)]:
+        states = []
+        shares: list[list[list[int]]] = []
+        for rank in range(ranks):
+            one: Any = (
+                batches(n, size, ranks, rank, **options) if by_batch else sampler(n, ranks, rank, **options)
+            )
+            if state is not None:
+                one.load_state_dict(state)
+            if state is not None and state["position"] == n:
+                states.append(state)
+                continue
+            handed = list(islice(iter(one), steps))
+            shares.append(handed if by_batch else [[index] for index in handed])
+            states.append(one.state_dict())
+        for step in range(max(map(len, shares), default=0)):
+            seen += [index for share in shares if step < len(share) for index in share[step]]
+        if len(states) > 1 and not by_batch:
+            # A rank that has one sample less than others is at its end one step before them.
+            states.sort(key=lambda one: -int(one["position"]))
+        state = json.loads(json.dumps(states[0]))
+    assert seen == whole
+
+
+def test_states_are_small_and_the_same_on_all_ranks() -> None:
+    for steps in (0, 1, 5, 7):
+        states = []
+        for rank in range(4):
+            one = batches(101, 4, 4, rank)
+            list(islice(iter(one), steps))
+            states.append(one.state_dict())
+        assert all(state == states[0] for state in states)
+        assert len(json.dumps(states[0])) < 1000
+        assert states[0]["position"] == min(steps * 16, 101)
+
+
+def test_the_epoch_advances_by_itself() -> None:
+    one = sampler(100, 1, 0)
+    assert [list(one) for _ in range(3)] == [order(100, epoch) for epoch in range(3)]
+    next(iter(one))  # one that was given up counts too
+    assert one.epoch == 3
+    assert list(one) == order(100, 4)
+
+
+def test_the_epoch_that_was_set_stays() -> None:
+    one = sampler(100, 1, 0)
+    one.set_epoch(7)
+    assert list(one) == list(one) == order(100, 7)
+    one.set_epoch(8)
+    assert list(one) == order(100, 8)
+    assert one.epoch == 8
+
+
+def test_a_state_and_then_its_epoch() -> None:
+    one = sampler(100, 2, 1)
+    one.set_epoch(3)
+    list(islice(iter(one), 10))
+    state = one.state_dict()
+    for epoch, expected in ((3, order(100, 3)[21::2]), (4, order(100, 4)[1::2])):
+        other = sampler(100, 2, 1)
+        other.load_state_dict(state)
+        other.set_epoch(epoch)
+        assert len(other) == len(expected)
+        assert list(other) == expected
+        assert list(other) == order(100, epoch)[1::2]
+
+
+@pytest.mark.parametrize("asked_for_too_many", [False, True])
+@pytest.mark.parametrize("remainder", ["exact", "pad", "drop"])
+def test_a_state_at_the_end_of_an_epoch(asked_for_too_many: bool, remainder: Any) -> None:
+    for ranks in (1, 3):
+        one = batches(100, 8, ranks, 0, remainder=remainder)
+        iterator = iter(one)
+        for _ in range(len(one)):
+            next(iterator)
+        if asked_for_too_many:
+            assert next(iterator, None) is None
+        state = one.state_dict()
+        assert (state["epoch"], state["position"]) == (0, 100)
+        other = batches(100, 8, 1, 0)
+        other.load_state_dict(state)
+        assert other.epoch == 1
+        assert flat(other) == order(100, 1)
+        other.load_state_dict(state)
+        other.set_epoch(0)  # whose samples were all delivered
+        assert list(other) == []
+
+
+def test_what_was_delivered_can_be_said() -> None:
+    one = batches(100, 8, 2, 0)
+    list(islice(iter(one), 5))  # three of which are still in a queue
+    state = one.state_dict(delivered=2)
+    assert state["position"] == 32
+    with pytest.raises(ValueError, match="from 0 to 7, got 8"):
+        one.state_dict(delivered=8)
+
+
+def test_states_of_something_else_are_refused() -> None:
+    one = sampler(100, 1, 0, seed=1)
+    list(islice(iter(one), 10))
+    before = one.state_dict()
+    good = before
+    for change, message in (
+        ({"version": 2}, "version 1, got 2"),
+        ({"position": 101}, "position from 0 to 100, got 101"),
+        ({"position": -1}, "got -1"),
+        ({"position": "3"}, "integers"),
+        ({"epoch": -1}, "got -1"),
+        ({"order": {**good["order"], "n": 101}}, "n=100, got 101"),
+        ({"order": {**good["order"], "seed": 2}}, "seed=1, got 2"),
+        ({"order": {**good["order"], "kind": "window"}}, "kind="),
+        ({"order": {**good["order"], "permutation": 9}}, "permutation=1"),
+        ({"order": 3}, "description"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            one.load_state_dict({**good, **change})
+        assert one.state_dict() == before
+    for nothing in ({}, {"version": 1}, None, [1]):
+        with pytest.raises(ValueError, match="what state_dict returns"):
+            one.load_state_dict(nothing)  # type: ignore[arg-type]
+
+
+def test_random_access() -> None:
+    one = sampler(1000, 3, 1)
+    everything = list(one)
+    one.set_epoch(0)
+    assert [one[i] for i in range(-len(one), len(one))] == everything * 2
+    assert one.indices(5, 100).tolist() == one[5:100].tolist() == everything[5:100]
+    for part in (slice(None), slice(3, 90, 7), slice(None, None, -1), slice(90, 3, -4), slice(9, 3)):
+        assert one[part].tolist() == everything[part]
+    for outside in (len(one), -len(one) - 1):
+        with pytest.raises(IndexError, match="expected an index of 333"):
+            one[outside]
+    with pytest.raises(IndexError, match="got 5 and 4"):
+        one.indices(5, 4)
+
+
+def test_the_valid_samples_of_steps() -> None:
+    for remainder in ("exact", "pad", "drop"):
+        one = batches(103, 8, 4, 2, remainder=remainder)
+        assert [one.num_valid(step) for step in range(len(one))] == [
+            32,
+            32,
+            32,
+            4 if remainder == "drop" else 7,
+        ]
+        assert [one[step] for step in range(len(one))] == list(one)
+    with pytest.raises(IndexError, match="expected a step of 4, got 4"):
+        one.num_valid(4)
+
+
+def test_huge_data_in_constant_memory() -> None:
+    one = sampler(BIG, 8, 3, seed=9)
+    assert len(one) == BIG // 8
+    expected = Permutation(BIG, seed=9)
+    middle = one.state_dict()
+    middle["position"] = BIG // 2
+    one.load_state_dict(middle)
+    assert len(one) == BIG // 16
+    assert list(islice(iter(one), 3)) == [expected[BIG // 2 + 3 + 8 * i] for i in range(3)]
+    many = batches(BIG, 1024, 8, 0, shuffle="window", block_size=1000, window=50_000)
+    many.load_state_dict({**many.state_dict(), "position": BIG - 5000})
+    assert [len(batch) for batch in many] == [625]
+
+
+def test_copies_go_on() -> None:
+    one = sampler(100, 2, 0)
+    iterator = iter(one)
+    list(islice(iterator, 10))
+    for other in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one)):
+        assert other.state_dict() == one.state_dict()
+        assert list(other) == order(100)[20::2]
+    assert list(iterator) == order(100)[20::2]
+
+
+def test_what_is_refused() -> None:
+    for error, message, arguments in (
+        (ValueError, "remainder 'exact', 'pad' or 'drop'", {"remainder": "keep"}),
+        (ValueError, "rank from 0 to 1, got 2", {"num_replicas": 2, "rank": 2}),
+        (ValueError, "num_replicas from 1", {"num_replicas": 0, "rank": 0}),
+        (TypeError, "num_replicas and rank", {"num_replicas": 2}),
+        (ValueError, "seed from 0", {"seed": -1}),
+        (ValueError, "shuffle True", {"shuffle": "half"}),
+        (ValueError, "with shuffle='window'", {"window": 3}),
+        (TypeError, "block_size and window", {"shuffle": "window"}),
+        (ValueError, "drop_last or remainder='pad'", {"drop_last": True, "remainder": "pad"}),
+    ):
+        with pytest.raises(error, match=message):
+            ShardedSampler(10, **arguments)
+    with pytest.raises(ValueError, match="length from 0"):
+        ShardedSampler(-1)
+    with pytest.raises(TypeError):
+        ShardedSampler(1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="batch_size from 1"):
+        ShardedBatchSampler(10, 0)
+    with pytest.raises(ValueError, match="a plan to say"):
+        ShardedSampler(Window(10, block_size=2, window=4), shuffle=False)
+
+
+def test_without_ranks_there_is_one() -> None:
+    one = ShardedSampler([10, 20, 30], shuffle=False)
+    assert (one.num_replicas, one.rank) == (1, 0)
+    assert list(one) == [0, 1, 2]
+
+
+@pytest.fixture
+def torch_data() -> Any:
+    return pytest.importorskip("torch.utils.data")
+
+
+def test_torch_takes_them(torch_data: Any) -> None:
+    data = list(range(103))
+    for rank in range(3):
+        loader = torch_data.DataLoader(data, batch_size=10, sampler=sampler(data, 3, rank))
+        assert flat(batch.tolist() for batch in loader) == order(103)[rank::3]
+        by_batch = batches(data, 10, 3, rank)
+        loader = torch_data.DataLoader(data, batch_sampler=by_batch)
+        assert len(loader) == len(by_batch) == 4
+        assert [batch.tolist() for batch in loader] == [by_batch[step] for step in range(4)]
+
+
+def test_as_torchs_own_where_nothing_is_shuffled(torch_data: Any) -> None:
+    class Data(torch_data.Dataset):  # type: ignore[misc]
+        def __len__(self) -> int:
+            return 103
+
+    for rank in range(8):
+        theirs = torch_data.DistributedSampler(Data(), num_replicas=8, rank=rank, shuffle=False)
+        assert list(theirs) == list(sampler(103, 8, rank, shuffle=False, remainder="pad"))
+        drops = torch_data.DistributedSampler(
+            Data(), num_replicas=8, rank=rank, shuffle=False, drop_last=True
+        )
+        assert list(drops) == list(sampler(103, 8, rank, shuffle=False, drop_last=True))
