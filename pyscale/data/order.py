@@ -33,6 +33,14 @@ class Order(ABC):
         """Return what stands at a range of positions, with a step of 1 or more."""
         return self._at(np.arange(start, stop, step, dtype=np.int64))
 
+    def _part(self, begin: int, end: int, first: int, last: int) -> Indices:
+        """Return number `first` to ``last - 1`` of the samples at positions `begin` to ``end - 1``.
+
+        They may be numbered in another way than by their positions: one that is good for ranks of which each
+        has a part of them.
+        """
+        return self._range(begin + first, begin + last, 1)
+
     @overload
     def __getitem__(self, position: int) -> int: ...
     @overload
@@ -115,6 +123,10 @@ class Sequential(Order):
 
     def _at(self, positions: Indices) -> Indices:
         return positions
+
+    def inverse(self, x: int) -> int:
+        """Return the position of a sample."""
+        return x
 
     def order(self, *, seed: int, epoch: int) -> Sequential:
         """Return the order of an epoch: they are all the same."""

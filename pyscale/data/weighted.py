@@ -80,10 +80,15 @@ class Weighted:
             raise ValueError(f"Weighted: expected weights from 0, got {given[bad[0]]} at {bad[0]}")
         self._replacement = replacement
         above = int(np.count_nonzero(self._weights))
-        most = above if not replacement else (1 << 48 if above else 0)
-        default = above if not replacement else len(given)
-        length = default if num_samples is None else num_samples
+        if replacement:
+            length, most = len(given), 1 << 48
+        else:
+            length = most = above
+        if num_samples is not None:
+            length = num_samples
         self._length = integer("Weighted: expected num_samples", length, 0, most)
+        if self._length and not above:
+            raise ValueError("Weighted: expected a weight above 0, got none")
         self._ends = self._thresholds() if replacement and above else np.empty(0, np.int64)
 
     def __len__(self) -> int:

@@ -11,14 +11,14 @@ import numpy as np
 
 from pyscale.data.arguments import Indices, integer, integers
 from pyscale.data.fingerprint import fingerprint
-from pyscale.data.order import Order
+from pyscale.data.order import Order, Sequential
 from pyscale.data.permutation import VERSION, Permutation
 
 
 class Blocks:
     """Consecutive samples, as files or row groups hold them, one block after the other in a random order."""
 
-    def __init__(self, sizes: Indices, permutation: Permutation) -> None:
+    def __init__(self, sizes: Indices, permutation: Permutation | Sequential) -> None:
         self._order = permutation[:]
         self._firsts = np.concatenate([[0], np.cumsum(sizes)])[self._order]
         self._starts = np.concatenate([[0], np.cumsum(sizes[self._order])])
@@ -33,7 +33,7 @@ class Blocks:
 class EvenBlocks:
     """Blocks of one size, but for the last sample's: the same in constant memory."""
 
-    def __init__(self, n: int, size: int, permutation: Permutation) -> None:
+    def __init__(self, n: int, size: int, permutation: Permutation | Sequential) -> None:
         self._size, self._permutation = size, permutation
         self._short = n % size or size
         self._slot_of_short = permutation.inverse(len(permutation) - 1)
@@ -58,8 +58,8 @@ class WindowOrder(Order):
     def __init__(self, plan: Window, *, seed: int, epoch: int) -> None:
         self._n, self._streams = len(plan), plan.streams
         self._window = plan.window_of_stream
-        self._seed, self._epoch = seed, epoch
-        permutation = Permutation(plan.num_blocks, seed=seed, epoch=epoch)
+        self._seed, self._epoch, self._shuffle = seed, epoch, plan.shuffle
+        permutation = self._permutation(plan.num_blocks, 0)
         self.blocks: Blocks | EvenBlocks
         if plan.sizes is None:
             self.blocks = (
@@ -72,18 +72,53 @@ class WindowOrder(Order):
     def __len__(self) -> int:
         return self._n
 
+    def _permutation(self, n: int, key: int) -> Permutation | Sequential:
+        if not self._shuffle:
+            return Sequential(n)
+        return Permutation(n, seed=self._seed, epoch=self._epoch, stream=key)
+
+    def runs(self, begin: int, end: int, first: int, last: int) -> list[tuple[int, range]]:
+        """Return number `first` to ``last - 1`` of positions `begin` to ``end - 1``, as steps of streams.
+
+        The positions are numbered by their streams, so that a part of them is from few.
+        """
+        found, numbered = [], 0
+        for stream in range(self._streams):
+            steps = range(-(-(begin - stream) // self._streams), -(-(end - stream) // self._streams))
+            part = steps[max(0, first - numbered) : max(0, last - numbered)]
+            numbered += len(steps)
+            if part:
+                found.append((stream, part))
+        return found
+
+    def windows(self, stream: int, steps: range) -> list[tuple[int, range]]:
+        """Return steps of a stream as parts of windows: their numbers, and what of them."""
+        size = self._window
+        return [
+            (number, range(max(steps.start - number * size, 0), min(steps.stop - number * size, size)))
+            for number in range(steps.start // size, -(-steps.stop // size))
+        ]
+
+    def _part(self, begin: int, end: int, first: int, last: int) -> Indices:
+        parts = [
+            self._resolve(stream, number)[part.start : part.stop]
+            for stream, steps in self.runs(begin, end, first, last)
+            for number, part in self.windows(stream, steps)
+        ]
+        return np.concatenate(parts) if parts else _NONE
+
     def stream(self, stream: int) -> range:
         """Return the part of the sequence of blocks that a stream reads, one position after the other."""
         size, longer = divmod(self._n, self._streams)
         start = stream * size + min(stream, longer)
         return range(start, start + size + (stream < longer))
 
-    def window(self, stream: int, number: int) -> tuple[range, Permutation]:
+    def window(self, stream: int, number: int) -> tuple[range, Permutation | Sequential]:
         """Return the part of the sequence of blocks that a window holds, and the order within it."""
         part = self.stream(stream)[number * self._window : (number + 1) * self._window]
         windows = -(-self._n // self._window)  # at most so many in a stream
         key = 1 + stream * windows + number
-        return part, Permutation(len(part), seed=self._seed, epoch=self._epoch, stream=key)
+        return part, self._permutation(len(part), key)
 
     def sequence(self, part: range) -> Indices:
         """Return the samples at a part of the sequence of blocks."""
@@ -141,6 +176,8 @@ class Window:
     window : int
         Samples that are shuffled together, in all streams: what a reader has to hold.
     streams : int
+    shuffle : bool
+        False: blocks and windows stay as they are, and only the streams are side by side.
 
     Notes
     -----
@@ -151,8 +188,15 @@ class Window:
     """
 
     def __init__(
-        self, n: int | Sequence[int], *, window: int, block_size: int | None = None, streams: int = 1
+        self,
+        n: int | Sequence[int],
+        *,
+        window: int,
+        block_size: int | None = None,
+        streams: int = 1,
+        shuffle: bool = True,
     ) -> None:
+        self.shuffle = bool(shuffle)
         self.streams = integer("Window: expected streams", streams, 1, 1 << 20)
         self.sizes: Indices | None = None
         if np.ndim(n) == 0:
@@ -204,6 +248,7 @@ class Window:
             "blocks": self.block_size if sizes is None else sizes,
             "window": self._window,
             "streams": self.streams,
+            "shuffle": self.shuffle,
             "permutation": VERSION,
         }
 

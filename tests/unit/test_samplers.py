@@ -332,3 +332,24 @@ def test_as_torchs_own_where_nothing_is_shuffled(torch_data: Any) -> None:
             Data(), num_replicas=8, rank=rank, shuffle=False, drop_last=True
         )
         assert list(drops) == list(sampler(103, 8, rank, shuffle=False, drop_last=True))
+
+
+@given(
+    n=st.integers(0, 300),
+    size=st.integers(1, 20),
+    ranks=st.integers(1, 6),
+    streams=st.integers(1, 5),
+    window=st.integers(1, 60),
+    shuffle=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_ranks_share_streams(n: int, size: int, ranks: int, streams: int, window: int, shuffle: bool) -> None:
+    plan = Window(n, block_size=9, window=window, streams=streams, shuffle=shuffle)
+    whole = plan.order(seed=0, epoch=0)[:].tolist()
+    delivered = [list(batches(plan, size, ranks, rank)) for rank in range(ranks)]
+    one_rank = list(batches(plan, size * ranks, 1, 0))
+    for step in range(len(one_rank)):
+        together = flat(of_rank[step] for of_rank in delivered)
+        assert together == one_rank[step]
+        positions = range(step * size * ranks, min((step + 1) * size * ranks, n))
+        assert together == [whole[p] for p in sorted(positions, key=lambda p: (p % streams, p))]

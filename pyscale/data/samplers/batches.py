@@ -96,8 +96,11 @@ class ShardedBatchSampler(Sampler[list[int]]):
     def _batch(self, order: Order, begin: int, end: int) -> Indices:
         """Return this rank's part of positions `begin` to ``end - 1``."""
         size, longer = divmod(end - begin, self.num_replicas)
-        first = begin + self.rank * size + min(self.rank, longer)
-        return self._padded(order, first, first + size + (self.rank < longer))
+        first = self.rank * size + min(self.rank, longer)
+        last = first + size + (self.rank < longer)
+        if end <= len(order):
+            return order._part(begin, end, first, last)
+        return self._padded(order, begin + first, begin + last)
 
     def _iterate(self, order: Order, start: int) -> BatchIterator:
         return BatchIterator(
