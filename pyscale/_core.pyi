@@ -14,6 +14,7 @@ import typing_extensions
 __all__: list[str] = [
     "PERMUTATION_VERSION",
     "Arena",
+    "GatherAhead",
     "Group",
     "Interleave",
     "Node",
@@ -66,6 +67,17 @@ class Interleave:
         self, position: typing.SupportsInt | typing.SupportsIndex
     ) -> numpy.typing.NDArray[numpy.int64]: ...
     def locate(self, positions: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> tuple: ...
+
+class GatherAhead:
+    def __init__(self, num_threads: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def close(self) -> None: ...
+    def submit(
+        self,
+        sources: collections.abc.Sequence[numpy.ndarray],
+        indices: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        outs: collections.abc.Sequence[numpy.ndarray],
+    ) -> int: ...
+    def wait(self, ticket: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class Arena:
     def __init__(

@@ -15,3 +15,7 @@ class CommTimeout(CommError, TimeoutError):
 
 class CommMismatch(CommError):
     """Ranks called different collectives, ops, dtypes or shapes. Names who called what."""
+
+
+class DataError(PyscaleError):
+    """A file or its contents are not what they were said to be."""

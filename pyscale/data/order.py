@@ -124,8 +124,8 @@ class Sequential(Order):
     def _at(self, positions: Indices) -> Indices:
         return positions
 
-    def inverse(self, x: int) -> int:
-        """Return the position of a sample."""
+    def inverse(self, x: Any) -> Any:
+        """Return the position of a sample, or of each of an array."""
         return x
 
     def order(self, *, seed: int, epoch: int) -> Sequential:

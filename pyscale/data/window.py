@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,13 +15,26 @@ from pyscale.data.order import Order, Sequential
 from pyscale.data.permutation import VERSION, Permutation
 
 
+class Piece(NamedTuple):
+    """A part of a block that is in a window."""
+
+    block: int
+    rows: range  # of the block
+    offset: int  # in the window, before that is shuffled
+    windows: range  # of the stream: all that have a part of this block
+
+
 class Blocks:
     """Consecutive samples, as files or row groups hold them, one block after the other in a random order."""
 
     def __init__(self, sizes: Indices, permutation: Permutation | Sequential) -> None:
-        self._order = permutation[:]
+        self._sizes, self._order = sizes, permutation[:]
         self._firsts = np.concatenate([[0], np.cumsum(sizes)])[self._order]
         self._starts = np.concatenate([[0], np.cumsum(sizes[self._order])])
+
+    def size(self, block: int) -> int:
+        """Return the number of samples of a block."""
+        return int(self._sizes[block])
 
     def slots(self, start: int, stop: int) -> tuple[Indices, Indices, Indices]:
         """Return the blocks at positions `start` to ``stop - 1``: their numbers, first samples, places."""
@@ -34,9 +47,13 @@ class EvenBlocks:
     """Blocks of one size, but for the last sample's: the same in constant memory."""
 
     def __init__(self, n: int, size: int, permutation: Permutation | Sequential) -> None:
-        self._size, self._permutation = size, permutation
+        self._n, self._size, self._permutation = n, size, permutation
         self._short = n % size or size
         self._slot_of_short = permutation.inverse(len(permutation) - 1)
+
+    def size(self, block: int) -> int:
+        """Return the number of samples of a block."""
+        return min(self._size, self._n - block * self._size)
 
     def slots(self, start: int, stop: int) -> tuple[Indices, Indices, Indices]:
         """Return the same as `Blocks.slots`."""
@@ -113,12 +130,35 @@ class WindowOrder(Order):
         start = stream * size + min(stream, longer)
         return range(start, start + size + (stream < longer))
 
-    def window(self, stream: int, number: int) -> tuple[range, Permutation | Sequential]:
-        """Return the part of the sequence of blocks that a window holds, and the order within it."""
-        part = self.stream(stream)[number * self._window : (number + 1) * self._window]
+    def window(self, stream: int, number: int) -> range:
+        """Return the part of the sequence of blocks that a window holds."""
+        return self.stream(stream)[number * self._window : (number + 1) * self._window]
+
+    def within(self, stream: int, number: int) -> Permutation | Sequential:
+        """Return the order in which what a window holds is delivered."""
         windows = -(-self._n // self._window)  # at most so many in a stream
-        key = 1 + stream * windows + number
-        return part, self._permutation(len(part), key)
+        return self._permutation(len(self.window(stream, number)), 1 + stream * windows + number)
+
+    def pieces(self, stream: int, number: int) -> list[Piece]:
+        """Return what a window holds, as parts of blocks, in the sequence of blocks."""
+        part, whole = self.window(stream, number), self.stream(stream)
+        if not part:
+            return []
+        blocks, _, starts = (array.tolist() for array in self.blocks.slots(part.start, part.stop))
+        ends = [*starts[1:], min(starts[-1] + self.blocks.size(blocks[-1]), whole.stop)]
+        return [
+            Piece(
+                block,
+                range(max(part.start, start) - start, min(part.stop, end) - start),
+                max(part.start, start) - part.start,
+                range(
+                    (max(start, whole.start) - whole.start) // self._window,
+                    (min(end, whole.stop) - 1 - whole.start) // self._window + 1,
+                ),
+            )
+            for block, start, end in zip(blocks, starts, ends, strict=True)
+            if start < end
+        ]
 
     def sequence(self, part: range) -> Indices:
         """Return the samples at a part of the sequence of blocks."""
@@ -148,8 +188,7 @@ class WindowOrder(Order):
         """Return the samples of a window, in their order; the last windows are kept."""
         found = self._resolved.get((stream, number))
         if found is None:
-            part, permutation = self.window(stream, number)
-            found = self.sequence(part)[permutation[:]]
+            found = self.sequence(self.window(stream, number))[self.within(stream, number)[:]]
             self._resolved[stream, number] = found
             if len(self._resolved) > self._streams + 1:
                 self._resolved.popitem(last=False)

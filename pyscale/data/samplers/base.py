@@ -58,6 +58,11 @@ class Sampler(ABC, Generic[T]):
         """The epoch of the iteration that was begun last, or of the next one where none was."""
         return self._current()[0]
 
+    @property
+    def order(self) -> Order:
+        """The order of that epoch."""
+        return self._order(self.epoch)
+
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the iterations from now on; after this, it no longer advances by itself.
 
@@ -69,8 +74,7 @@ class Sampler(ABC, Generic[T]):
 
     def __len__(self) -> int:
         """Return what the iteration in progress delivers here in all, or the next one where there is none."""
-        at_end = self._iterator is not None and self._iterator.exhausted
-        _, start = self._progress.next(len(self.plan)) if at_end else self._current()
+        _, start = self._progress.next(len(self.plan)) if self.finished else self._current()
         return self._count(start)
 
     def __iter__(self) -> Iterator[T]:
@@ -97,7 +101,7 @@ class Sampler(ABC, Generic[T]):
             delivered = integer(f"{name}.state_dict: expected delivered", delivered, 0, self._count(start))
         elif self._iterator is None:
             delivered = 0
-        elif self._iterator.exhausted:
+        elif self.finished:
             delivered = self._steps(start)
         else:
             delivered = self._iterator.delivered
@@ -144,6 +148,15 @@ class Sampler(ABC, Generic[T]):
         progress.load(state["epoch"], state["position"])
         return {**self.__dict__, "_progress": progress, "_iterator": None, "_cached": None}
 
+    @property
+    def finished(self) -> bool:
+        """Whether the iteration that was begun last is at its end."""
+        return self._iterator is not None and self._iterator.exhausted
+
+    def _finish(self) -> None:
+        """Note that the iteration is at its end, for who did it by random access."""
+        self._iterator = _Finished()
+
     def _current(self) -> tuple[int, int]:
         """Return epoch and first position of the iteration begun last, or of the next where there is none."""
         if self._iterator is None:
@@ -185,6 +198,12 @@ class Sampler(ABC, Generic[T]):
         """Return the position up to which all ranks have read, after so many steps."""
 
 
+class _Finished:
+    """An iterator at its end."""
+
+    delivered, exhausted = 0, True
+
+
 def _plan(
     name: str,
     data: Sized | int | Plan,
@@ -196,6 +215,7 @@ def _plan(
         raise ValueError(f"{name}: expected shuffle True, False, 'full' or 'window', got {shuffle!r}")
     if shuffle != "window" and (block_size is not None or window is not None):
         raise ValueError(f"{name}: expected block_size and window with shuffle='window', got {shuffle!r}")
+    data = getattr(data, "plan", data)
     if hasattr(data, "order") and hasattr(data, "describe"):
         if shuffle not in (True, "full"):
             raise ValueError(f"{name}: expected a plan to say how to shuffle, got shuffle={shuffle!r}")

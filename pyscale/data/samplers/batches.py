@@ -9,6 +9,7 @@ from pyscale.comm import Communicator
 from pyscale.data.arguments import Indices, integer
 from pyscale.data.order import Order, Plan
 from pyscale.data.samplers.base import Remainder, Sampler, Shuffle
+from pyscale.data.window import WindowOrder
 
 
 class ShardedBatchSampler(Sampler[list[int]]):
@@ -95,12 +96,25 @@ class ShardedBatchSampler(Sampler[list[int]]):
 
     def _batch(self, order: Order, begin: int, end: int) -> Indices:
         """Return this rank's part of positions `begin` to ``end - 1``."""
-        size, longer = divmod(end - begin, self.num_replicas)
-        first = self.rank * size + min(self.rank, longer)
-        last = first + size + (self.rank < longer)
+        first, last = self._share(end - begin)
         if end <= len(order):
             return order._part(begin, end, first, last)
         return self._padded(order, begin + first, begin + last)
+
+    def _share(self, count: int) -> tuple[int, int]:
+        """Return which of so many samples are this rank's: from, and up to before."""
+        size, longer = divmod(count, self.num_replicas)
+        first = self.rank * size + min(self.rank, longer)
+        return first, first + size + (self.rank < longer)
+
+    def runs(self, step: int) -> list[tuple[int, range]]:
+        """Return the batch of a step as steps of the streams of a `Window`; see `WindowOrder.runs`."""
+        epoch, start = self._current()
+        order = self._order(epoch)
+        begin, end = self._bounds(start, self._step(step))
+        if not isinstance(order, WindowOrder) or end > len(order):
+            raise TypeError("ShardedBatchSampler.runs: expected a plan of windows, and no padding")
+        return order.runs(begin, end, *self._share(end - begin))
 
     def _iterate(self, order: Order, start: int) -> BatchIterator:
         return BatchIterator(

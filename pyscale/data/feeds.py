@@ -1,0 +1,140 @@
+"""Where a loader's batches come from, by one protocol: arrays in memory, and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pyscale import _core
+from pyscale.arrays import view
+from pyscale.data.arguments import Indices
+from pyscale.data.shards import ParquetShards
+from pyscale.data.window import WindowOrder
+from pyscale.data.windows import Runs, Windows
+
+Array = npt.NDArray[Any]
+
+
+class Feed(Protocol):
+    """Batches, made ahead in threads."""
+
+    def request(self, step: int) -> None:
+        """Begin to make the batch of a step. Steps are requested one after the other."""
+
+    def take(self, step: int) -> Any:
+        """Return the batch of a step that was requested, as arrays in the structure of the source."""
+
+    def close(self) -> None:
+        """Let go of everything; when this returns, no thread is at work any more."""
+
+
+class Arrays:
+    """Arrays of one length, in the structure in which the caller has them.
+
+    Parameters
+    ----------
+    source : array, or mapping, tuple or list of arrays
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        if isinstance(source, Mapping):
+            given = {str(name): array for name, array in source.items()}
+        elif isinstance(source, (tuple, list)):
+            given = {str(i): array for i, array in enumerate(source)}
+        else:
+            given = {"": source}
+        views = {
+            name: _rows(array, f"Loader: source[{name}]" if name else "Loader: source")
+            for name, array in given.items()
+        }
+        self.arrays = [array for array, _ in views.values()]
+        self._like = [like for _, like in views.values()]
+        lengths = {name: len(array) for name, (array, _) in views.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"Loader: expected arrays of one length, got {lengths or 'none'}")
+        self.length = next(iter(lengths.values()))
+
+    def structured(self, arrays: Sequence[Array]) -> Any:
+        """Return arrays, one for each of the source's, in its structure and of its libraries."""
+        made = [like(array) for like, array in zip(self._like, arrays, strict=True)]
+        if isinstance(self._source, Mapping):
+            return dict(zip(self._source, made, strict=True))
+        if isinstance(self._source, (tuple, list)):
+            return tuple(made)
+        return made[0]
+
+
+class ArrayFeed:
+    """Batches of rows of arrays, gathered in C++ threads."""
+
+    def __init__(self, source: Arrays, indices: Callable[[int], Indices], num_threads: int) -> None:
+        self._source, self._indices = source, indices
+        self._core = _core.GatherAhead(num_threads)
+        self._requested: dict[int, tuple[int, list[Array]]] = {}
+
+    def request(self, step: int) -> None:
+        """Begin to gather the batch of a step."""
+        indices = self._indices(step)
+        outs = [np.empty((len(indices), *array.shape[1:]), array.dtype) for array in self._source.arrays]
+        self._requested[step] = self._core.submit(self._source.arrays, indices, outs), outs
+
+    def take(self, step: int) -> Any:
+        """Return the batch of a step, once it is gathered."""
+        ticket, outs = self._requested.pop(step)
+        self._core.wait(ticket)
+        return self._source.structured(outs)
+
+    def close(self) -> None:
+        """Let go of everything; when this returns, no thread is at work any more."""
+        self._core.close()
+        self._requested.clear()
+
+
+class ShardFeed:
+    """Batches of files, of which windows are read in threads."""
+
+    def __init__(
+        self, shards: ParquetShards, order: WindowOrder, runs: Callable[[int], Runs], num_threads: int
+    ) -> None:
+        self._windows, self._runs = Windows(shards, order, num_threads), runs
+        self._requested: dict[int, Runs] = {}
+
+    def request(self, step: int) -> None:
+        """Begin to make the windows that the batch of a step is from."""
+        self._requested[step] = self._runs(step)
+        self._windows.request(self._requested[step])
+
+    def take(self, step: int) -> dict[str, Array]:
+        """Return the columns of a batch, once its windows are there."""
+        return self._windows.take(self._requested.pop(step))
+
+    def close(self) -> None:
+        """Let go of everything; when this returns, no thread is at work any more."""
+        self._windows.close()
+
+
+class _Rows(NamedTuple):
+    array: Array
+    like: Callable[[Array], Any]
+
+
+def _rows(x: Any, what: str) -> _Rows:
+    """Return an array of rows, each contiguous."""
+    array: Array
+    like: Callable[[Array], Any]
+    if isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray):
+        array, like = np.asarray(x), lambda batch: batch  # of any dtype but objects
+    else:
+        opened = view(x, what=what)
+        array, like = opened.array, opened.like
+    if array.ndim < 1:
+        raise ValueError(f"{what}: expected rows, got an array of no dimensions")
+    if array.dtype.hasobject:
+        raise TypeError(f"{what}: expected numbers, dates or strings of a fixed length, got {array.dtype}")
+    if array.size and not array[:1].flags.c_contiguous:
+        raise ValueError(f"{what}: expected rows that are contiguous, got strides {array.strides}")
+    return _Rows(array, like)

@@ -1,0 +1,219 @@
+"""The loader: the rows that its sampler names, ahead, and nothing left of it afterwards."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyscale.data import Loader, ShardedBatchSampler, ShardedSampler
+
+
+def rows(n: int) -> dict[str, np.ndarray[Any, Any]]:
+    return {"id": np.arange(n), "x": np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)}
+
+
+def batches(n: int, size: int, ranks: int = 1, rank: int = 0, **options: Any) -> ShardedBatchSampler:
+    return ShardedBatchSampler(n, size, num_replicas=ranks, rank=rank, **options)
+
+
+def num_threads() -> int:
+    """Return the threads of this process, those of C++ included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+@given(
+    n=st.integers(0, 200),
+    size=st.integers(1, 40),
+    prefetch=st.integers(0, 5),
+    threads=st.integers(1, 3),
+    ranks=st.integers(1, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_batches_are_what_the_sampler_says(
+    n: int, size: int, prefetch: int, threads: int, ranks: int
+) -> None:
+    data = rows(n)
+    for rank in range(ranks):
+        loader = Loader(data, batches(n, size, ranks, rank), prefetch=prefetch, num_threads=threads)
+        for expected in (batches(n, size, ranks, rank),):
+            delivered = list(loader)
+            assert len(delivered) == len(expected)
+            for batch, indices in zip(delivered, expected, strict=True):
+                assert batch["id"].tolist() == indices
+                assert np.array_equal(batch["x"], data["x"][indices])
+
+
+def test_structures() -> None:
+    data = rows(100)
+    order = list(batches(100, 8))
+    x, y = data["x"], data["id"]
+    assert all(
+        np.array_equal(batch, x[i]) for batch, i in zip(Loader(x, batches(100, 8)), order, strict=True)
+    )
+    for batch, i in zip(Loader((x, y), batches(100, 8)), order, strict=True):
+        assert isinstance(batch, tuple)
+        assert np.array_equal(batch[0], x[i])
+        assert np.array_equal(batch[1], y[i])
+
+
+def test_dtypes_and_strides(tmp_path: Path) -> None:
+    n = 50
+    mapped = np.lib.format.open_memmap(tmp_path / "rows.npy", mode="w+", dtype=np.int16, shape=(n, 2, 3))
+    mapped[:] = np.arange(n * 6).reshape(n, 2, 3)
+    data = {
+        "bool": np.arange(n) % 3 == 0,
+        "bytes": np.array([b"%d" % i for i in range(n)]),
+        "date": np.datetime64("2013-01-01") + np.arange(n),
+        "record": np.array([(i, i / 2) for i in range(n)], dtype=[("a", "i4"), ("b", "f8")]),
+        "backwards": np.arange(n)[::-1],
+        "every other": np.arange(2 * n)[::2],
+        "mapped": np.load(tmp_path / "rows.npy", mmap_mode="r"),
+        "none": np.zeros((n, 0)),
+    }
+    indices = list(batches(n, 8))
+    for batch, chosen in zip(Loader(data, batches(n, 8)), indices, strict=True):
+        for name, array in data.items():
+            assert batch[name].dtype == array.dtype
+            assert np.array_equal(batch[name], array[chosen])
+
+
+def test_other_samplers() -> None:
+    data = np.arange(103)
+    assert [b.tolist() for b in Loader(data, [[3, 1], [2], []])] == [[3, 1], [2], []]
+    loader = Loader(data, range(103), batch_size=10)
+    assert len(loader) == 11
+    assert np.concatenate(list(loader)).tolist() == list(range(103))
+    single = ShardedSampler(103, num_replicas=2, rank=1)
+    expected = list(ShardedSampler(103, num_replicas=2, rank=1))
+    assert np.concatenate(list(Loader(data, single, batch_size=10))).tolist() == expected
+    with pytest.raises(TypeError, match="a sampler of pyscale"):
+        loader.state_dict()
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("prefetch", [0, 1, 7])
+def test_states_are_exact_with_batches_under_way(single: bool, prefetch: int) -> None:
+    def make() -> Loader:
+        if single:
+            return Loader(
+                np.arange(1000), ShardedSampler(1000, num_replicas=1, rank=0), 32, prefetch=prefetch
+            )
+        return Loader(np.arange(1000), batches(1000, 32), prefetch=prefetch)
+
+    whole = make()
+    epochs = [np.concatenate(list(whole)).tolist() for _ in range(3)]
+    for steps in (0, 1, 5, 31, 32):
+        first = make()
+        iterator = iter(first)
+        delivered = [batch.tolist() for batch in islice(iterator, steps)]
+        state = first.state_dict()
+        first.close()
+        assert first.state_dict() == state
+        second = make()
+        second.load_state_dict(state)
+        assert second.state_dict()["position"] == state["position"]
+        if steps < 32:
+            assert len(second) == 32 - steps
+            delivered += [batch.tolist() for batch in second]
+        assert list(chain.from_iterable(delivered)) == epochs[0]
+        assert len(second) == 32
+        assert np.concatenate(list(second)).tolist() == epochs[1]
+
+
+def test_a_new_iteration_ends_the_one_before() -> None:
+    loader = Loader(np.arange(100), batches(100, 10), prefetch=3)
+    first = iter(loader)
+    next(first)
+    second = iter(loader)
+    assert next(first, None) is None
+    assert len(list(second)) == 10
+
+
+def test_nothing_is_left() -> None:
+    before = num_threads()
+    loader = Loader(np.arange(10_000), batches(10_000, 10), prefetch=50, num_threads=3)
+    next(iter(loader))
+    assert num_threads() == before + 3
+    loader.close()
+    assert num_threads() == before
+    with Loader(np.arange(100), batches(100, 10)) as opened:
+        next(iter(opened))
+    assert num_threads() == before
+    list(loader)
+    assert num_threads() == before, "the end of an epoch ends the threads"
+    iterator = iter(loader)
+    next(iterator)
+    del iterator, loader
+    gc.collect()
+    assert num_threads() == before
+
+
+def test_an_index_that_is_out_of_range() -> None:
+    before = num_threads()
+    for bad in (100, -1):
+        loader = Loader(np.arange(100), [[0, 1], [2, bad]], prefetch=0)
+        iterator = iter(loader)
+        assert next(iterator).tolist() == [0, 1]
+        with pytest.raises(IndexError, match=f"0 to 100 - 1, got {bad} at 1|got {bad}"):
+            next(iterator)
+        assert num_threads() == before
+
+
+def test_control_c_while_a_batch_is_waited_for(tmp_path: Path) -> None:
+    # A gather of this size takes long enough for the signal to come within it.
+    data = np.zeros((1, 1 << 14))
+    before = num_threads()
+    loader = Loader(data, repeat(np.zeros(4_000, np.int64), 100), prefetch=0, num_threads=1)
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        list(loader)
+    assert num_threads() == before
+
+
+def test_torch() -> None:
+    torch = pytest.importorskip("torch")
+    x = torch.arange(300, dtype=torch.bfloat16).reshape(100, 3)
+    y = torch.arange(100)
+    order = list(batches(100, 8))
+    for batch, i in zip(Loader({"x": x, "y": y}, batches(100, 8)), order, strict=True):
+        assert torch.equal(batch["x"], x[i])
+        assert torch.equal(batch["y"], y[i])
+    for batch, i in zip(Loader(np.arange(100), batches(100, 8), device="cpu"), order, strict=True):
+        assert batch.dtype == torch.int64
+        assert batch.tolist() == i
+    with pytest.raises(TypeError, match="numbers for a tensor"):
+        next(iter(Loader(np.array([b"a"] * 9), batches(9, 3), device="cpu")))
+
+
+def test_what_is_refused() -> None:
+    x = np.arange(10)
+    for error, message, arguments in (
+        (TypeError, "a sampler or a batch_size", (x,)),
+        (ValueError, "batch_size from 1", (x, None, 0)),
+        (ValueError, "arrays of one length", ({"a": x, "b": x[:5]}, None, 2)),
+        (ValueError, "arrays of one length, got none", ({}, None, 2)),
+        (TypeError, "got object", (np.array([None, 1]), None, 2)),
+        (ValueError, "contiguous", (np.zeros((10, 4))[:, ::2], None, 2)),
+        (ValueError, "no dimensions", (np.array(3), None, 2)),
+        (TypeError, "iterable, got int", (x, 3, 2)),
+        (ValueError, "the sampler's batch_size 2, got 3", (x, batches(10, 2), 3)),
+        (TypeError, "batch_size with a ShardedSampler", (x, ShardedSampler(10))),
+    ):
+        with pytest.raises(error, match=message):
+            Loader(*arguments)
+    with pytest.raises(ValueError, match="prefetch from 0"):
+        Loader(x, None, 2, prefetch=-1)
+    with pytest.raises(ValueError, match="num_threads from 1"):
+        Loader(x, None, 2, num_threads=0)
+    with pytest.raises(TypeError, match="of integers"):
+        list(Loader(x, [[0.5]]))

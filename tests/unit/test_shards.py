@@ -1,0 +1,275 @@
+"""Tables in files: every row once, in the order of the plan, whatever the files, ranks and restarts."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyscale.data import Loader, ParquetShards, ShardedBatchSampler, ShardedSampler
+from pyscale.errors import DataError
+
+pa = pytest.importorskip("pyarrow")
+import pyarrow.compute as pc  # noqa: E402
+import pyarrow.csv as csv  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
+ROWS = 5000
+
+
+def table(start: int, stop: int) -> Any:
+    ids = np.arange(start, stop)
+    return pa.table(
+        {"id": ids, "half": ids / 2, "small": (ids % 100).astype(np.int16), "name": [f"row {i}" for i in ids]}
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shards")
+    for number, (start, stop, group) in enumerate(
+        [(0, 1300, 200), (1300, 1301, 9), (1301, 4000, 777), (4000, ROWS, 90)]
+    ):
+        pq.write_table(table(start, stop), path / f"part-{number}.parquet", row_group_size=group)
+    return path
+
+
+def ids(batches: Any) -> list[int]:
+    return [int(i) for batch in batches for i in batch["id"]]
+
+
+def sampler(
+    shards: ParquetShards, size: int, ranks: int = 1, rank: int = 0, **options: Any
+) -> ShardedBatchSampler:
+    return ShardedBatchSampler(shards, size, num_replicas=ranks, rank=rank, **options)
+
+
+@given(
+    window=st.integers(1, 6000),
+    streams=st.integers(1, 9),
+    size=st.integers(1, 900),
+    ranks=st.integers(1, 5),
+    threads=st.integers(1, 3),
+    shuffle=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_rows_are_those_of_the_plan(
+    folder: Path, window: int, streams: int, size: int, ranks: int, threads: int, shuffle: bool
+) -> None:
+    window = max(window, 20 * streams)
+    shards = ParquetShards(folder, ["id"], window=window, streams=streams, shuffle=shuffle)
+    assert len(shards) == ROWS
+    seen = []
+    for rank in range(ranks):
+        own = list(sampler(shards, size, ranks, rank))
+        loader = Loader(shards, sampler(shards, size, ranks, rank), num_threads=threads)
+        delivered = [batch["id"].tolist() for batch in loader]
+        assert delivered == own
+        seen += ids([{"id": batch} for batch in delivered])
+    assert sorted(seen) == list(range(ROWS))
+
+
+def test_columns(folder: Path) -> None:
+    shards = ParquetShards(folder, window=500)
+    assert [(name, dtype.str) for name, (dtype, _) in shards.dtypes.items()] == [
+        ("id", "<i8"),
+        ("half", "<f8"),
+        ("small", "<i2"),
+        ("name", "|O"),
+    ]
+    for batch in Loader(shards, batch_size=300):
+        assert (batch["half"] == batch["id"] / 2).all()
+        assert (batch["small"] == batch["id"] % 100).all()
+        assert batch["name"].tolist() == [f"row {i}" for i in batch["id"]]
+    converted = ParquetShards(folder, {"half": "f4", "small": "i8"})
+    for batch in Loader(converted, batch_size=300):
+        assert (batch["half"].dtype, batch["small"].dtype) == (np.float32, np.int64)
+
+
+def test_restarts_within_files_at_other_world_sizes(folder: Path) -> None:
+    def make() -> ParquetShards:
+        return ParquetShards(folder, ["id"], window=700, streams=3, seed=5)
+
+    whole = ids(Loader(make(), batch_size=60))
+    undisturbed = Loader(make(), batch_size=60)
+    first_epoch, second_epoch = ids(undisturbed), ids(undisturbed)
+    assert whole == first_epoch != second_epoch
+    seen: list[int] = []
+    state: dict[str, Any] | None = None
+    for ranks, size, steps in ((4, 15, 20), (3, 20, 13), (1, 60, 1), (2, 30, 10**6)):
+        loaders = [
+            Loader(shards, sampler(shards, size, ranks, rank, seed=5))
+            for rank in range(ranks)
+            for shards in [make()]
+        ]
+        iterators = []
+        for loader in loaders:
+            if state is not None:
+                loader.load_state_dict(state)
+            iterators.append(islice(iter(loader), steps))
+        for together in zip(*iterators, strict=True):
+            seen += ids(together)
+        states = [loader.state_dict() for loader in loaders]
+        assert all(one == states[0] for one in states)
+        state = states[0]
+        for loader in loaders:
+            loader.close()
+    assert seen == first_epoch
+
+
+def test_memory_is_bounded_by_the_window(folder: Path) -> None:
+    shards = ParquetShards(folder, ["id"], window=400, streams=2)
+    loader = Loader(shards, batch_size=10, num_threads=2)
+    most_windows = most_blocks = 0
+    for _ in loader:
+        windows = loader._iteration._feed._windows  # type: ignore[union-attr, attr-defined]
+        most_windows = max(most_windows, len(windows._windows))
+        most_blocks = max(most_blocks, len(windows._blocks._held))
+    assert most_windows <= 2 * 2
+    # A window has parts of at most 200 / 90 + 2 of the smallest row groups.
+    assert most_blocks <= 2 * 2 * 4
+    assert not windows._windows
+    assert not windows._blocks._held
+
+
+@pytest.mark.parametrize("ending", ["arrow", "feather", "csv"])
+def test_other_formats(tmp_path: Path, ending: str) -> None:
+    for number in range(3):
+        part = table(number * 500, (number + 1) * 500)
+        path = str(tmp_path / f"part-{number}.{ending}")
+        if ending == "csv":
+            csv.write_csv(part, path)
+        else:
+            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, part.schema) as writer:
+                writer.write_table(part, max_chunksize=120)
+    shards = ParquetShards(tmp_path, window=300, streams=2)
+    assert len(shards.blocks) == (3 if ending == "csv" else 15)
+    seen = []
+    for batch in Loader(shards, batch_size=70):
+        assert (batch["half"] == batch["id"] / 2).all()
+        assert batch["name"].tolist() == [f"row {i}" for i in batch["id"]]
+        seen += batch["id"].tolist()
+    assert sorted(seen) == list(range(1500))
+    filtered = ParquetShards(tmp_path, ["id"], filters=[("id", ">=", 700)])
+    assert sorted(ids(Loader(filtered, batch_size=70))) == list(range(700, 1500))
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_filters(folder: Path, as_list: bool) -> None:
+    filters: Any = (
+        [("small", "<", 10), ("id", ">", 1000)]
+        if as_list
+        else (pc.field("small") < 10) & (pc.field("id") > 1000)
+    )
+    shards = ParquetShards(folder, ["id"], filters=filters, window=100)
+    expected = [i for i in range(1001, ROWS) if i % 100 < 10]
+    assert len(shards) == len(expected)
+    assert sorted(ids(Loader(shards, batch_size=33))) == expected
+    nothing = ParquetShards(folder, ["id"], filters=[("id", "<", 0)])
+    assert list(Loader(nothing, batch_size=3)) == []
+
+
+def test_row_groups_that_filters_exclude_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = ParquetShards(folder, ["id"], filters=[("id", ">=", 4500)])
+    assert {Path(block.file).name for block in shards.blocks} == {"part-3.parquet"}
+    assert len(shards.blocks) < 12
+
+
+def test_nulls(tmp_path: Path) -> None:
+    path = tmp_path / "nulls.parquet"
+    date = datetime.date(2013, 1, 1)
+    pq.write_table(
+        pa.table(
+            {
+                "integer": pa.array([1, None, 3]),
+                "real": pa.array([1.5, None, 3.5]),
+                "date": pa.array([date, None, date]),
+                "text": pa.array(["a", None, "c"]),
+                "category": pa.array(["x", "y", "x"]).dictionary_encode(),
+                "vector": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(6.0)), 2),
+            }
+        ),
+        path,
+    )
+    with pytest.raises(
+        DataError, match=r"nulls.parquet, block 0: column 'integer': expected no nulls .* got 1"
+    ):
+        list(Loader(ParquetShards(path, ["integer"]), batch_size=3))
+    (batch,) = Loader(ParquetShards(path, fill={"integer": -1}, shuffle=False, streams=1), batch_size=3)
+    assert batch["integer"].tolist() == [1, -1, 3]
+    assert batch["integer"].dtype == np.int64
+    assert np.isnan(batch["real"]).tolist() == [False, True, False]
+    assert np.isnat(batch["date"]).tolist() == [False, True, False]
+    assert batch["text"].tolist() == ["a", None, "c"]
+    assert batch["category"].tolist() == ["x", "y", "x"]
+    assert batch["vector"].tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_files_that_are_not_what_they_should_be(folder: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes((folder / "part-2.parquet").read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"cut.parquet: expected a file of .parquet"):
+        ParquetShards([folder / "part-0.parquet", cut])
+    with pytest.raises(DataError, match=r"none.parquet: expected a file"):
+        ParquetShards(tmp_path / "none.parquet")
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"id": pa.array([1.5])}), other)
+    with pytest.raises(
+        DataError, match=r"other.parquet: expected the columns of .*id: int64.*, got id: double"
+    ):
+        ParquetShards([folder / "part-0.parquet", other], ["id"])
+    with pytest.raises(DataError, match="expected a column 'half'"):
+        ParquetShards([folder / "part-0.parquet", other], ["half"])
+    with pytest.raises(ValueError, match="a name that ends with"):
+        ParquetShards(tmp_path / "data.txt")
+    with pytest.raises(DataError, match="of the pattern"):
+        ParquetShards(str(tmp_path / "*.arrow"))
+
+
+@pytest.mark.parametrize("change", ["vanishes", "is cut off", "is another"])
+def test_a_file_that_changes_within_an_epoch(folder: Path, tmp_path: Path, change: str) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shards = ParquetShards(tmp_path, ["id"], window=100, streams=1, shuffle=False)
+    before = threading.active_count()
+    loader = Loader(shards, batch_size=50, num_threads=2)
+    victim = tmp_path / "part-2.parquet"
+    iterator = iter(loader)
+    list(islice(iterator, 3))
+    if change == "vanishes":
+        victim.unlink()
+    elif change == "is cut off":
+        victim.write_bytes(victim.read_bytes()[:-10])
+    else:
+        pq.write_table(table(0, 2699), victim, row_group_size=777)
+    with pytest.raises(DataError, match=r"part-2.parquet: expected (the|a) file"):
+        list(iterator)
+    assert threading.active_count() == before
+
+
+def test_values_that_do_not_fit(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"column 'id': expected values of int8"):
+        list(Loader(ParquetShards(folder, {"id": "int8"}), batch_size=100))
+    path = folder.parent / "times.parquet"
+    pq.write_table(pa.table({"times": pa.array([[1], [2, 3]])}), path)
+    with pytest.raises(TypeError, match="column 'times'"):
+        ParquetShards(path)
+
+
+def test_what_is_refused(folder: Path) -> None:
+    shards = ParquetShards(folder, ["id"])
+    with pytest.raises(ValueError, match="a sampler of the shards"):
+        Loader(shards, ShardedBatchSampler(ROWS, 10))
+    with pytest.raises(TypeError, match="expected a ShardedBatchSampler for files"):
+        iter(Loader(shards, ShardedSampler(shards), batch_size=10))
+    with pytest.raises(ValueError, match="expected fill of"):
+        ParquetShards(folder, ["id"], fill={"half": 0})
+    with pytest.raises(ValueError, match="shuffle 'window' or False"):
+        ParquetShards(folder, shuffle="full")
