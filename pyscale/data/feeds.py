@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy.typing as npt
 from pyscale import _core
 from pyscale.arrays import view
 from pyscale.data.arguments import Indices
-from pyscale.data.shards import ParquetShards
-from pyscale.data.window import WindowOrder
-from pyscale.data.windows import Runs, Windows
+from pyscale.data.samplers import ShardedBatchSampler
+from pyscale.data.shards import Columns, ParquetShards
+from pyscale.data.window import Share, WindowOrder
+from pyscale.data.windows import Windows
 
 Array = npt.NDArray[Any]
 
@@ -95,26 +97,46 @@ class ArrayFeed:
 
 
 class ShardFeed:
-    """Batches of files, of which windows are read in threads."""
+    """Batches of files: several at a time are put together in threads, as parts of one buffer."""
+
+    _ROWS = 1 << 15  # of a buffer
 
     def __init__(
-        self, shards: ParquetShards, order: WindowOrder, runs: Callable[[int], Runs], num_threads: int
+        self, shards: ParquetShards, sampler: ShardedBatchSampler, steps: int, num_threads: int
     ) -> None:
-        self._windows, self._runs = Windows(shards, order, num_threads), runs
-        self._requested: dict[int, Runs] = {}
+        order = sampler.order
+        assert isinstance(order, WindowOrder)
+        self._windows, self._sampler, self._steps = Windows(shards, order, num_threads), sampler, steps
+        most = min(self._ROWS, order.window_size * order.streams // sampler.num_replicas)
+        self._group = max(1, most // sampler.batch_size)
+        self._buffers: dict[int, tuple[Future[Columns], list[Share], list[int]]] = {}
+        self._current: Columns = {}
 
     def request(self, step: int) -> None:
-        """Begin to make the windows that the batch of a step is from."""
-        self._requested[step] = self._runs(step)
-        self._windows.request(self._requested[step])
+        """Begin to make the buffer that has the batch of a step."""
+        group, number = divmod(step, self._group)
+        if number == 0:
+            last = min(step + self._group, self._steps)
+            shares = self._sampler.shares(step, last)
+            ends = np.cumsum([self._sampler.size(step) for step in range(step, last)]).tolist()
+            self._buffers[group] = self._windows.read(shares, ends[-1]), shares, [0, *ends]
 
-    def take(self, step: int) -> dict[str, Array]:
-        """Return the columns of a batch, once its windows are there."""
-        return self._windows.take(self._requested.pop(step))
+    def take(self, step: int) -> Columns:
+        """Return the columns of a batch, once it is there."""
+        group, number = divmod(step, self._group)
+        future, shares, bounds = self._buffers[group]
+        if number == 0:
+            self._current = future.result()
+            self._windows.move_on(shares)
+        if number == len(bounds) - 2:
+            del self._buffers[group]
+        return {name: array[bounds[number] : bounds[number + 1]] for name, array in self._current.items()}
 
     def close(self) -> None:
         """Let go of everything; when this returns, no thread is at work any more."""
         self._windows.close()
+        self._buffers.clear()
+        self._current = {}
 
 
 class _Rows(NamedTuple):

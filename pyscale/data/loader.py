@@ -13,7 +13,6 @@ from pyscale.data.arguments import Indices, integer, integers
 from pyscale.data.feeds import ArrayFeed, Arrays, Feed, ShardFeed
 from pyscale.data.samplers import ShardedBatchSampler, ShardedSampler
 from pyscale.data.shards import ParquetShards
-from pyscale.data.window import WindowOrder
 
 
 class Loader:
@@ -129,7 +128,10 @@ class Loader:
     def _feed(self) -> Feed:
         if isinstance(self._source, Arrays):
             return ArrayFeed(self._source, self._batches.indices, self._num_threads)
-        return ShardFeed(self._source, *self._batches.runs(), self._num_threads)
+        if not isinstance(self.sampler, ShardedBatchSampler):
+            kind = type(self.sampler).__name__
+            raise TypeError(f"Loader: expected a ShardedBatchSampler for files, got {kind}")
+        return ShardFeed(self._source, self.sampler, self._batches.count(), self._num_threads)
 
 
 class _Iteration:
@@ -192,9 +194,6 @@ class _Batches(Protocol):
     def indices(self, step: int) -> Indices:
         """Return the rows of a step that there is."""
 
-    def runs(self) -> tuple[WindowOrder, Callable[[int], list[tuple[int, range]]]]:
-        """Return the order, and for each step which parts of its streams."""
-
     def state_dict(self, delivered: int) -> dict[str, Any]:
         """Return the sampler's state after so many batches."""
 
@@ -226,13 +225,6 @@ class _Sharded:
             return self._sampler.indices(step)
         assert self._size is not None
         return self._sampler.indices(step * self._size, min((step + 1) * self._size, len(self._sampler)))
-
-    def runs(self) -> tuple[WindowOrder, Callable[[int], list[tuple[int, range]]]]:
-        if not isinstance(self._sampler, ShardedBatchSampler):
-            raise TypeError("Loader: expected a ShardedBatchSampler for files, got a ShardedSampler")
-        order = self._sampler.order
-        assert isinstance(order, WindowOrder)
-        return order, self._sampler.runs
 
     def state_dict(self, delivered: int) -> dict[str, Any]:
         if not delivered or self._sampler.finished:
@@ -275,11 +267,6 @@ class _Listed:
     def indices(self, step: int) -> Indices:
         assert self._next is not None
         return self._next[1]
-
-    def runs(self) -> tuple[WindowOrder, Callable[[int], list[tuple[int, range]]]]:
-        raise TypeError(
-            f"Loader: expected a ShardedBatchSampler for files, got {type(self._sampler).__name__}"
-        )
 
     def state_dict(self, delivered: int) -> dict[str, Any]:
         raise TypeError(

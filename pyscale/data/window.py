@@ -24,6 +24,14 @@ class Piece(NamedTuple):
     windows: range  # of the stream: all that have a part of this block
 
 
+class Share(NamedTuple):
+    """What a rank has of a stream."""
+
+    stream: int
+    steps: Indices  # ascending
+    places: Indices  # of these, among all that the rank has
+
+
 class Blocks:
     """Consecutive samples, as files or row groups hold them, one block after the other in a random order."""
 
@@ -73,8 +81,9 @@ class WindowOrder(Order):
     """The order of one epoch of a `Window`."""
 
     def __init__(self, plan: Window, *, seed: int, epoch: int) -> None:
-        self._n, self._streams = len(plan), plan.streams
-        self._window = plan.window_of_stream
+        self._n = len(plan)
+        self.streams = self._streams = plan.streams
+        self.window_size = self._window = plan.window_of_stream
         self._seed, self._epoch, self._shuffle = seed, epoch, plan.shuffle
         permutation = self._permutation(plan.num_blocks, 0)
         self.blocks: Blocks | EvenBlocks
@@ -94,35 +103,42 @@ class WindowOrder(Order):
             return Sequential(n)
         return Permutation(n, seed=self._seed, epoch=self._epoch, stream=key)
 
-    def runs(self, begin: int, end: int, first: int, last: int) -> list[tuple[int, range]]:
-        """Return number `first` to ``last - 1`` of positions `begin` to ``end - 1``, as steps of streams.
+    def shares(self, begins: Indices, ends: Indices, firsts: Indices, lasts: Indices) -> list[Share]:
+        """Return of each global batch the part that is one rank's, by streams.
 
-        The positions are numbered by their streams, so that a part of them is from few.
+        The samples at positions ``begins[t]`` to ``ends[t] - 1`` are numbered by their streams, so that a part
+        of them is from few; the rank has number ``firsts[t]`` to ``lasts[t] - 1``. Places are given to what
+        it has in all batches, one after the other.
         """
-        found, numbered = [], 0
-        for stream in range(self._streams):
-            steps = range(-(-(begin - stream) // self._streams), -(-(end - stream) // self._streams))
-            part = steps[max(0, first - numbered) : max(0, last - numbered)]
-            numbered += len(steps)
-            if part:
-                found.append((stream, part))
-        return found
-
-    def windows(self, stream: int, steps: range) -> list[tuple[int, range]]:
-        """Return steps of a stream as parts of windows: their numbers, and what of them."""
-        size = self._window
+        streams = np.arange(self._streams)
+        starts, stops = (-((streams - x[:, None]) // self._streams) for x in (begins, ends))
+        before = np.cumsum(stops - starts, axis=1) - (stops - starts)
+        low, high = (np.clip(x[:, None] - before, 0, stops - starts) for x in (firsts, lasts))
+        sizes = lasts - firsts
+        places = (np.cumsum(sizes) - sizes - firsts)[:, None] + before + low
         return [
-            (number, range(max(steps.start - number * size, 0), min(steps.stop - number * size, size)))
-            for number in range(steps.start // size, -(-steps.stop // size))
+            Share(
+                stream,
+                _ranges(starts[:, stream] + low[:, stream], counts),
+                _ranges(places[:, stream], counts),
+            )
+            for stream, counts in enumerate((high - low).T)
+            if counts.any()
         ]
+
+    def by_window(self, steps: Indices) -> list[tuple[int, slice]]:
+        """Return ascending steps of a stream by its windows: their numbers, and which of the steps."""
+        numbers = steps // self._window
+        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(steps)]
+        return [(int(numbers[low]), slice(low, high)) for low, high in pairwise(cuts)]
 
     def _part(self, begin: int, end: int, first: int, last: int) -> Indices:
-        parts = [
-            self._resolve(stream, number)[part.start : part.stop]
-            for stream, steps in self.runs(begin, end, first, last)
-            for number, part in self.windows(stream, steps)
-        ]
-        return np.concatenate(parts) if parts else _NONE
+        out = np.empty(last - first, np.int64)
+        for stream, steps, places in self.shares(*np.array([[begin], [end], [first], [last]])):
+            for number, chosen in self.by_window(steps):
+                samples = self._resolve(stream, number)
+                out[places[chosen]] = samples[steps[chosen] - number * self._window]
+        return out
 
     def stream(self, stream: int) -> range:
         """Return the part of the sequence of blocks that a stream reads, one position after the other."""
@@ -293,3 +309,9 @@ class Window:
 
 
 _NONE = np.empty(0, np.int64)
+
+
+def _ranges(starts: Indices, counts: Indices) -> Indices:
+    """Return ranges, one after the other."""
+    ends = np.cumsum(counts)
+    return np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)

@@ -8,9 +8,7 @@ from threading import Lock
 import numpy as np
 
 from pyscale.data.shards import Columns, ParquetShards
-from pyscale.data.window import Piece, WindowOrder
-
-Runs = list[tuple[int, range]]  # streams, and which steps of each
+from pyscale.data.window import Piece, Share, WindowOrder
 
 
 class Windows:
@@ -22,29 +20,22 @@ class Windows:
         self._windows: dict[tuple[int, int], Future[Columns]] = {}
         self._blocks = _Blocks(shards)
 
-    def request(self, runs: Runs) -> None:
-        """Begin to make the windows that runs need."""
-        for stream, steps in runs:
-            for number, _ in self._order.windows(stream, steps):
-                self._begin(stream, number)
+    def read(self, shares: list[Share], rows: int) -> Future[Columns]:
+        """Begin to make the columns of so many rows, of which shares say where they are from."""
+        for share in shares:
+            for number, _ in self._order.by_window(share.steps):
+                self._begin(share.stream, number)
+        windows = {key: self._windows[key] for key in self._windows}
+        return self._threads.submit(self._fill, shares, rows, windows)
 
-    def take(self, runs: Runs) -> Columns:
-        """Return the rows of runs that were requested; let go of the windows before them, begin the next."""
-        parts = []
-        for stream, steps in runs:
-            self._begin(stream, self._order.windows(stream, steps)[-1][0] + 1)
-        for stream, steps in runs:
-            windows = self._order.windows(stream, steps)
-            for number, rows in windows:
-                window = self._windows[stream, number].result()
-                parts.append({name: array[rows.start : rows.stop] for name, array in window.items()})
-            self._let_go(stream, windows[-1][0])
-        if len(parts) == 1:
-            return parts[0]
-        return {
-            name: np.concatenate([part[name] for part in parts]) if parts else np.empty((0, *shape), dtype)
-            for name, (dtype, shape) in self._shards.dtypes.items()
-        }
+    def move_on(self, shares: list[Share]) -> None:
+        """Begin the windows that follow those of shares, which have been read; let go of those before."""
+        for share in shares:
+            number, _ = self._order.by_window(share.steps)[-1]
+            self._begin(share.stream, number + 1)
+            for key in [key for key in self._windows if key[0] == share.stream and key[1] < number]:
+                del self._windows[key]
+            self._blocks.let_go(share.stream, number)
 
     def close(self) -> None:
         """Let go of everything; returns when no thread is reading any more."""
@@ -55,19 +46,25 @@ class Windows:
         if (stream, number) not in self._windows and self._order.window(stream, number):
             self._windows[stream, number] = self._threads.submit(self._make, stream, number)
 
-    def _let_go(self, stream: int, before: int) -> None:
-        passed = [key for key in self._windows if key[0] == stream and key[1] < before]
-        for key in passed:
-            del self._windows[key]
-        if passed:
-            self._blocks.let_go(stream, before)
+    def _empty(self, rows: int) -> Columns:
+        return {name: np.empty((rows, *shape), dtype) for name, (dtype, shape) in self._shards.dtypes.items()}
+
+    def _fill(
+        self, shares: list[Share], rows: int, windows: dict[tuple[int, int], Future[Columns]]
+    ) -> Columns:
+        out = self._empty(rows)
+        for stream, steps, places in shares:
+            for number, chosen in self._order.by_window(steps):
+                # Begun before this, so that it cannot be waiting for a thread that waits here.
+                window = windows[stream, number].result()
+                within = steps[chosen] - number * self._order.window_size
+                for name, array in window.items():
+                    out[name][places[chosen]] = array[within]
+        return out
 
     def _make(self, stream: int, number: int) -> Columns:
         within = self._order.within(stream, number)
-        out = {
-            name: np.empty((len(within), *shape), dtype)
-            for name, (dtype, shape) in self._shards.dtypes.items()
-        }
+        out = self._empty(len(within))
         for piece in self._order.pieces(stream, number):
             places = within.inverse(np.arange(piece.offset, piece.offset + len(piece.rows)))
             for name, array in self._blocks.read(stream, piece).items():

@@ -129,7 +129,7 @@ def test_memory_is_bounded_by_the_window(folder: Path) -> None:
     loader = Loader(shards, batch_size=10, num_threads=2)
     most_windows = most_blocks = 0
     for _ in loader:
-        windows = loader._iteration._feed._windows  # type: ignore[union-attr, attr-defined]
+        windows = loader._iteration._feed._windows  # type: ignore[union-attr]
         most_windows = max(most_windows, len(windows._windows))
         most_blocks = max(most_blocks, len(windows._blocks._held))
     assert most_windows <= 2 * 2

@@ -5,11 +5,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sized
 
+import numpy as np
+
 from pyscale.comm import Communicator
 from pyscale.data.arguments import Indices, integer
 from pyscale.data.order import Order, Plan
 from pyscale.data.samplers.base import Remainder, Sampler, Shuffle
-from pyscale.data.window import WindowOrder
+from pyscale.data.window import Share, WindowOrder
 
 
 class ShardedBatchSampler(Sampler[list[int]]):
@@ -107,14 +109,21 @@ class ShardedBatchSampler(Sampler[list[int]]):
         first = self.rank * size + min(self.rank, longer)
         return first, first + size + (self.rank < longer)
 
-    def runs(self, step: int) -> list[tuple[int, range]]:
-        """Return the batch of a step as steps of the streams of a `Window`; see `WindowOrder.runs`."""
+    def shares(self, first: int, last: int) -> list[Share]:
+        """Return the batches of steps `first` to ``last - 1`` by the streams of a `Window`."""
         epoch, start = self._current()
         order = self._order(epoch)
-        begin, end = self._bounds(start, self._step(step))
-        if not isinstance(order, WindowOrder) or end > len(order):
-            raise TypeError("ShardedBatchSampler.runs: expected a plan of windows, and no padding")
-        return order.runs(begin, end, *self._share(end - begin))
+        bounds = np.array([self._bounds(start, step) for step in range(first, last)]).reshape(-1, 2)
+        if not isinstance(order, WindowOrder) or (bounds > len(order)).any():
+            raise TypeError("ShardedBatchSampler.shares: expected a plan of windows, and no padding")
+        own = np.array([self._share(end - begin) for begin, end in bounds.tolist()]).reshape(-1, 2)
+        return order.shares(*bounds.T, *own.T)
+
+    def size(self, step: int) -> int:
+        """Return the length of the batch of a step."""
+        begin, end = self._bounds(self._current()[1], self._step(step))
+        first, last = self._share(end - begin)
+        return last - first
 
     def _iterate(self, order: Order, start: int) -> BatchIterator:
         return BatchIterator(
