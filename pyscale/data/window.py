@@ -106,8 +106,8 @@ class WindowOrder(Order):
     def shares(self, begins: Indices, ends: Indices, firsts: Indices, lasts: Indices) -> list[Share]:
         """Return of each global batch the part that is one rank's, by streams.
 
-        The samples at positions ``begins[t]`` to ``ends[t] - 1`` are numbered by their streams, so that a part
-        of them is from few; the rank has number ``firsts[t]`` to ``lasts[t] - 1``. Places are given to what
+        The samples at positions ``begins[t]`` to ``ends[t] - 1`` are numbered by their streams, so that a
+        part of them is from few; the rank has number ``firsts[t]`` to ``lasts[t] - 1``. Places are given to what
         it has in all batches, one after the other.
         """
         streams = np.arange(self._streams)
@@ -115,13 +115,9 @@ class WindowOrder(Order):
         before = np.cumsum(stops - starts, axis=1) - (stops - starts)
         low, high = (np.clip(x[:, None] - before, 0, stops - starts) for x in (firsts, lasts))
         sizes = lasts - firsts
-        places = (np.cumsum(sizes) - sizes - firsts)[:, None] + before + low
+        steps, places = (starts + low).T, ((np.cumsum(sizes) - sizes - firsts)[:, None] + before + low).T
         return [
-            Share(
-                stream,
-                _ranges(starts[:, stream] + low[:, stream], counts),
-                _ranges(places[:, stream], counts),
-            )
+            Share(stream, _ranges(steps[stream], counts), _ranges(places[stream], counts))
             for stream, counts in enumerate((high - low).T)
             if counts.any()
         ]
@@ -314,4 +310,5 @@ _NONE = np.empty(0, np.int64)
 def _ranges(starts: Indices, counts: Indices) -> Indices:
     """Return ranges, one after the other."""
     ends = np.cumsum(counts)
-    return np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)
+    values: Indices = np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)
+    return values

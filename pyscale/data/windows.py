@@ -11,13 +11,16 @@ from pyscale.data.shards import Columns, ParquetShards
 from pyscale.data.window import Piece, Share, WindowOrder
 
 
+_Futures = dict[tuple[int, int], Future[Columns]]  # of windows, by stream and number
+
+
 class Windows:
     """The windows that one rank reads in an epoch: of each stream, those in use and the next one."""
 
     def __init__(self, shards: ParquetShards, order: WindowOrder, num_threads: int) -> None:
         self._shards, self._order = shards, order
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="pyscale-windows")
-        self._windows: dict[tuple[int, int], Future[Columns]] = {}
+        self._windows: _Futures = {}
         self._blocks = _Blocks(shards)
 
     def read(self, shares: list[Share], rows: int) -> Future[Columns]:
@@ -25,8 +28,7 @@ class Windows:
         for share in shares:
             for number, _ in self._order.by_window(share.steps):
                 self._begin(share.stream, number)
-        windows = {key: self._windows[key] for key in self._windows}
-        return self._threads.submit(self._fill, shares, rows, windows)
+        return self._threads.submit(self._fill, shares, rows, dict(self._windows))
 
     def move_on(self, shares: list[Share]) -> None:
         """Begin the windows that follow those of shares, which have been read; let go of those before."""
@@ -49,9 +51,7 @@ class Windows:
     def _empty(self, rows: int) -> Columns:
         return {name: np.empty((rows, *shape), dtype) for name, (dtype, shape) in self._shards.dtypes.items()}
 
-    def _fill(
-        self, shares: list[Share], rows: int, windows: dict[tuple[int, int], Future[Columns]]
-    ) -> Columns:
+    def _fill(self, shares: list[Share], rows: int, windows: _Futures) -> Columns:
         out = self._empty(rows)
         for stream, steps, places in shares:
             for number, chosen in self._order.by_window(steps):
