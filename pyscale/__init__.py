@@ -28,7 +28,7 @@ from pyscale.comm import (
     world_size,
 )
 from pyscale.config import config, show_config
-from pyscale.errors import CommError, CommMismatch, CommTimeout, PyscaleError
+from pyscale.errors import CommError, CommMismatch, CommTimeout, DataError, PyscaleError
 
 __version__ = "0.1.0"
 
@@ -46,6 +46,7 @@ __all__ = [
     "CommMismatch",
     "CommTimeout",
     "Communicator",
+    "DataError",
     "PyscaleError",
     "Work",
     "__version__",

@@ -107,8 +107,8 @@ class WindowOrder(Order):
         """Return of each global batch the part that is one rank's, by streams.
 
         The samples at positions ``begins[t]`` to ``ends[t] - 1`` are numbered by their streams, so that a
-        part of them is from few; the rank has number ``firsts[t]`` to ``lasts[t] - 1``. Places are given to what
-        it has in all batches, one after the other.
+        part of them is from few; the rank has number ``firsts[t]`` to ``lasts[t] - 1``. Places are given to
+        what it has in all batches, one after the other.
         """
         streams = np.arange(self._streams)
         starts, stops = (-((streams - x[:, None]) // self._streams) for x in (begins, ends))

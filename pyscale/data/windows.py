@@ -10,7 +10,6 @@ import numpy as np
 from pyscale.data.shards import Columns, ParquetShards
 from pyscale.data.window import Piece, Share, WindowOrder
 
-
 _Futures = dict[tuple[int, int], Future[Columns]]  # of windows, by stream and number
 
 
