@@ -175,17 +175,17 @@ class Adam:
 
     def __init__(self, parameters: Array) -> None:
         self._parameters = parameters
-        self._mean = np.zeros_like(parameters)
-        self._square = np.zeros_like(parameters)
-        self._steps = 0
+        self.mean = np.zeros_like(parameters)
+        self.square = np.zeros_like(parameters)
+        self.steps = 0
 
     def step(self, gradient: Array) -> None:
         """Move the parameters by one step."""
-        self._steps += 1
-        self._mean += 0.1 * (gradient - self._mean)
-        self._square += 0.001 * (gradient**2 - self._square)
-        mean = self._mean / (1 - 0.9**self._steps)
-        square = self._square / (1 - 0.999**self._steps)
+        self.steps += 1
+        self.mean += 0.1 * (gradient - self.mean)
+        self.square += 0.001 * (gradient**2 - self.square)
+        mean = self.mean / (1 - 0.9**self.steps)
+        square = self.square / (1 - 0.999**self.steps)
         self._parameters -= LEARNING_RATE * mean / (np.sqrt(square) + 1e-8)
 
 
