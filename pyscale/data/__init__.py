@@ -2,5 +2,6 @@
 
 from pyscale.data.balance import balance
 from pyscale.data.permutation import Permutation
+from pyscale.data.verify import EpochError, Seen, verify_epoch
 
-__all__ = ["Permutation", "balance"]
+__all__ = ["EpochError", "Permutation", "Seen", "balance", "verify_epoch"]
