@@ -12,6 +12,7 @@ import numpy.typing
 import typing_extensions
 
 __all__: list[str] = [
+    "MULTISET_VERSION",
     "PERMUTATION_VERSION",
     "Arena",
     "GatherAhead",
@@ -21,12 +22,17 @@ __all__: list[str] = [
     "Permutation",
     "all_finite",
     "available_isas",
+    "balance",
     "capsule_of",
     "compiled_isas",
     "compiler",
     "exit_before_mpi",
     "fold",
     "isa",
+    "multiset_add",
+    "multiset_between",
+    "multiset_only",
+    "multiset_shift",
     "openmp",
     "pidfd_open",
     "reducible",
@@ -168,6 +174,13 @@ class Group:
 
 def all_finite(x: typing.Any) -> bool: ...
 def available_isas() -> list[str]: ...
+def balance(
+    lengths: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+    num_ranks: typing.SupportsInt | typing.SupportsIndex,
+    linear: typing.SupportsFloat | typing.SupportsIndex,
+    quadratic: typing.SupportsFloat | typing.SupportsIndex,
+    equal_counts: bool,
+) -> tuple: ...
 def capsule_of(group: typing.Any) -> typing_extensions.CapsuleType: ...
 def compiled_isas() -> list[str]: ...
 def exit_before_mpi() -> bool: ...
@@ -175,12 +188,30 @@ def fold(
     op: str, sources: list, out: typing.Any, divisor: typing.SupportsInt | typing.SupportsIndex = 1
 ) -> None: ...
 def isa() -> str: ...
+def multiset_add(
+    table: numpy.typing.NDArray[numpy.uint64],
+    indices: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    n: typing.SupportsInt | typing.SupportsIndex,
+) -> int: ...
+def multiset_between(
+    start: typing.SupportsInt | typing.SupportsIndex,
+    stop: typing.SupportsInt | typing.SupportsIndex,
+    n: typing.SupportsInt | typing.SupportsIndex,
+    num_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.uint64]: ...
+def multiset_only(
+    count: typing.SupportsInt | typing.SupportsIndex,
+    first: typing.SupportsInt | typing.SupportsIndex,
+    second: typing.SupportsInt | typing.SupportsIndex,
+) -> int: ...
+def multiset_shift(n: typing.SupportsInt | typing.SupportsIndex) -> int: ...
 def pidfd_open(pid: typing.SupportsInt | typing.SupportsIndex) -> int: ...
 def reducible(dtype: str, op: str) -> bool: ...
 def register_bfloat16(dtype: numpy.dtype[typing.Any]) -> None: ...
 def set_isa(name: str) -> None: ...
 def shorten_all_reduce(communicator: type) -> None: ...
 
+MULTISET_VERSION: int = 1
 PERMUTATION_VERSION: int = 1
 compiler: str
 openmp: bool

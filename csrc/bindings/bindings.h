@@ -6,11 +6,13 @@
 namespace pyscale {
 
 void bind_all_reduce(pybind11::module_& m);
+void bind_balance(pybind11::module_& m);
 void bind_config(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
 void bind_group(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
 void bind_loader(pybind11::module_& m);
+void bind_multiset(pybind11::module_& m);
 void bind_shm(pybind11::module_& m);
 
 }  // namespace pyscale

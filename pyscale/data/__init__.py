@@ -1,20 +1,24 @@
 """What each rank reads: the order of an epoch, and who has which part of it."""
 
+from pyscale.data.balance import balance
 from pyscale.data.loader import Loader
 from pyscale.data.mixture import Mixture, Stratified
 from pyscale.data.order import Order, Sequential
 from pyscale.data.permutation import Permutation, Shuffled
 from pyscale.data.samplers import ShardedBatchSampler, ShardedSampler
 from pyscale.data.shards import ParquetShards
+from pyscale.data.verify import EpochError, Seen, verify_epoch
 from pyscale.data.weighted import Weighted
 from pyscale.data.window import Window
 
 __all__ = [
+    "EpochError",
     "Loader",
     "Mixture",
     "Order",
     "ParquetShards",
     "Permutation",
+    "Seen",
     "Sequential",
     "ShardedBatchSampler",
     "ShardedSampler",
@@ -22,4 +26,6 @@ __all__ = [
     "Stratified",
     "Weighted",
     "Window",
+    "balance",
+    "verify_epoch",
 ]
