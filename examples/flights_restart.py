@@ -4,7 +4,7 @@
 
 Three trainings read the flights from Parquet files through `pyscale.data.Loader`: one that is not disturbed;
 one of which a rank is killed; and its continuation on fewer ranks, from the last checkpoint. The flights that
-come at each step are the same as in the first, in the same order, and so is the loss to a relative 1e-9; or the
+come at each step are the same as in the first, in the same order, and the loss is to a relative 1e-9; or the
 exit status is 1.
 """
 

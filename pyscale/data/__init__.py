@@ -5,13 +5,14 @@ from pyscale.data.loader import Loader
 from pyscale.data.mixture import Mixture, Stratified
 from pyscale.data.order import Order, Sequential
 from pyscale.data.permutation import Permutation, Shuffled
-from pyscale.data.samplers import ShardedBatchSampler, ShardedSampler
+from pyscale.data.samplers import BalancedBatchSampler, ShardedBatchSampler, ShardedSampler
 from pyscale.data.shards import ParquetShards
 from pyscale.data.verify import EpochError, Seen, verify_epoch
 from pyscale.data.weighted import Weighted
 from pyscale.data.window import Window
 
 __all__ = [
+    "BalancedBatchSampler",
     "EpochError",
     "Loader",
     "Mixture",

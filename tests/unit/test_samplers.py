@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyscale.data import Permutation, ShardedBatchSampler, ShardedSampler, Window
+from pyscale.data import BalancedBatchSampler, Permutation, ShardedBatchSampler, ShardedSampler, Window
 
 BIG = 10**12
 
@@ -353,3 +354,53 @@ def test_ranks_share_streams(n: int, size: int, ranks: int, streams: int, window
         assert together == one_rank[step]
         positions = range(step * size * ranks, min((step + 1) * size * ranks, n))
         assert together == [whole[p] for p in sorted(positions, key=lambda p: (p % streams, p))]
+
+
+@given(
+    n=st.integers(0, 200),
+    size=st.integers(1, 20),
+    ranks=st.integers(1, 6),
+    remainder=st.sampled_from(["exact", "pad", "drop"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_balanced_batches_are_the_same_global_batches(n: int, size: int, ranks: int, remainder: Any) -> None:
+    lengths = np.random.default_rng(n).lognormal(5, 1, n)
+    options: Any = {"num_replicas": ranks, "remainder": remainder}
+    dealt = [list(BalancedBatchSampler(n, size, lengths, rank=rank, **options)) for rank in range(ranks)]
+    plain = [list(ShardedBatchSampler(n, size, rank=rank, **options)) for rank in range(ranks)]
+    for step in range(len(plain[0])):
+        assert sorted(flat(one[step] for one in dealt)) == sorted(flat(one[step] for one in plain))
+        counts = [len(one[step]) for one in dealt]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_balanced_batches_cost_the_same() -> None:
+    lengths = np.minimum(np.random.default_rng(0).lognormal(5, 1, 40_000).astype(np.int64), 2048)
+    for quadratic in (0, 1e-3):
+        samplers = [
+            BalancedBatchSampler(40_000, 128, lengths, quadratic=quadratic, num_replicas=32, rank=rank)
+            for rank in range(32)
+        ]
+        costs = lengths + quadratic * lengths.astype(float) ** 2
+        for step in range(3):
+            loads = np.array([costs[one.indices(step)].sum() for one in samplers])
+            assert loads.max() / loads.mean() < 1.001
+            plain = np.array(
+                [costs[batches(40_000, 128, 32, rank).indices(step)].sum() for rank in range(32)]
+            )
+            assert plain.max() / plain.mean() > 1.1
+
+
+def test_lengths_that_are_refused() -> None:
+    for lengths, error, message in (
+        ([1, np.nan], ValueError, "lengths from 0, got nan at 1"),
+        ([1, -2], ValueError, "got -2 at 1"),
+        ([[1]], TypeError, "one number a sample"),
+        (["a"], TypeError, "one number a sample"),
+    ):
+        with pytest.raises(error, match=message):
+            BalancedBatchSampler(2, 1, lengths, num_replicas=1, rank=0)
+    with pytest.raises(ValueError, match="quadratic"):
+        BalancedBatchSampler(2, 1, [1, 2], quadratic=-1, num_replicas=1, rank=0)
+    with pytest.raises(IndexError, match="got 2 of them"):
+        list(BalancedBatchSampler(3, 1, [1, 2], num_replicas=1, rank=0))

@@ -1,0 +1,104 @@
+"""Batches that take all ranks about as long, where samples have lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyscale.comm import Communicator
+from pyscale.data.arguments import Indices
+from pyscale.data.balance import balance
+from pyscale.data.order import Order, Plan
+from pyscale.data.samplers.base import Remainder, Shuffle
+from pyscale.data.samplers.batches import ShardedBatchSampler
+from pyscale.data.window import Share
+
+
+class BalancedBatchSampler(ShardedBatchSampler):
+    """One rank's batches of each epoch, dealt so that all ranks have about as much to do at every step.
+
+    A global batch has the same samples as that of a `ShardedBatchSampler`: the order of the epoch does not
+    depend on lengths. Which rank has which of them, `balance` says; each has equally many.
+
+    Parameters
+    ----------
+    data : sized, int or plan
+        As of `ShardedSampler`.
+    batch_size : int
+        Of a rank.
+    lengths : array
+        Of each sample, of shape (n,); finite and not negative. Tokens, say.
+    linear, quadratic : float
+        A sample of length L costs ``linear * L + quadratic * L**2``.
+    **options
+        As of `ShardedBatchSampler`.
+    """
+
+    def __init__(
+        self,
+        data: Sized | int | Plan,
+        batch_size: int,
+        lengths: npt.ArrayLike,
+        *,
+        linear: float = 1.0,
+        quadratic: float = 0.0,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        comm: Communicator | None = None,
+        shuffle: Shuffle = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        remainder: Remainder = "exact",
+        block_size: int | None = None,
+        window: int | None = None,
+    ) -> None:
+        super().__init__(
+            data,
+            batch_size,
+            num_replicas=num_replicas,
+            rank=rank,
+            comm=comm,
+            shuffle=shuffle,
+            seed=seed,
+            drop_last=drop_last,
+            remainder=remainder,
+            block_size=block_size,
+            window=window,
+        )
+        self._lengths = _lengths(lengths)
+        self._linear, self._quadratic = linear, quadratic
+        balance(self._lengths[:1], 1, linear=linear, quadratic=quadratic)  # which refuses what is no cost
+
+    def shares(self, first: int, last: int) -> list[Share]:
+        """Refuse: rows of files have no lengths before they are read."""
+        raise TypeError("BalancedBatchSampler: expected data in memory, got files: use ShardedBatchSampler")
+
+    def _batch(self, order: Order, begin: int, end: int) -> Indices:
+        if end <= len(order):
+            samples = order._part(begin, end, 0, end - begin)
+        else:
+            samples = self._padded(order, begin, end)
+        if len(samples) and (largest := samples.max()) >= len(self._lengths):
+            raise IndexError(
+                f"BalancedBatchSampler: expected a length of each sample, got {len(self._lengths)} of them "
+                f"and sample {largest}"
+            )
+        parts = balance(
+            self._lengths[samples], self.num_replicas, linear=self._linear, quadratic=self._quadratic
+        )
+        return samples[parts[self.rank]]
+
+
+def _lengths(lengths: npt.ArrayLike) -> npt.NDArray[Any]:
+    array = np.asarray(lengths)
+    if array.ndim != 1 or array.dtype.kind not in "iuf":
+        raise TypeError(
+            f"BalancedBatchSampler: expected one number a sample, got {array.dtype} of shape {array.shape}"
+        )
+    bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+    if bad.size:
+        raise ValueError(f"BalancedBatchSampler: expected lengths from 0, got {array[bad[0]]} at {bad[0]}")
+    return array
