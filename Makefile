@@ -17,7 +17,7 @@ say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks"
+	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks, lose a rank and go on"
 	@echo "make test      set up, run every test (C++, Python, under mpirun; several hosts where root)"
 	@echo "make stress    ten minutes of random collectives"
 	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 40 minutes)"
@@ -29,13 +29,15 @@ help:
 	@echo "make stub      write pyscale/_core.pyi from the compiled module"
 	@echo "make clean     remove .venv and everything built"
 
-demo: $(STAMPS)/mpich $(STAMPS)/examples build
+demo: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/examples build
 	$(call say,All-reduce on $(RANKS) ranks beside MPI's own)
 	mpirun -n $(RANKS) $(BIN)/python bench/allreduce.py --max 1M
 	$(call say,Training on the flights that left New York in 2013)
 	$(BIN)/python examples/flights_scaling.py
+	$(call say,A rank that is lost in training, and the rest that goes on)
+	$(BIN)/python examples/flights_restart.py
 
-test: $(STAMPS)/mpich $(STAMPS)/dev $(STAMPS)/arrays $(STAMPS)/examples build ctest
+test: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/dev $(STAMPS)/arrays $(STAMPS)/examples build ctest
 	@$(BIN)/python -c 'import pyscale; pyscale.show_config()'
 	$(BIN)/python -m pytest
 
@@ -111,7 +113,7 @@ $(STAMPS)/install: $(STAMPS)/tools setup.py
 	@touch $@
 
 # An extra of pyproject.toml.
-$(STAMPS)/mpich $(STAMPS)/measure $(STAMPS)/dev: $(STAMPS)/%: $(STAMPS)/install
+$(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/measure $(STAMPS)/dev: $(STAMPS)/%: $(STAMPS)/install
 	$(call say,Installing the extra $*)
 	@$(PIP) --no-build-isolation --editable '.[$*]'
 	@touch $@
