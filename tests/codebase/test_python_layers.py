@@ -8,7 +8,7 @@ from tree import PACKAGE, ROOT, Import, imports, python_files
 
 # A part sees itself and the lines above it; never its neighbours, never what is below.
 LAYERS = (
-    {"_core", "errors"},
+    {"_core", "_iterate", "errors"},
     {"config"},
     {"arrays"},
     {"ops"},
