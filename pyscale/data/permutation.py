@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
@@ -63,44 +64,54 @@ class Permutation:
         As of a sequence: positions below 0 count from the end; beyond, IndexError.
         """
         if isinstance(position, slice):
-            start, stop, step = position.indices(self._n)
-            if step == 1:
-                return self.indices(start, max(start, stop))
-            return self._core.at(np.arange(start, stop, step, dtype=np.int64))
+            positions = range(*position.indices(self._n))
+            if not positions:
+                return np.empty(0, np.int64)
+            if positions.step > 0:
+                return self.indices(positions[0], positions[-1] + 1, positions.step)
+            return self.indices(positions[-1], positions[0] + 1, -positions.step)[::-1].copy()
         if np.ndim(position) == 0:
             index = operator.index(position)
             if not -self._n <= index < self._n:
                 raise IndexError(f"Permutation: expected a position of {self._n}, got {index}")
             return int(self._core.at(np.array([index % self._n], np.int64))[0])
-        positions = _integers("positions", position)
-        outside = positions[(positions < -self._n) | (positions >= self._n)]
+        listed = _integers("positions", position)
+        with suppress(IndexError):  # where some count from the end, or are not there at all
+            return self._core.at(listed)
+        outside = listed[(listed < -self._n) | (listed >= self._n)]
         if outside.size:
             raise IndexError(f"Permutation: expected positions of {self._n}, got {outside.flat[0]}")
-        return self._core.at(np.where(positions < 0, positions + self._n, positions))
+        return self._core.at(np.where(listed < 0, listed + self._n, listed))
 
     def __iter__(self) -> Iterator[int]:
         for start in range(0, self._n, _CHUNK):
             yield from self.indices(start, min(start + _CHUNK, self._n)).tolist()
 
-    def indices(self, start: int, stop: int) -> Indices:
-        """Return what stands at positions `start` to ``stop - 1``.
+    def indices(self, start: int, stop: int, step: int = 1) -> Indices:
+        """Return what stands at the positions of ``range(start, stop, step)``.
+
+        Any step costs the same: a rank's share, ``indices(rank, n, size)``, is as fast as a piece in one.
 
         Parameters
         ----------
         start, stop : int
             With ``0 <= start <= stop <= n``; IndexError otherwise.
+        step : int
+            At least 1.
 
         Returns
         -------
         numpy.ndarray
-            Of int64, of length ``stop - start``.
+            Of int64, of shape ``(len(range(start, stop, step)),)``.
         """
-        start, stop = operator.index(start), operator.index(stop)
+        start, stop, step = operator.index(start), operator.index(stop), operator.index(step)
+        if step < 1:
+            raise ValueError(f"Permutation.indices: expected step of at least 1, got {step}")
         if not 0 <= start <= stop <= self._n:
             raise IndexError(
                 f"Permutation.indices: expected 0 <= start <= stop <= {self._n}, got {start} and {stop}"
             )
-        return self._core.indices(start, stop)
+        return self._core.indices(start, stop, min(step, max(1, stop - start)))
 
     @overload
     def inverse(self, x: int) -> int: ...
@@ -115,10 +126,10 @@ class Permutation:
             For what is not from 0 to ``n - 1``.
         """
         values = _integers("x", x)
-        outside = values[(values < 0) | (values >= self._n)]
-        if outside.size:
-            raise IndexError(f"Permutation.inverse: expected 0 to {self._n - 1}, got {outside.flat[0]}")
-        found = self._core.inverse(values)
+        try:
+            found = self._core.inverse(values)
+        except IndexError as error:
+            raise IndexError(f"Permutation.inverse: {error}") from None
         return int(found) if values.ndim == 0 else found
 
 
