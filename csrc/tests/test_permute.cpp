@@ -31,10 +31,14 @@ std::vector<int64_t> part(const Permutation& p, uint64_t start, size_t count) {
     return values;
 }
 
-// Too few at once for vectors: the plain arithmetic.
-std::vector<int64_t> one_by_one(const Permutation& p, const std::vector<int64_t>& positions) {
-    std::vector<int64_t> values(positions.size());
-    for (size_t i = 0; i < values.size(); ++i) p.at(&positions[i], 1, &values[i]);
+// Each as the first of a run, which takes apart no position but the first, by integers.
+std::vector<int64_t> of_runs(const Permutation& p, const std::vector<int64_t>& positions) {
+    std::vector<int64_t> values;
+    for (const int64_t position : positions) {
+        const auto x = static_cast<uint64_t>(position);
+        const uint64_t start = std::min(x, p.size() - std::min<uint64_t>(p.size(), 64));
+        values.push_back(part(p, start, std::min<uint64_t>(p.size(), 64))[x - start]);
+    }
     return values;
 }
 
@@ -56,7 +60,7 @@ TEST(every_level_and_every_start_give_the_same) {
         for (const uint64_t start : {uint64_t{0}, (n - count) / 3, n - count}) {
             std::vector<int64_t> positions(count);
             for (size_t i = 0; i < count; ++i) positions[i] = static_cast<int64_t>(start + i);
-            const std::vector<int64_t> expected = one_by_one(p, positions);
+            const std::vector<int64_t> expected = of_runs(p, positions);
             for (const Isa level : available_isas()) {
                 set_isa(level);
                 CHECK(part(p, start, count) == expected);
@@ -69,6 +73,30 @@ TEST(every_level_and_every_start_give_the_same) {
     }
 }
 
+TEST(any_number_at_once_gives_the_same) {
+    for (const uint64_t n : kSizes) {
+        if (n < 200) continue;
+        const Permutation p(n, 7, 0, 0);
+        const uint64_t start = n / 7;
+        const std::vector<int64_t> expected = part(p, start, 200);
+        for (const Isa level : available_isas()) {
+            set_isa(level);
+            for (size_t count = 0; count <= 200; ++count) {
+                std::vector<int64_t> positions(count), got(count);
+                std::iota(positions.begin(), positions.end(), static_cast<int64_t>(start));
+                const std::vector<int64_t> first(expected.begin(),
+                                                 expected.begin() + static_cast<long>(count));
+                CHECK(part(p, start, count) == first);
+                p.at(positions.data(), count, got.data());
+                CHECK(got == first);
+                p.inverse(first.data(), count, got.data());
+                CHECK(got == positions);
+            }
+        }
+        set_isa(best_isa());
+    }
+}
+
 TEST(every_step_gives_the_same) {
     for (const uint64_t n : kSizes) {
         const Permutation p(n, 7, 0, 0);
@@ -78,7 +106,7 @@ TEST(every_step_gives_the_same) {
                 const size_t count = n == 0 ? 0 : std::min<uint64_t>(1000, (n - 1 - start) / step + 1);
                 std::vector<int64_t> positions(count), got(count);
                 for (size_t i = 0; i < count; ++i) positions[i] = static_cast<int64_t>(start + i * step);
-                const std::vector<int64_t> expected = one_by_one(p, positions);
+                const std::vector<int64_t> expected = of_runs(p, positions);
                 for (const Isa level : available_isas()) {
                     set_isa(level);
                     p.indices(start, count, got.data(), step);
@@ -106,7 +134,7 @@ TEST(every_position_is_found_and_comes_back) {
             for (const uint64_t x : {quotient * b - 1, quotient * b, quotient * b + 1, random() % n})
                 positions.push_back(static_cast<int64_t>(x < n ? x : n - 1));
         }
-        const std::vector<int64_t> expected = one_by_one(p, positions);
+        const std::vector<int64_t> expected = of_runs(p, positions);
         for (const Isa level : available_isas()) {
             set_isa(level);
             std::vector<int64_t> there(positions.size()), back(positions.size());
