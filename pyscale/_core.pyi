@@ -56,6 +56,7 @@ class Permutation:
         self,
         start: typing.SupportsInt | typing.SupportsIndex,
         stop: typing.SupportsInt | typing.SupportsIndex,
+        step: typing.SupportsInt | typing.SupportsIndex = 1,
     ) -> numpy.typing.NDArray[numpy.int64]: ...
     def inverse(
         self, values: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]

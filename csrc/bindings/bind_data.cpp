@@ -4,6 +4,7 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/gil.h"
+#include "kernels/bounds.h"
 #include "kernels/interleave.h"
 #include "kernels/permute.h"
 
@@ -11,30 +12,40 @@ namespace pyscale {
 
 namespace {
 
-py::array_t<int64_t> indices(const Permutation& self, uint64_t start, uint64_t stop) {
-    if (start > stop || stop > self.size())
-        throw py::index_error("indices: expected 0 <= start <= stop <= n");
-    py::array_t<int64_t> out(static_cast<py::ssize_t>(stop - start));
+py::array_t<int64_t> indices(const Permutation& self, uint64_t start, uint64_t stop, uint64_t step) {
+    if (start > stop || stop > self.size() || step == 0)
+        throw py::index_error("indices: expected 0 <= start <= stop <= n and 0 < step");
+    const uint64_t count = (stop - start) / step + ((stop - start) % step != 0);
+    py::array_t<int64_t> out(static_cast<py::ssize_t>(count));
     int64_t* const data = out.mutable_data();
     Gil gil;
     if (static_cast<size_t>(out.nbytes()) > kReleaseBytes) gil.release();
-    self.indices(start, stop - start, data);
+    self.indices(start, count, data, step);
     return out;
 }
 
-// Either of Permutation's functions on arrays.
+// Either of Permutation's functions on arrays. What is checked and used is a copy, for other threads may
+// write to x meanwhile; a piece at a time, so that it stays in the cache.
 template <void (Permutation::*function)(const int64_t*, size_t, int64_t*) const>
 py::array_t<int64_t> each(const Permutation& self, const py::array_t<int64_t, py::array::c_style>& x) {
-    const int64_t* const from = x.data();
-    const auto count = static_cast<size_t>(x.size());
-    for (size_t i = 0; i < count; ++i) {
-        if (static_cast<uint64_t>(from[i]) >= self.size()) {
-            throw py::index_error("expected 0 to " + std::to_string(self.size()) + " - 1, got " +
-                                  std::to_string(from[i]));
-        }
-    }
+    constexpr size_t kPiece = 2048;
     py::array_t<int64_t> out(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
-    (self.*function)(from, count, out.mutable_data());
+    const int64_t* const from = x.data();
+    int64_t* const to = out.mutable_data();
+    const auto count = static_cast<size_t>(out.size());
+    Gil gil;
+    if (static_cast<size_t>(out.nbytes()) > kReleaseBytes) gil.release();
+    for (size_t begin = 0; begin < count; begin += kPiece) {
+        const size_t piece = std::min(kPiece, count - begin);
+        std::copy_n(from + begin, piece, to + begin);
+        const size_t outside = first_outside(to + begin, piece, self.size());
+        if (outside < piece) {
+            gil.take();
+            throw py::index_error("expected 0 to " + std::to_string(self.size()) + " - 1, got " +
+                                  std::to_string(to[begin + outside]));
+        }
+        (self.*function)(to + begin, piece, to + begin);
+    }
     return out;
 }
 
@@ -63,7 +74,7 @@ void bind_data(py::module_& m) {
     py::class_<Permutation>(m, "Permutation")
         .def(py::init<uint64_t, uint64_t, uint64_t, uint64_t>(), py::arg("n"), py::arg("seed"),
              py::arg("epoch"), py::arg("stream"))
-        .def("indices", &indices, py::arg("start"), py::arg("stop"))
+        .def("indices", &indices, py::arg("start"), py::arg("stop"), py::arg("step") = 1)
         .def("at", &each<&Permutation::at>, py::arg("positions"))
         .def("inverse", &each<&Permutation::inverse>, py::arg("values"));
     py::class_<Interleave>(m, "Interleave")

@@ -2,6 +2,7 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/gil.h"
+#include "kernels/bounds.h"
 #include "kernels/multiset.h"
 
 namespace pyscale {

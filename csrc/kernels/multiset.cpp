@@ -57,20 +57,6 @@ int range_shift(uint64_t n) {
     return shift;
 }
 
-size_t first_outside(const int64_t* indices, size_t count, uint64_t n) {
-    const auto is_outside = [n](int64_t index) { return static_cast<uint64_t>(index) >= n; };
-    // Whole blocks without a branch: what is outside is rare.
-    constexpr size_t kBlock = 1024;
-    for (size_t begin = 0; begin < count; begin += kBlock) {
-        const size_t end = std::min(count, begin + kBlock);
-        unsigned outside = 0;
-        for (size_t i = begin; i < end; ++i) outside |= is_outside(indices[i]);
-        if (outside)
-            return static_cast<size_t>(std::find_if(indices + begin, indices + end, is_outside) - indices);
-    }
-    return count;
-}
-
 void add_indices(const int64_t* indices, size_t count, int shift, Fingerprint* ranges) {
     PYSCALE_PICK_ISA(add_to_ranges)(indices, count, shift, ranges);
 }

@@ -20,10 +20,7 @@ constexpr int kMultisetVersion = 1;
 constexpr size_t kRanges = 256;
 int range_shift(uint64_t n);  // the least with which n indices fit kRanges
 
-// Which of the indices is the first that is not from 0 to n - 1; count where none is.
-size_t first_outside(const int64_t* indices, size_t count, uint64_t n);
-
-// Adds each of the indices to the fingerprint of its range.
+// Adds each of the indices, which are below n, to the fingerprint of its range.
 void add_indices(const int64_t* indices, size_t count, int shift, Fingerprint* ranges);
 
 // Adds start to stop - 1.

@@ -71,33 +71,33 @@ Permutation::Permutation(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t str
     }
 }
 
-void Permutation::indices(uint64_t start, size_t count, int64_t* out) const {
+void Permutation::indices(uint64_t start, size_t count, int64_t* out, uint64_t step) const {
     if (n_ <= kLargestTable) {
-        std::copy_n(table_.begin() + static_cast<ptrdiff_t>(start), count, out);
+        for (size_t i = 0; i < count; ++i) out[i] = table_[start + i * step];
     } else if (n_ <= kLargestNarrow) {
-        PYSCALE_PICK_ISA(permute_narrow)(network_, start, count, out);
+        PYSCALE_PICK_ISA(permute_strided_narrow)(network_, start, step, count, out);
     } else {
-        PYSCALE_PICK_ISA(permute_wide)(network_, start, count, out);
+        PYSCALE_PICK_ISA(permute_strided_wide)(network_, start, step, count, out);
     }
 }
 
 void Permutation::at(const int64_t* positions, size_t count, int64_t* out) const {
-    for (size_t i = 0; i < count; ++i) {
-        const auto x = static_cast<uint64_t>(positions[i]);
-        out[i] = n_ <= kLargestTable
-                     ? table_[x]
-                     : static_cast<int64_t>(n_ <= kLargestNarrow ? baseline::forward<uint32_t>(network_, x)
-                                                                 : baseline::forward<uint64_t>(network_, x));
+    if (n_ <= kLargestTable) {
+        for (size_t i = 0; i < count; ++i) out[i] = table_[static_cast<size_t>(positions[i])];
+    } else if (n_ <= kLargestNarrow) {
+        PYSCALE_PICK_ISA(permute_listed_narrow)(network_, positions, count, out);
+    } else {
+        PYSCALE_PICK_ISA(permute_listed_wide)(network_, positions, count, out);
     }
 }
 
 void Permutation::inverse(const int64_t* values, size_t count, int64_t* out) const {
-    for (size_t i = 0; i < count; ++i) {
-        const auto x = static_cast<uint64_t>(values[i]);
-        out[i] = n_ <= kLargestTable
-                     ? inverse_[x]
-                     : static_cast<int64_t>(n_ <= kLargestNarrow ? baseline::backward<uint32_t>(network_, x)
-                                                                 : baseline::backward<uint64_t>(network_, x));
+    if (n_ <= kLargestTable) {
+        for (size_t i = 0; i < count; ++i) out[i] = inverse_[static_cast<size_t>(values[i])];
+    } else if (n_ <= kLargestNarrow) {
+        PYSCALE_PICK_ISA(invert_narrow)(network_, values, count, out);
+    } else {
+        PYSCALE_PICK_ISA(invert_wide)(network_, values, count, out);
     }
 }
 

@@ -28,9 +28,9 @@ class Permutation {
     Permutation(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t stream);
 
     uint64_t size() const { return n_; }
-    // out[i] = p(start + i); start + count is at most n.
-    void indices(uint64_t start, size_t count, int64_t* out) const;
-    // out[i] = p(positions[i]); each is below n.
+    // out[i] = p(start + i step), each of them below n.
+    void indices(uint64_t start, size_t count, int64_t* out, uint64_t step = 1) const;
+    // out[i] = p(positions[i]); each is below n. out may be positions itself, here and below.
     void at(const int64_t* positions, size_t count, int64_t* out) const;
     // Where the values stand: out[i] with p(out[i]) = values[i]; each is below n.
     void inverse(const int64_t* values, size_t count, int64_t* out) const;

@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "core/isa.h"
+#include "kernels/bounds.h"
 #include "kernels/multiset.h"
 
 using namespace pyscale;

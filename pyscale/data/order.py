@@ -52,10 +52,12 @@ class Order(ABC):
         """
         name, n = type(self).__name__, len(self)
         if isinstance(position, slice):
-            start, stop, step = position.indices(n)
-            if step < 0:
-                return self._at(np.arange(start, stop, step, dtype=np.int64))
-            return self._range(start, max(start, stop), step)
+            chosen = range(*position.indices(n))
+            if not chosen:
+                return np.empty(0, np.int64)
+            if chosen.step > 0:
+                return self._range(chosen[0], chosen[-1] + 1, chosen.step)
+            return self._range(chosen[-1], chosen[0] + 1, -chosen.step)[::-1].copy()
         if np.ndim(position) == 0:
             index = operator.index(position)
             if not -n <= index < n:
@@ -71,26 +73,30 @@ class Order(ABC):
         for start in range(0, len(self), _CHUNK):
             yield from self._range(start, min(start + _CHUNK, len(self)), 1).tolist()
 
-    def indices(self, start: int, stop: int) -> Indices:
-        """Return what stands at positions `start` to ``stop - 1``.
+    def indices(self, start: int, stop: int, step: int = 1) -> Indices:
+        """Return what stands at the positions of ``range(start, stop, step)``.
 
         Parameters
         ----------
         start, stop : int
             With ``0 <= start <= stop <= n``; IndexError otherwise.
+        step : int
+            At least 1.
 
         Returns
         -------
         numpy.ndarray
-            Of int64, of length ``stop - start``.
+            Of int64, of shape ``(len(range(start, stop, step)),)``.
         """
-        start, stop = operator.index(start), operator.index(stop)
+        start, stop, step = operator.index(start), operator.index(stop), operator.index(step)
+        if step < 1:
+            raise ValueError(f"{type(self).__name__}.indices: expected step of at least 1, got {step}")
         if not 0 <= start <= stop <= len(self):
             raise IndexError(
                 f"{type(self).__name__}.indices: expected 0 <= start <= stop <= {len(self)}, "
                 f"got {start} and {stop}"
             )
-        return self._range(start, stop, 1)
+        return self._range(start, stop, step)
 
 
 class Plan(Protocol):

@@ -52,7 +52,7 @@ class Permutation(Order):
         return self._core.at(positions)
 
     def _range(self, start: int, stop: int, step: int) -> Indices:
-        return self._core.indices(start, stop) if step == 1 else super()._range(start, stop, step)
+        return self._core.indices(start, stop, min(step, max(1, stop - start)))
 
     @overload
     def inverse(self, x: int) -> int: ...
@@ -67,10 +67,10 @@ class Permutation(Order):
             For what is not from 0 to ``n - 1``.
         """
         values = integers("Permutation.inverse: expected x", x)
-        outside = values[(values < 0) | (values >= self._n)]
-        if outside.size:
-            raise IndexError(f"Permutation.inverse: expected 0 to {self._n - 1}, got {outside.flat[0]}")
-        found = self._core.inverse(values)
+        try:
+            found = self._core.inverse(values)
+        except IndexError as error:
+            raise IndexError(f"Permutation.inverse: {error}") from None
         return int(found) if values.ndim == 0 else found
 
 

@@ -102,7 +102,8 @@ class Weighted:
         uniform = Permutation(1 << _BITS, seed=seed, epoch=epoch, stream=_DRAWS)[: len(self._weights)]
         drawable = np.flatnonzero(self._weights)
         between_0_and_1 = (uniform[drawable].astype(np.float64) + 0.5) / 2.0**_BITS
-        rings = _minus_log(between_0_and_1) / self._weights[drawable]
+        # Both as logarithms: a quotient would overflow for the smallest weights.
+        rings = _minus_log(self._weights[drawable]) - _minus_log(_minus_log(between_0_and_1))
         return Listed(drawable[np.argsort(rings, kind="stable")[: self._length]])
 
     def describe(self) -> dict[str, Any]:

@@ -108,6 +108,31 @@ def test_any_range_is_part_of_the_whole(n: int, data: st.DataObject) -> None:
     assert (p.indices(start, stop) == p[np.arange(start, stop)]).all()
 
 
+@given(st.sampled_from([0, 1, 50, 65_536, 70_001]), st.data())
+def test_any_slice_is_that_of_the_whole(n: int, data: st.DataObject) -> None:
+    part = data.draw(st.slices(n))
+    p = Permutation(n, seed=8)
+    got = p[part]
+    assert got.flags.c_contiguous
+    assert got.dtype == np.int64
+    assert (got == p[:][part]).all()
+    assert (got == p[np.arange(n)[part]]).all()
+
+
+@pytest.mark.parametrize("n", [60_000, 100_003, 10**10])
+@pytest.mark.parametrize("step", [1, 2, 7, 64, 331, 1000, 49_999])
+def test_ranks_shares_are_of_the_order(n: int, step: int) -> None:
+    reference = Reference(n, 2, 0, 0)
+    p = Permutation(n, seed=2)
+    for start in (0, step - 1):
+        positions = np.arange(start, min(n, start + 3000 * step), step)
+        share = p.indices(start, int(positions[-1]) + 1, step)
+        assert (share == reference(positions)).all()
+        assert (p[start : positions[-1] + 1 : step] == share).all()
+        assert (p[positions[-1] : None if start == 0 else start - 1 : -step] == share[::-1]).all()
+    assert p.indices(3, 4, 1 << 80).tolist() == [p[3]] == p[3 : 4 : 1 << 80].tolist()
+
+
 def test_it_is_a_sequence() -> None:
     p = Permutation(20_000, seed=3)
     assert len(p) == 20_000
@@ -158,6 +183,9 @@ def test_positions_outside_are_refused() -> None:
         for start, stop in ((-1, 2), (3, 2), (0, n + 1)):
             with pytest.raises(IndexError):
                 p.indices(start, stop)
+        for step in (0, -1):
+            with pytest.raises(ValueError, match=f"step of at least 1, got {step}"):
+                p.indices(0, 2, step)
         with pytest.raises(TypeError):
             p[0.5]
         with pytest.raises(TypeError):
