@@ -124,14 +124,15 @@ class Fingerprints:
         pa = arrow()
         if is_stream(value):
             raise TypeError(f"{what}: expected data that can be read twice, got a {type(value).__qualname__}")
+        if isinstance(value, pa.Scalar):
+            value = pa.array([value], value.type)
         if isinstance(value, pa.Array | pa.ChunkedArray):
             value = pa.table({"values": value})
         if hasattr(value, "__arrow_c_stream__") or isinstance(value, pa.RecordBatch):
             table = as_table(value, what)
             batches = (batch.serialize() for batch in table.combine_chunks().to_batches())
             return digest("table", table.schema.serialize(), *batches)
-        kind = getattr(value, "type", "")  # of a scalar; a type, a schema or an expression says all itself
-        return digest(type(value).__qualname__, f"{kind} {value}".encode())
+        return digest(type(value).__qualname__, str(value).encode())  # a type, a schema, an expression
 
     def _file(self, path: Path) -> bytes:
         if path.is_dir():

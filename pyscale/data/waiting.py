@@ -27,7 +27,7 @@ def on_rank_0(comm: Communicator | None, what: str, body: Callable[[], T]) -> T:
     """
     if comm is None or comm.size == 1:
         return body()
-    return _do(comm, body) if comm.rank == 0 else _wait(comm, what)  # type: ignore[no-any-return]
+    return _do(comm, body) if comm.rank == 0 else _wait(comm, what)
 
 
 def _wait(comm: Communicator, what: str) -> Any:

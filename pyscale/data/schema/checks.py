@@ -251,11 +251,11 @@ def _compared(operator: str, values: Array, bound: Any) -> Any:
         return _compared_integers(operator, values, bound)
     if pa.types.is_floating(kind) and isinstance(bound, (int, float)):
         with np.errstate(over="ignore"):
-            scalar = pa.scalar(values.type.to_pandas_dtype()(bound), values.type)
+            scalar = pa.scalar(np.dtype(f"f{kind.bit_width // 8}").type(bound), values.type)
     elif pa.types.is_temporal(kind) and isinstance(bound, str):
         scalar = pa.scalar(bound).cast(kind)
     else:
-        scalar = pa.scalar(bound)
+        scalar = bound if isinstance(bound, pa.Scalar) else pa.scalar(bound)
     return getattr(pa.compute, _FUNCTIONS[operator])(values, scalar)
 
 
@@ -265,7 +265,7 @@ def _compared_integers(operator: str, values: Array, bound: float) -> Any:
         if bound != math.floor(bound) and operator in ("eq", "ne"):
             return operator == "ne"
         bound = math.ceil(bound) if operator in ("ge", "lt") else math.floor(bound)
-    info = np.iinfo(values.type.to_pandas_dtype())
+    info = np.iinfo(str(values.type))
     if bound < info.min:
         return operator in ("ge", "gt", "ne")
     if bound > info.max:
@@ -301,6 +301,8 @@ def _scalar(value: Any, kind: Any) -> Any:
     """Return a value as one of a type, or None where the type has none that equals it."""
     pa = arrow()
     try:
+        if isinstance(value, pa.Scalar):
+            return value.cast(kind)
         if pa.types.is_temporal(kind) and isinstance(value, str):
             return pa.scalar(value).cast(kind)
         scalar = pa.scalar(value, kind)
@@ -310,8 +312,10 @@ def _scalar(value: Any, kind: Any) -> Any:
 
 
 def _python(value: Any) -> Any:
-    """Return a number or text of NumPy's as Python's."""
-    return value.item() if isinstance(value, np.generic) and value.dtype.kind in "biufSU" else value
+    """Return a number or text of NumPy's as Python's, and its dates and times as pyarrow's."""
+    if not isinstance(value, np.generic):
+        return value
+    return arrow().array(np.array([value]))[0] if value.dtype.kind in "mM" else value.item()
 
 
 def _of_pattern(pattern: str, name: str) -> Check:

@@ -16,10 +16,9 @@ from pyscale.data.schema.distances import (
 )
 from pyscale.data.schema.hashing import hashes
 from pyscale.data.schema.sketch import Sketch, aligned, floats_of_keys, keys_of_floats
-from pyscale.data.schema.types import Array, Type, logical, plain
+from pyscale.data.schema.types import Array, Type, logical, plain, shown
 
 BUCKETS = 4096
-_NAME_LENGTH = 80
 
 
 @dataclass
@@ -107,7 +106,8 @@ class Distribution:
         counts = np.bincount(coded.indices.to_numpy(), minlength=len(coded.dictionary))
         keys = hashes(coded.dictionary).first.view(np.int64)
         if self.sketch.shift == 0:
-            self.names.update(zip(keys.tolist(), map(_name, coded.dictionary), strict=True))
+            names = map(str, shown(coded.dictionary, range(len(keys))))
+            self.names.update(zip(keys.tolist(), names, strict=True))
         self.sketch.add(keys, counts)
         self._forget_names()
 
@@ -248,8 +248,3 @@ def _floats(values: Array) -> Any:
     if pa.types.is_temporal(values.type):
         values = values.view(pa.int32() if values.type.bit_width == 32 else pa.int64())
     return values.cast(pa.float64(), safe=False).to_numpy()
-
-
-def _name(scalar: Any) -> str:
-    text = str(scalar)
-    return text if len(text) <= _NAME_LENGTH else text[: _NAME_LENGTH - 1] + "…"

@@ -14,8 +14,8 @@ from pyscale.data.schema.checks import Check, Likeness, Rows
 from pyscale.data.schema.column import Column, Schema
 from pyscale.data.schema.distribution import Distribution
 from pyscale.data.schema.repeats import Repeats
-from pyscale.data.schema.tally import Place, Subject, Tally, example_values
-from pyscale.data.schema.types import Array, castable, logical, plain
+from pyscale.data.schema.tally import Place, Subject, Tally
+from pyscale.data.schema.types import Array, castable, logical, plain, shown
 from pyscale.data.schema.values import Batch, Values, without_nulls
 
 # The order of a report within a column; a column's own checks come between these.
@@ -134,12 +134,12 @@ class Judge:
         rows = values.rows_of(failing)
         self._fail(batch, subject, rows, batch.data.column(subject.column) if subject.column else None)
 
-    def _fail(self, batch: Batch, subject: Subject, rows: Rows, shown: Array | None = None) -> None:
+    def _fail(self, batch: Batch, subject: Subject, rows: Rows, column: Array | None = None) -> None:
         """Count rows of a batch, of which the first are shown with the values that a column has there."""
         if not rows.size:
             return
         first = rows[: self.tally.examples]
-        values = [None] * len(first) if shown is None else example_values(shown.take(arrow().array(first)))
+        values = [None] * len(first) if column is None else shown(column, first.tolist())
         examples = zip((batch.first_row + first).tolist(), values, strict=True)
         self.tally.add(subject, batch.place, len(rows), examples)
 

@@ -11,7 +11,7 @@ from pyscale.data.files import Paths, find_files, look_into_all, spread
 from pyscale.data.formats import ENDINGS, Contents, Reading, Unit, format_of, in_words, read
 from pyscale.data.schema.column import Schema
 from pyscale.data.schema.report import Example, Failure, Report
-from pyscale.data.schema.tally import example_values
+from pyscale.data.schema.types import shown
 from pyscale.data.schema.validator import Validator
 from pyscale.data.together import together
 
@@ -165,8 +165,8 @@ def _looked_up(failure: Failure, unit: Unit, reading: Reading) -> Failure:
     try:
         for first_row, batch in read(unit, replace(reading, columns=[column])):
             here = [row for row in rows if first_row <= row < first_row + len(batch)]
-            shown = batch.column(column).take([row - first_row for row in here])
-            values |= dict(zip(here, example_values(shown), strict=True))
+            found = shown(batch.column(column), [row - first_row for row in here])
+            values |= dict(zip(here, found, strict=True))
             if len(values) == len(rows):
                 break
     except Exception:  # the file has changed meanwhile: the rows are known without their values

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyscale.comm import Communicator
-from pyscale.data.arrow import arrow, as_stream
+from pyscale.data.arrow import Stream, arrow, as_stream
 from pyscale.data.draft import draft, move
 from pyscale.data.files import Paths, find_files, look_into_all, spread
 from pyscale.data.formats import Reading, read
@@ -63,18 +63,20 @@ class Profile(Mapping[str, Distribution]):
         """
         if buckets < 2:
             raise ValueError(f"Profile.of: expected at least 2 buckets, got {buckets}")
-        batches = _of_files(data, columns, comm) if _is_paths(data) else as_stream(data, "data").batches
+        schema, batches = _of_files(data, columns, comm) if _is_paths(data) else as_stream(data, "data")
         found: dict[str, Distribution] = {}
+
+        def distribution(name: str, kind: Any) -> Distribution:
+            if name not in found:
+                found[name] = Distribution.for_type(kind, as_category=name in categories, buckets=buckets)
+            return found[name]
+
         with together(comm, "Profile.of"):
+            for name in _names(schema, columns):
+                distribution(name, schema.field(name).type)
             for batch in batches:
                 for name in _names(batch.schema, columns):
-                    array = batch.column(name)
-                    if name not in found:
-                        is_category = name in categories
-                        found[name] = Distribution.for_type(
-                            array.type, as_category=is_category, buckets=buckets
-                        )
-                    found[name].add(array)
+                    distribution(name, batch.schema.field(name).type).add(batch.column(name))
         return cls(merged(found, comm))
 
     def __getitem__(self, name: str) -> Distribution:
@@ -150,17 +152,19 @@ def _is_paths(data: Any) -> bool:
     return all(isinstance(item, (str, os.PathLike)) for item in items)
 
 
-def _of_files(paths: Paths, columns: Sequence[str] | None, comm: Communicator | None) -> Iterator[Any]:
-    """Return the record batches of this rank's share of the files. Collective, before it returns."""
+def _of_files(paths: Paths, columns: Sequence[str] | None, comm: Communicator | None) -> Stream:
+    """Return this rank's share of the files, with the schema of the first. Collective, before it returns."""
     reading = Reading(columns=columns)
     contents = look_into_all(find_files(paths, comm), reading, comm)
     for one in contents:
         if one.error:
             raise OSError(f"{one.file}: expected a file that can be read, got {one.error}")
+    if not contents:
+        raise FileNotFoundError(f"Profile.of: expected files, got none in {paths}")
     units = [unit for one in contents for unit in one.units]
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     mine = spread([unit.size for unit in units], size)[rank]
-    return (batch for i in mine for _, batch in read(units[i], reading))
+    return Stream(contents[0].schema, (batch for i in mine for _, batch in read(units[i], reading)))
 
 
 def _names(schema: Any, columns: Sequence[str] | None) -> list[str]:

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pyscale.data.schema.report import Example, Failure, Report
-from pyscale.data.schema.types import Array
-
-_LENGTH = 80  # of an example that is text
 
 
 class Subject(NamedTuple):
@@ -103,21 +100,3 @@ class Tally:
             for (subject, place), count in self._counts.items()
         )
         return Report(failures, self.rows, self._failed - sum(failure.count for failure in failures))
-
-
-def example_values(values: Array) -> list[Any]:
-    """Return values as Python's, or as text where they are large or have no counterpart."""
-    return [_shown(scalar) for scalar in values]
-
-
-def _shown(scalar: Any) -> Any:
-    try:
-        value = scalar.as_py()
-    except ValueError:  # nanoseconds, which datetime has not
-        return str(scalar)
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, (str, bytes)) and len(value) <= _LENGTH:
-        return value
-    text = value if isinstance(value, str) else str(value)
-    return text if len(text) <= _LENGTH else text[: _LENGTH - 1] + "…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from pyscale.data.arrow import arrow
 
 Array = Any  # pyarrow.Array: mypy does not see pyarrow
 Type = Any  # pyarrow.DataType
+
+_LENGTH = 80  # of a value that is shown
 
 # "datetime64[ns, UTC]" as pandas says it, "timestamp[us, tz=UTC]" and "decimal128(10, 2)" as pyarrow does
 _ZONED = re.compile(r"(?:datetime64|timestamp)\[(s|ms|us|ns),\s*(?:tz=)?([^\]]+)\]")
@@ -141,3 +144,19 @@ def _pieces(values: Array, kind: Type) -> list[Array]:
             return [pa.nulls(1, kind)]
         half = len(values) // 2
         return _pieces(values[:half], kind) + _pieces(values[half:], kind)
+
+
+def shown(array: Array, rows: Sequence[int]) -> list[Any]:
+    """Return some values as Python's: None, numbers and short text; all else as text that may be cut."""
+    return [_python(plain(array.slice(row, 1))[0]) for row in rows]
+
+
+def _python(scalar: Any) -> Any:
+    try:
+        value = scalar.as_py()
+    except ValueError:  # nanoseconds, which datetime has not
+        value = scalar.cast(arrow().string()).as_py()
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= _LENGTH else text[: _LENGTH - 1] + "…"
