@@ -111,13 +111,19 @@ def _array(values: Any, what: str) -> Any:
         raise TypeError(f"{what}: expected an array, got {type(values).__name__}")
     if array.dtype.kind in "cV":
         raise TypeError(f"{what}: expected a dtype that columns have, got {array.dtype}")
-    if array.ndim > 2:
-        raise ValueError(f"{what}: expected one or two dimensions, got shape {array.shape}")
+    if array.ndim > 2 or (array.ndim == 2 and array.shape[1] == 0):
+        raise ValueError(f"{what}: expected one dimension, or rows of some elements, got shape {array.shape}")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.ndim == 1:
         return pa.array(array)
-    flat = pa.array(array.reshape(-1))
-    # A list of no elements has no length of its own to count the rows by.
-    if array.shape[1] == 0:
-        return pa.array([[]] * len(array), pa.list_(flat.type, 0))
-    return pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
+    return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
+
+
+def check_compression(what: str, name: str | None) -> None:
+    """Raise ValueError for a compression that pyarrow has not."""
+    try:
+        known = name is None or arrow().Codec.is_available(name)
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"{what}: expected compression that pyarrow has, such as 'zstd', got {name!r}")

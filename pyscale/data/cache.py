@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.comm import Communicator
-from pyscale.data.arrow import Stream, arrow, as_stream
+from pyscale.data.arrow import Stream, arrow, as_stream, check_compression
 from pyscale.data.code import digest
 from pyscale.data.draft import draft, move, remove_drafts_of_the_dead
 from pyscale.data.fingerprint import Fingerprints
@@ -135,6 +135,7 @@ def cache(
     """
     if files not in ("stat", "content"):
         raise ValueError(f"cache: expected files to be 'stat' or 'content', got {files!r}")
+    check_compression("cache", compression)
     if not callable(fn):
         raise TypeError(f"cache: expected a callable, got {type(fn).__name__}")
 

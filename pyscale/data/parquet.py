@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyscale.comm import Communicator
-from pyscale.data.arrow import arrow, as_stream, as_table, is_stream
+from pyscale.data.arrow import arrow, as_stream, as_table, check_compression, is_stream
 from pyscale.data.draft import draft, move
 from pyscale.data.rows import Rows, SortKey, evenly, shuffled, sorted_by, spooled
 from pyscale.data.schema import Schema
@@ -127,6 +127,7 @@ class _Plan:
         ranks: int,
     ) -> _Plan:
         """Check the arguments."""
+        check_compression("to_parquet", compression)
         files = ranks if files is None else files
         is_folder = target.suffix.lower() not in (".parquet", ".pq")
         if row_group_rows < 1:
