@@ -127,11 +127,14 @@ def cache(
 
     Notes
     -----
-    Code is compared as compiled: comments do not count, another version of Python does. Of `fn` and of the
-    functions and classes of the program that it names, directly or not, it counts with defaults, closures and
-    the globals that it names. Installed packages count by their version. Not seen: what is reached by other
-    ways than by name, compiled extensions of the program, files that are not inputs, the environment, random
-    numbers.
+    Code is compared as compiled: comments do not count, another version of Python does. With `fn` count the
+    functions, classes and other globals of the program that it names, directly or not, and what is bound to
+    them: defaults, closures, the arguments of a `functools.partial`, a method's object; these as inputs do,
+    files included. Installed packages count by their version.
+
+    Not seen: what is reached by other ways than by name, such as `getattr` or a registry; globals that have
+    no fingerprint; compiled extensions of the program; files that are neither inputs nor bound to the code,
+    even if a global says their path; the environment; random numbers; the machine.
     """
     if files not in ("stat", "content"):
         raise ValueError(f"cache: expected files to be 'stat' or 'content', got {files!r}")
@@ -214,7 +217,7 @@ class _Entry:
 
 def _fingerprint(fn: Callable[[Any], Any], inputs: Any, files: str, compression: str | None) -> bytes:
     versions = (VERSION, sys.version_info[:3], np.__version__, arrow().__version__, compression)
-    fingerprints = Fingerprints(by_content=files == "content")
+    fingerprints = Fingerprints(files)
     code = fingerprints.of(fn, "cache: fn")
     return digest("cache", code, fingerprints.of(inputs, "cache: inputs"), repr(versions).encode())
 
@@ -231,26 +234,23 @@ def _checksum(path: Path) -> str:
 
 
 def _write(stream: Stream, path: Path, compression: str | None) -> int:
-    """Write batches, joined to row groups, and return how many rows they have."""
+    """Write batches, joined or cut to row groups, and return how many rows they have."""
     pa = arrow()
-    waiting: list[Any] = []
-    rows = waiting_rows = 0
+    total = waiting = 0
+    batches: list[Any] = []
     with pa.parquet.ParquetWriter(path, stream.schema, compression=compression or "none") as writer:
-
-        def flush() -> None:
-            table = pa.Table.from_batches(waiting, stream.schema)
-            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-            waiting.clear()
-
         for batch in stream.batches:
-            rows += len(batch)
-            waiting_rows += len(batch)
-            waiting.append(batch)
-            if waiting_rows >= ROW_GROUP_ROWS:
-                flush()
-                waiting_rows = 0
-        flush()
-    return rows
+            batches.append(batch)
+            total += len(batch)
+            waiting += len(batch)
+            if waiting >= ROW_GROUP_ROWS:
+                table = pa.Table.from_batches(batches)
+                whole = waiting - waiting % ROW_GROUP_ROWS
+                writer.write_table(table.slice(0, whole), row_group_size=ROW_GROUP_ROWS)
+                batches = table.slice(whole).to_batches()
+                waiting -= whole
+        writer.write_table(pa.Table.from_batches(batches, stream.schema), row_group_size=ROW_GROUP_ROWS)
+    return total
 
 
 def _array(name: str, column: Any) -> npt.NDArray[Any]:

@@ -5,9 +5,9 @@ its defaults, the values in its closure, and what the global names in it stand f
 the same way; modules, by name, and their attributes that the code names; other values. What is installed, as
 a package or with Python, is its name and version.
 
-Not seen: what is reached by other ways than names in the code (`getattr`, registries, methods of an instance
-that only its class's module names), globals that have no fingerprint, compiled extensions that are not
-installed, files, environment variables, random numbers.
+Not seen: what is reached by other ways than names in the code (`getattr`, registries), globals that have no
+fingerprint, compiled extensions that are not installed, files whose path a global says, environment
+variables, random numbers.
 """
 
 from __future__ import annotations
@@ -61,12 +61,16 @@ class Code:
 
     Parameters
     ----------
-    of_value : callable
-        Returns the fingerprint of any value, which errors call by a name; TypeError for one that has none.
+    of_bound : callable
+        Returns the fingerprint of a value that is bound to code, which errors call by a name; TypeError for
+        one that has none.
+    of_global : callable
+        The same for what code has and names by itself: constants and globals.
     """
 
-    def __init__(self, of_value: Callable[[Any, str], bytes]) -> None:
-        self._of_value = of_value
+    def __init__(self, of_bound: Callable[[Any, str], bytes], of_global: Callable[[Any, str], bytes]) -> None:
+        self._of_bound = of_bound
+        self._of_global = of_global
         self._met: dict[
             int, int
         ] = {}  # what was met on the way, and as the how many-th: code may be recursive
@@ -81,12 +85,12 @@ class Code:
         """Return the fingerprint of code, which errors call `what`."""
         if isinstance(value, functools.partial):
             bound = (value.func, value.args, value.keywords)
-            return digest("partial", *(self._of_value(part, what) for part in bound))
+            return digest("partial", *(self._of_bound(part, what) for part in bound))
         if isinstance(value, types.MethodType):
-            return digest("method", self.of(value.__func__, what), self._of_value(value.__self__, what))
+            return digest("method", self.of(value.__func__, what), self._of_bound(value.__self__, what))
         if isinstance(value, property):
             functions = (value.fget, value.fset, value.fdel)
-            return digest("property", *(self._of_value(function, what) for function in functions))
+            return digest("property", *(self._of_bound(function, what) for function in functions))
         if isinstance(value, types.ModuleType):
             return _installed(value.__name__, "")
         if id(value) in self._met:
@@ -103,19 +107,19 @@ class Code:
     def _function(self, function: types.FunctionType, what: str) -> bytes:
         name = function.__qualname__
         values = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        closure = [self._of_value(_content(cell), f"{what}: {free} of {name}") for free, cell in values]
+        closure = [self._of_bound(_content(cell), f"{what}: {free} of {name}") for free, cell in values]
         defaults = (function.__defaults__, function.__kwdefaults__)
         return digest(
             "function",
             self._compiled(function.__code__, what),
-            *(self._of_value(value, f"{what}: defaults of {name}") for value in defaults),
+            *(self._of_bound(value, f"{what}: defaults of {name}") for value in defaults),
             *closure,
             *self._globals(function, what),
         )
 
     def _compiled(self, code: types.CodeType, what: str) -> bytes:
         constants = (
-            self._compiled(item, what) if isinstance(item, types.CodeType) else self._of_value(item, what)
+            self._compiled(item, what) if isinstance(item, types.CodeType) else self._of_global(item, what)
             for item in code.co_consts
         )
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
@@ -137,7 +141,7 @@ class Code:
 
     def _global(self, value: Any, what: str) -> bytes:
         try:
-            return self._of_value(value, what)
+            return self._of_global(value, what)
         except (TypeError, OSError):  # a logger, a lock, a connection
             return digest("global", type(value).__qualname__.encode())
 

@@ -6,6 +6,7 @@ order; and what has no fingerprint is refused.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime
 import decimal
@@ -50,13 +51,17 @@ class Fingerprints:
 
     Parameters
     ----------
-    by_content : bool
-        Whether a file is its content, wherever it is; else it is its path, size and time of change.
+    files : {"stat", "content"}
+        Whether a file is its path, size and time of change, or its content, wherever it is.
     """
 
-    def __init__(self, *, by_content: bool) -> None:
-        self._by_content = by_content
-        self._code = Code(self.of)
+    def __init__(self, files: str) -> None:
+        self._files = files
+        # A global that is a path is no input: it may well say where something is written.
+        of_globals = copy.copy(self)
+        of_globals._files = "unseen"
+        self._code = Code(self.of, of_globals.of)
+        of_globals._code = self._code
 
     def of(self, value: Any, what: str) -> bytes:
         """Return the fingerprint of a value, which errors call `what`.
@@ -81,7 +86,7 @@ class Fingerprints:
             return self._file(Path(value))
         if isinstance(value, str):
             # The path of a file may be written as text: then it is the file that counts.
-            is_file = 0 < len(value) < _LONGEST_PATH and os.path.isfile(value)
+            is_file = self._files != "unseen" and len(value) < _LONGEST_PATH and os.path.isfile(value)
             return digest(
                 kind, value.encode(errors="surrogatepass"), self._file(Path(value)) if is_file else b""
             )
@@ -130,16 +135,20 @@ class Fingerprints:
             value = pa.table({"values": value})
         if hasattr(value, "__arrow_c_stream__") or isinstance(value, pa.RecordBatch):
             table = as_table(value, what)
-            batches = (batch.serialize() for batch in table.combine_chunks().to_batches())
+            # What is taken has nothing of what lies beside a slice or under a null.
+            whole = table.combine_chunks().take(pa.array(np.arange(len(table))))
+            batches = (batch.serialize() for batch in whole.to_batches())
             return digest("table", table.schema.serialize(), *batches)
         return digest(type(value).__qualname__, str(value).encode())  # a type, a schema, an expression
 
     def _file(self, path: Path) -> bytes:
+        if self._files == "unseen":
+            return digest("path", os.fsencode(path))
         if path.is_dir():
             inside = [file for file in sorted(path.rglob("*")) if file.is_file()]
             names = (str(file.relative_to(path)).encode() for file in inside)
             return digest("folder", *names, *map(self._file, inside))
-        if self._by_content:
+        if self._files == "content":
             with path.open("rb") as file:
                 return digest("content", hashlib.file_digest(file, "blake2b").digest())
         facts = path.stat()
