@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pyscale import _core
 from pyscale.data.arguments import Indices, integer, integers
-from pyscale.data.fingerprint import fingerprint
+from pyscale.data.digest import digest
 from pyscale.data.order import Order
 from pyscale.data.permutation import VERSION, Permutation
 
@@ -123,7 +123,7 @@ class Mixture:
         return {
             "kind": "mixture",
             "n": self._length,
-            "parts": fingerprint(self.sizes, self.weights),
+            "parts": digest(self.sizes, self.weights),
             "permutation": VERSION,
         }
 
@@ -169,7 +169,7 @@ class Stratified:
 
     def describe(self) -> dict[str, Any]:
         """Return what tells this plan from others, in values that JSON has."""
-        return {**self._parts.describe(), "kind": "stratified", "members": fingerprint(self._members)}
+        return {**self._parts.describe(), "kind": "stratified", "members": digest(self._members)}
 
 
 def _whole(what: str, weights: Sequence[float], count: int) -> Indices:

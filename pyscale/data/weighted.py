@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.data.arguments import Indices, integer
-from pyscale.data.fingerprint import fingerprint
+from pyscale.data.digest import digest
 from pyscale.data.order import Order
 from pyscale.data.permutation import VERSION, Permutation
 
@@ -111,7 +111,7 @@ class Weighted:
         return {
             "kind": "weighted" if self._replacement else "weighted without replacement",
             "n": self._length,
-            "weights": fingerprint(self._weights),
+            "weights": digest(self._weights),
             "permutation": VERSION,
         }
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyscale.data.arguments import Indices, integer, integers
-from pyscale.data.fingerprint import fingerprint
+from pyscale.data.digest import digest
 from pyscale.data.order import Order, Sequential
 from pyscale.data.permutation import VERSION, Permutation
 
@@ -292,7 +292,7 @@ class Window:
 
     def describe(self) -> dict[str, Any]:
         """Return what tells this plan from others, in values that JSON has."""
-        sizes = None if self.sizes is None else fingerprint(self.sizes)
+        sizes = None if self.sizes is None else digest(self.sizes)
         return {
             "kind": "window",
             "n": self._n,

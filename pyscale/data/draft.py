@@ -1,0 +1,100 @@
+"""Files that appear at once or not at all: written in a folder beside their place, then renamed.
+
+A draft is a hidden folder in the target's parent, ``.pyscale-RANDOM.draft``, which its writer holds a lock on
+(`flock`). The kernel lets go of the lock when the writer ends, however it ends: so a draft that can be locked
+is one of the dead, and the next writer removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# File systems may have no locks; what is left on them by the dead is not told from what is being written.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def draft(target: Path) -> Iterator[Path]:
+    """Make a draft beside `target`, whose parent is made if need be; whatever is in it at the end goes away.
+
+    `move` takes out of it what is to stay.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_drafts_of_the_dead(target.parent)
+    folder, lock = _make(target.parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def move(source: Path, target: Path) -> None:
+    """Put a file or folder of a draft in its place, on the disk before it is seen there.
+
+    A file replaces another; a folder replaces an empty one only, and is an OSError otherwise.
+    """
+    for folder, _, files in os.walk(source):
+        for name in files:
+            _sync(Path(folder, name))
+        _sync(Path(folder))
+    if source.is_file():
+        _sync(source)
+    os.replace(source, target)
+    _sync(target.parent)
+
+
+def remove_drafts_of_the_dead(parent: Path) -> None:
+    """Remove the drafts in a folder whose writers have ended without doing so."""
+    for folder in parent.glob(".pyscale-*.draft"):
+        with suppress(OSError):  # another has removed it, or may do what this process may not
+            if (lock := _lock(folder)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def _make(parent: Path) -> tuple[Path, int]:
+    while True:
+        folder = parent / f".pyscale-{secrets.token_hex(8)}.draft"
+        folder.mkdir()
+        try:  # between these lines, another may take it for one of the dead
+            lock = _lock(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        if lock is not None:
+            return folder, lock
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder, if it is not locked, and return its descriptor."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(folder).st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except BlockingIOError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,82 @@
+"""Which files are read, and which rank reads what of them."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pyscale.comm import Communicator
+from pyscale.data.formats import ENDINGS, Contents, Reading, look_into
+from pyscale.data.together import together
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def find_files(paths: Paths, comm: Communicator | None) -> list[str]:
+    """Return the files that are meant, in order and the same on every rank. Collective.
+
+    Parameters
+    ----------
+    paths : path or sequence of paths
+        Files, which need not exist, or folders, whose files with an ending of `ENDINGS` are taken, those of
+        folders within included, hidden ones (that begin with a dot or an underscore) not.
+
+    Raises
+    ------
+    ValueError
+        Ranks have given different paths.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    names = [os.fspath(path) for path in given]
+    if comm is None or comm.size == 1:
+        return _expanded(names)
+    told = comm.all_gather_object(names)
+    if others := [rank for rank, theirs in enumerate(told) if theirs != told[0]]:
+        raise ValueError(f"paths: expected the same on every rank, got others on rank {others[0]}")
+    files: list[str] = []
+    with together(comm, "paths"):
+        if comm.rank == 0:
+            files = _expanded(names)
+    return comm.broadcast_object(files)  # type: ignore[no-any-return]
+
+
+def look_into_all(files: Sequence[str], reading: Reading, comm: Communicator | None) -> list[Contents]:
+    """Look into all files, each on one rank, and return the same on every rank. Collective."""
+    if comm is None or comm.size == 1:
+        return [look_into(file, reading) for file in files]
+    told = comm.all_gather_object([look_into(file, reading) for file in files[comm.rank :: comm.size]])
+    return [told[i % comm.size][i // comm.size] for i in range(len(files))]
+
+
+def spread(sizes: Sequence[int], ranks: int) -> list[list[int]]:
+    """Return for each rank the numbers of what it takes: the largest first, to whom has least.
+
+    The longest-processing-time rule: no rank has more than 4/3 of what the best split leaves the fullest
+    (R. Graham, "Bounds on multiprocessing timing anomalies", 1969).
+    """
+    loads = [(0, rank) for rank in range(ranks)]
+    taken: list[list[int]] = [[] for _ in range(ranks)]
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        load, rank = heapq.heappop(loads)
+        taken[rank].append(i)
+        heapq.heappush(loads, (load + sizes[i], rank))
+    return [sorted(numbers) for numbers in taken]
+
+
+def _expanded(names: Iterable[str]) -> list[str]:
+    files: list[str] = []
+    for name in names:
+        files += _inside(Path(name)) if os.path.isdir(name) else [name]
+    return files
+
+
+def _inside(folder: Path) -> list[str]:
+    return [
+        str(path)
+        for path in sorted(folder.rglob("*"))
+        if path.name.lower().endswith(tuple(ENDINGS))
+        and path.is_file()
+        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    ]

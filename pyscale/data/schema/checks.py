@@ -1,0 +1,329 @@
+"""What the values of a column must satisfy, a batch at a time and vectorised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyscale.data.arrow import arrow
+from pyscale.data.schema.types import Array, logical
+
+if TYPE_CHECKING:
+    from pyscale.data.schema.distribution import Distribution
+
+Rows = npt.NDArray[np.int64]
+
+_SYMBOLS = {"eq": "==", "ne": "!=", "ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_FUNCTIONS = {
+    "eq": "equal",
+    "ne": "not_equal",
+    "ge": "greater_equal",
+    "gt": "greater",
+    "le": "less_equal",
+    "lt": "less",
+}
+
+
+class Check:
+    """A test of the values of a column, or of the rows of a batch.
+
+    Parameters
+    ----------
+    test : callable
+        Of a column: is given a pyarrow.Array of some of its values, without nulls (``numpy.asarray`` makes a
+        NumPy array of it); returns a boolean a value, in an array of pyarrow's or NumPy's, or one for all of
+        them. Of a schema: is given a pyarrow.RecordBatch, and returns a boolean a row. Where it is null,
+        nothing is judged. What it raises is a failure of the check.
+    name : str, optional
+        Its name in reports; None takes the function's.
+    skip_nan : bool
+        Whether NaN is left out too.
+
+    Notes
+    -----
+    Batches are of any size, and ranks have different ones: a test must judge each value or row by itself.
+    """
+
+    def __init__(
+        self, test: Callable[[Any], Any], *, name: str | None = None, skip_nan: bool = False
+    ) -> None:
+        if not callable(test):
+            raise TypeError(f"Check: expected a callable, got {type(test).__name__}")
+        self.test = test
+        self.name = name if name is not None else getattr(test, "__qualname__", type(test).__qualname__)
+        self.skip_nan = skip_nan
+
+    def __repr__(self) -> str:
+        return f"Check({self.name})"
+
+    def failing(self, values: Array) -> Rows:
+        """Return which values, or rows of a batch, fail.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The test returned something else than it should.
+        """
+        return _failing(self.test(values), len(values))
+
+    @classmethod
+    def eq(cls, value: Any) -> Check:
+        """Equal to a value."""
+        return _comparison("eq", value)
+
+    @classmethod
+    def ne(cls, value: Any) -> Check:
+        """Not equal to a value."""
+        return _comparison("ne", value)
+
+    @classmethod
+    def ge(cls, least: Any) -> Check:
+        """Greater than or equal to a bound.
+
+        As all comparisons: not of NaN; and of floats, with the bound rounded to their type, as in NumPy.
+        """
+        return _comparison("ge", least)
+
+    @classmethod
+    def gt(cls, bound: Any) -> Check:
+        """Greater than a bound."""
+        return _comparison("gt", bound)
+
+    @classmethod
+    def le(cls, most: Any) -> Check:
+        """Less than or equal to a bound."""
+        return _comparison("le", most)
+
+    @classmethod
+    def lt(cls, bound: Any) -> Check:
+        """Less than a bound."""
+        return _comparison("lt", bound)
+
+    @classmethod
+    def in_range(cls, least: Any, most: Any, *, include_min: bool = True, include_max: bool = True) -> Check:
+        """Between two bounds, which are included or not."""
+        lower, upper = "ge" if include_min else "gt", "le" if include_max else "lt"
+        name = f"in {'[' if include_min else '('}{least!r}, {most!r}{']' if include_max else ')'}"
+        pc = arrow().compute
+
+        def test(values: Array) -> Any:
+            return pc.and_(_compared(lower, values, least), _compared(upper, values, most))
+
+        return cls(test, name=name, skip_nan=True)
+
+    @classmethod
+    def isin(cls, allowed: Iterable[Any]) -> Check:
+        """One of some values."""
+        found = _Set(allowed)
+        return cls(found.has, name=f"in {found}", skip_nan=True)
+
+    @classmethod
+    def notin(cls, forbidden: Iterable[Any]) -> Check:
+        """None of some values."""
+        found = _Set(forbidden)
+        return cls(lambda values: arrow().compute.invert(found.has(values)), name=f"not in {found}")
+
+    @classmethod
+    def str_matches(cls, pattern: str) -> Check:
+        """Text that a regular expression matches from its start on, as `re.match`.
+
+        Of the syntax of RE2, which has no look-around and no back references.
+        """
+        return _of_pattern(f"^(?:{pattern})", f"matches {pattern!r}")
+
+    @classmethod
+    def str_contains(cls, pattern: str) -> Check:
+        """Text that a regular expression (of RE2's syntax) matches somewhere, as `re.search`."""
+        return _of_pattern(pattern, f"contains {pattern!r}")
+
+    @classmethod
+    def str_startswith(cls, start: str) -> Check:
+        """Text that begins so."""
+        return cls(lambda values: arrow().compute.starts_with(values, start), name=f"starts with {start!r}")
+
+    @classmethod
+    def str_endswith(cls, end: str) -> Check:
+        """Text that ends so."""
+        return cls(lambda values: arrow().compute.ends_with(values, end), name=f"ends with {end!r}")
+
+    @classmethod
+    def str_length(cls, least: int | None = None, most: int | None = None) -> Check:
+        """Text of so many characters (code points)."""
+        low, high = 0 if least is None else least, math.inf if most is None else most
+
+        def test(values: Array) -> Any:
+            lengths = arrow().compute.utf8_length(values).to_numpy()
+            return (lengths >= low) & (lengths <= high)
+
+        return cls(test, name=f"length in [{low}, {high}]")
+
+    @classmethod
+    def like(
+        cls,
+        distribution: Distribution,
+        *,
+        psi: float | None = None,
+        ks: float | None = None,
+        total_variation: float | None = None,
+    ) -> Check:
+        """Distributed as the values of another column, which a `Profile` has kept.
+
+        Parameters
+        ----------
+        distribution : Distribution
+            Such as ``Profile.load(path)["delay"]``.
+        psi, ks, total_variation : float, optional
+            The largest distance that is allowed, by `Distribution.psi`, `ks` and `total_variation`. Without
+            any: a PSI of 0.25 for numbers, a total variation of 0.1 for categories.
+        """
+        limits = {"psi": psi, "ks": ks, "total_variation": total_variation}
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        return Likeness(distribution, given)
+
+
+class Likeness(Check):
+    """A check of a whole column: it collects the distribution, and judges it at the end."""
+
+    def __init__(self, distribution: Distribution, limits: dict[str, float]) -> None:
+        is_number = distribution.kind == "number"
+        self.limits = limits or ({"psi": 0.25} if is_number else {"total_variation": 0.1})
+        wrong = "total_variation" if is_number else "ks"
+        if wrong in self.limits:
+            raise ValueError(
+                f"Check.like: expected psi or {'ks' if is_number else 'total_variation'} for a "
+                f"{distribution.kind}, got {wrong}"
+            )
+        for name, limit in self.limits.items():
+            if not limit >= 0:
+                raise ValueError(f"Check.like: expected {name} of 0 or more, got {limit}")
+        self.distribution = distribution
+        bounds = ", ".join(f"{name} <= {limit:g}" for name, limit in self.limits.items())
+        super().__init__(lambda values: True, name=f"like the profile ({bounds})")
+
+    def too_far(self, found: Distribution) -> str:
+        """Return in words which distances are too large; ``""`` for none, or where there are no values."""
+        if not found.rows:
+            return ""
+        distances = {name: getattr(found, name)(self.distribution) for name in self.limits}
+        return ", ".join(
+            f"{name} {distance:.4g}" for name, distance in distances.items() if distance > self.limits[name]
+        )
+
+
+def _failing(result: Any, length: int) -> Rows:
+    pa = arrow()
+    if isinstance(result, pa.ChunkedArray):
+        result = result.combine_chunks()
+    if isinstance(result, pa.BooleanScalar):
+        result = result.as_py()
+    if result is None or isinstance(result, (bool, np.bool_)):
+        return np.arange(0 if result is None or result else length)
+    if isinstance(result, pa.BooleanArray):
+        if not result.false_count and len(result) == length:
+            return np.empty(0, np.int64)
+        result = result.fill_null(True).to_numpy(zero_copy_only=False)
+    if not isinstance(result, np.ndarray) or result.dtype != bool:
+        kind = getattr(result, "dtype", getattr(result, "type", type(result).__name__))
+        raise TypeError(f"expected an array of booleans, or one, from the check, got {kind}")
+    if result.shape != (length,):
+        raise ValueError(f"expected {length} booleans from the check, got shape {result.shape}")
+    return np.flatnonzero(~result)
+
+
+def _comparison(operator: str, bound: Any) -> Check:
+    if bound is None or bound != bound:
+        raise ValueError(f"Check.{operator}: expected a value to compare with, got {bound!r}")
+    name = f"{_SYMBOLS[operator]} {bound!r}"
+    return Check(lambda values: _compared(operator, values, bound), name=name, skip_nan=True)
+
+
+def _compared(operator: str, values: Array, bound: Any) -> Any:
+    """Compare with a bound that the type need not have: an integer with 0.5, a uint8 with 300."""
+    pa = arrow()
+    bound = _python(bound)
+    kind = logical(values.type)
+    if pa.types.is_integer(kind) and isinstance(bound, (int, float)):
+        return _compared_integers(operator, values, bound)
+    if pa.types.is_floating(kind) and isinstance(bound, (int, float)):
+        with np.errstate(over="ignore"):
+            scalar = pa.scalar(np.dtype(f"f{kind.bit_width // 8}").type(bound), values.type)
+    elif pa.types.is_temporal(kind) and isinstance(bound, str):
+        scalar = pa.scalar(bound).cast(kind)
+    else:
+        scalar = bound if isinstance(bound, pa.Scalar) else pa.scalar(bound)
+    return getattr(pa.compute, _FUNCTIONS[operator])(values, scalar)
+
+
+def _compared_integers(operator: str, values: Array, bound: float) -> Any:
+    pa = arrow()
+    if not isinstance(bound, int) and not math.isinf(bound):
+        if bound != math.floor(bound) and operator in ("eq", "ne"):
+            return operator == "ne"
+        bound = math.ceil(bound) if operator in ("ge", "lt") else math.floor(bound)
+    info = np.iinfo(str(values.type))
+    if bound < info.min:
+        return operator in ("ge", "gt", "ne")
+    if bound > info.max:
+        return operator in ("le", "lt", "ne")
+    return getattr(pa.compute, _FUNCTIONS[operator])(values, pa.scalar(bound, values.type))
+
+
+class _Set:
+    """Some values, which become an array of a column's type once that is known."""
+
+    def __init__(self, members: Iterable[Any]) -> None:
+        if isinstance(members, (str, bytes)):
+            raise TypeError(f"Check: expected several values, got {members!r}")
+        self.members = list(map(_python, members))
+        with suppress(TypeError):  # what has no order stays as it came
+            self.members.sort()
+        self._arrays: dict[Any, Array] = {}
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(repr, self.members[:8]))
+        return f"{{{shown}{f', … {len(self.members)} in all' if len(self.members) > 8 else ''}}}"
+
+    def has(self, values: Array) -> Any:
+        """Return for each value whether it is in the set."""
+        if values.type not in self._arrays:
+            scalars = [_scalar(member, values.type) for member in self.members]
+            fitting = [scalar.as_py() for scalar in scalars if scalar is not None]
+            self._arrays[values.type] = arrow().array(fitting, values.type)
+        return arrow().compute.is_in(values, self._arrays[values.type])
+
+
+def _scalar(value: Any, kind: Any) -> Any:
+    """Return a value as one of a type, or None where the type has none that equals it."""
+    pa = arrow()
+    try:
+        if isinstance(value, pa.Scalar):
+            return value.cast(kind)
+        if pa.types.is_temporal(kind) and isinstance(value, str):
+            return pa.scalar(value).cast(kind)
+        scalar = pa.scalar(value, kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError, OverflowError):
+        return None
+    return None if pa.types.is_integer(kind) and scalar.as_py() != value else scalar
+
+
+def _python(value: Any) -> Any:
+    """Return a number or text of NumPy's as Python's, and its dates and times as pyarrow's."""
+    if not isinstance(value, np.generic):
+        return value
+    return arrow().array(np.array([value]))[0] if value.dtype.kind in "mM" else value.item()
+
+
+def _of_pattern(pattern: str, name: str) -> Check:
+    pa = arrow()
+    if not isinstance(pattern, str):
+        raise TypeError(f"Check: expected a pattern of type str, got {type(pattern).__name__}")
+    try:
+        pa.compute.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"Check: expected a regular expression of RE2's syntax, got {error}") from None
+    return Check(lambda values: arrow().compute.match_substring_regex(values, pattern), name=name)

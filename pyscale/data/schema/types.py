@@ -1,0 +1,162 @@
+"""The types of columns: by pyarrow's, NumPy's, pandas's or Python's names, and apart from their encodings."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pyscale.data.arrow import arrow
+
+Array = Any  # pyarrow.Array: mypy does not see pyarrow
+Type = Any  # pyarrow.DataType
+
+_LENGTH = 80  # of a value that is shown
+
+# "datetime64[ns, UTC]" as pandas says it, "timestamp[us, tz=UTC]" and "decimal128(10, 2)" as pyarrow does
+_ZONED = re.compile(r"(?:datetime64|timestamp)\[(s|ms|us|ns),\s*(?:tz=)?([^\]]+)\]")
+_DECIMAL = re.compile(r"(decimal(?:128|256))\((\d+),\s*(-?\d+)\)")
+
+
+def type_of(spec: Any) -> Type:
+    """Return the pyarrow type that is meant.
+
+    Parameters
+    ----------
+    spec : pyarrow.DataType, numpy dtype, type or str
+        Such as ``"int32"``, ``np.float64``, ``str``, ``"timestamp[us]"``, ``"datetime64[ns, UTC]"`` or
+        ``"decimal128(10, 2)"``. Strings of any encoding are one type.
+
+    Raises
+    ------
+    TypeError
+        What is no type, or means two: ``"float"`` has 32 bits in pyarrow and 64 in NumPy.
+    """
+    pa = arrow()
+    if isinstance(spec, pa.DataType):
+        return spec
+    simple = {str: pa.string(), bytes: pa.binary(), datetime.date: pa.date32()}
+    if isinstance(spec, type) and spec in simple:
+        return simple[spec]
+    if spec is datetime.datetime:
+        return pa.timestamp("us")
+    if spec == "float" and isinstance(spec, str):
+        raise TypeError("type: expected float32 or float64, got 'float', which means either")
+    found = _named(spec) if isinstance(spec, str) else None
+    if found is None:
+        found = _of_numpy(spec)
+    if found is None:
+        raise TypeError(f"type: expected a type of pyarrow or NumPy, or the name of one, got {spec!r}")
+    return found
+
+
+def _named(name: str) -> Type | None:
+    pa = arrow()
+    if zoned := _ZONED.fullmatch(name):
+        return pa.timestamp(*zoned.groups())
+    if decimal := _DECIMAL.fullmatch(name):
+        kind, precision, scale = decimal.groups()
+        return getattr(pa, kind)(int(precision), int(scale))
+    try:
+        return pa.type_for_alias(name)
+    except ValueError:
+        return None
+
+
+def _of_numpy(spec: Any) -> Type | None:
+    pa = arrow()
+    try:
+        dtype = np.dtype(spec)
+        if spec is not None and dtype.kind in "US":
+            return pa.string() if dtype.kind == "U" else pa.binary()
+        return None if spec is None or dtype.kind == "O" else pa.from_numpy_dtype(dtype)
+    except (TypeError, pa.ArrowNotImplementedError):
+        return None
+
+
+def logical(kind: Type) -> Type:
+    """Return a type apart from its encoding: dictionaries, runs, views and 64-bit offsets go away."""
+    types, pa = arrow().types, arrow()
+    while types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        kind = kind.value_type
+    if types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_large_binary(kind) or types.is_binary_view(kind):
+        return pa.binary()
+    return kind
+
+
+def plain(array: Array) -> Array:
+    """Return an array with its encoding undone, of the types that pyarrow's functions take."""
+    pa = arrow()
+    types = pa.types
+    if types.is_run_end_encoded(array.type):
+        array = pa.compute.run_end_decode(array)
+    if types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if types.is_string_view(array.type):
+        return array.cast(pa.large_string())
+    if types.is_binary_view(array.type):
+        return array.cast(pa.large_binary())
+    return array
+
+
+def is_text(kind: Type) -> bool:
+    """Return whether a type is one of strings."""
+    return bool(arrow().types.is_string(logical(kind)))
+
+
+def castable(array: Array, kind: Type) -> tuple[Array, Any]:
+    """Return an array as another type, with null where a value cannot be, and a mask of these values.
+
+    Safely: nothing is cut off, rounded or wrapped.
+
+    Raises
+    ------
+    pyarrow.ArrowNotImplementedError
+        There is no cast between these types.
+    """
+    pa = arrow()
+    try:
+        return array.cast(kind), np.zeros(len(array), bool)
+    except pa.ArrowInvalid:
+        # Often few values are at fault, many times: look at each once.
+        coded = array.dictionary_encode()
+        if isinstance(coded, pa.ChunkedArray):
+            coded = coded.combine_chunks()
+        cast = pa.concat_arrays(_pieces(coded.dictionary, kind))
+        bad = cast.is_null().to_numpy(zero_copy_only=False)
+        present = coded.indices.is_valid().to_numpy(zero_copy_only=False)
+        codes = coded.indices.fill_null(0).to_numpy() if len(bad) else np.zeros(len(array), np.int32)
+        return cast.take(coded.indices), present & (bad[codes] if len(bad) else False)
+
+
+def _pieces(values: Array, kind: Type) -> list[Array]:
+    """Cast values by halves, until only those that cannot be are left alone, as nulls."""
+    pa = arrow()
+    try:
+        return [values.cast(kind)]
+    except pa.ArrowInvalid:
+        if len(values) == 1:
+            return [pa.nulls(1, kind)]
+        half = len(values) // 2
+        return _pieces(values[:half], kind) + _pieces(values[half:], kind)
+
+
+def shown(array: Array, rows: Sequence[int]) -> list[Any]:
+    """Return some values as Python's: None, numbers and short text; all else as text that may be cut."""
+    return [_python(plain(array.slice(row, 1))[0]) for row in rows]
+
+
+def _python(scalar: Any) -> Any:
+    try:
+        value = scalar.as_py()
+    except ValueError:  # nanoseconds, which datetime has not
+        value = scalar.cast(arrow().string()).as_py()
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = value if isinstance(value, str) else str(value)
+    return text if len(text) <= _LENGTH else text[: _LENGTH - 1] + "…"

@@ -1,0 +1,313 @@
+"""A kept result: there when the inputs and the code are the same, whole, and computed by one at a time."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from little_disk import little_disk
+
+from pyscale.data import Cached, cache
+
+pa = pytest.importorskip("pyarrow")
+
+calls: deque[Any] = deque()  # which has no fingerprint, and so is not seen to change
+
+
+def step(n: int) -> dict[str, Any]:
+    calls.append(n)
+    return {"x": np.arange(n), "v": np.ones((n, 2), np.float32)}
+
+
+@pytest.fixture(autouse=True)
+def no_calls() -> None:
+    calls.clear()
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---------------------------------------------------------------------------------------------- results
+
+
+def test_a_step_runs_once(tmp_path: Path) -> None:
+    first, second = (cache(step, 5, directory=tmp_path / "c") for _ in range(2))
+    assert (first.hit, second.hit, len(calls)) == (False, True, 1)
+    assert first.path == second.path
+    assert first.rows == second.rows == 5
+    assert left(tmp_path / "c") == [first.path.parent.name]
+    assert first.path.parent.name.startswith("step-")
+    assert left(first.path.parent) == ["data.parquet", "entry.json"]
+    assert not cache(step, 6, directory=tmp_path / "c").hit
+
+
+TABLE = pa.table({"x": [1, 2, 3], "s": ["a", None, "c"]})
+RESULTS: list[Callable[[], Any]] = [
+    lambda: TABLE,
+    lambda: TABLE.to_batches()[0],
+    lambda: TABLE.to_reader(max_chunksize=1),
+    lambda: iter(TABLE.to_batches(max_chunksize=2)),
+    lambda: (TABLE.slice(i, 1) for i in range(3)),
+    lambda: {"x": np.arange(1, 4), "s": TABLE["s"]},
+]
+
+
+@pytest.mark.parametrize("number", range(len(RESULTS)))
+def test_results_of_any_kind(number: int, tmp_path: Path) -> None:
+    for hit in (False, True):
+        found = cache(lambda number: RESULTS[number](), number, directory=tmp_path)
+        assert found.hit == hit
+        assert found.table().equals(TABLE)
+        assert found.table(["s"]).column_names == ["s"]
+        assert pa.Table.from_batches(found.batches(["x"])).equals(TABLE.select(["x"]))
+
+
+def test_arrays_come_back(tmp_path: Path) -> None:
+    def arrays(n: int) -> dict[str, Any]:
+        return {"v": np.arange(2 * n, dtype=np.float32).reshape(n, 2), "b": np.arange(n) > 1}
+
+    for n in (0, 3):
+        found = cache(arrays, n, directory=tmp_path).arrays()
+        for name, expected in arrays(n).items():
+            assert found[name].dtype == expected.dtype
+            assert found[name].shape == expected.shape
+            assert (found[name] == expected).all()
+    with pytest.raises(ValueError, match="1 in column 's'"):
+        cache(lambda table: table, TABLE, directory=tmp_path).arrays()
+
+
+def test_batches_are_not_held_in_memory(tmp_path: Path) -> None:
+    before = pa.total_allocated_bytes()
+
+    def many(n: int) -> Iterator[Any]:
+        for i in range(n):
+            assert pa.total_allocated_bytes() - before < 20 << 20
+            yield pa.record_batch({"x": np.full(10_000, i)})
+
+    found = cache(many, 400, directory=tmp_path)
+    assert sum(len(batch) for batch in found.batches()) == found.rows == 4_000_000
+    groups = pa.parquet.read_metadata(found.path).num_row_groups
+    assert groups == 31
+
+
+# ------------------------------------------------------------------------------------------------- keys
+
+
+def test_a_file_that_changes(tmp_path: Path) -> None:
+    source = tmp_path / "source.txt"
+    source.write_text("1\n2\n")
+
+    def lines(path: Path) -> dict[str, Any]:
+        calls.append(path)
+        return {"x": path.read_text().split()}
+
+    def hits(**options: Any) -> list[bool]:
+        return [cache(lines, source, directory=tmp_path / "c", **options).hit for _ in range(2)]
+
+    assert hits() == [False, True]
+    assert hits(files="content") == [False, True]
+    os.utime(source, ns=(1, 2))
+    assert hits() == [False, True]
+    assert hits(files="content") == [True, True]
+    source.write_text("1\n3\n")
+    os.utime(source, ns=(1, 2))
+    assert hits() == [True, True]  # the price of not reading it
+    assert hits(files="content") == [False, True]
+    assert cache(lines, source, directory=tmp_path / "c", files="content").table()["x"].to_pylist() == [
+        "1",
+        "3",
+    ]
+
+
+def test_a_key_stands_for_inputs_without_a_fingerprint(tmp_path: Path) -> None:
+    inputs = iter([1, 2, 3])
+
+    def total(numbers: Iterator[int]) -> dict[str, Any]:
+        return {"x": [sum(numbers)]}
+
+    with pytest.raises(TypeError, match=r"cache: inputs: expected a value that has a fingerprint"):
+        cache(total, inputs, directory=tmp_path)
+    assert not cache(total, inputs, directory=tmp_path, key="numbers of March").hit
+    found = cache(total, inputs, directory=tmp_path, key="numbers of March")
+    assert found.hit
+    assert found.table()["x"].to_pylist() == [6]
+    assert not cache(total, inputs, directory=tmp_path, key="numbers of April").hit
+
+
+def test_code_that_changes(tmp_path: Path) -> None:
+    def scaled(factor: int) -> Callable[[int], dict[str, Any]]:
+        return lambda n: {"x": np.arange(n) * factor}
+
+    for factor in (2, 3):
+        for hit in (False, True):
+            found = cache(scaled(factor), 4, directory=tmp_path)
+            assert found.hit == hit
+            assert found.table()["x"].to_pylist() == [0, factor, 2 * factor, 3 * factor]
+    named = cache(functools.partial(step), 3, directory=tmp_path)
+    assert named.path.parent.name.startswith("step-")
+
+
+def test_other_compression_is_another_result(tmp_path: Path) -> None:
+    hits = [cache(step, 5, directory=tmp_path, compression=name).hit for name in ("zstd", None, "zstd", None)]
+    assert hits == [False, False, True, True]
+
+
+# ------------------------------------------------------------------------------------------- corruption
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES: list[Callable[[Path], object]] = [
+    lambda data: os.truncate(data, data.stat().st_size - 1),
+    lambda data: os.truncate(data, 0),
+    lambda data: data.unlink(),
+    lambda data: flip(data, 10),
+    lambda data: flip(data, -20),
+    lambda data: (data.parent / "entry.json").unlink(),
+    lambda data: (data.parent / "entry.json").write_text("{"),
+    lambda data: (data.parent / "entry.json").write_text("[]"),
+    lambda data: (data.parent / "entry.json").write_text('{"version": 2}'),
+    lambda data: (shutil.rmtree(data.parent), data.parent.write_text("a file")),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_corrupt_is_computed_again(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    path = cache(step, 5, directory=tmp_path).path
+    damage(path)
+    found = cache(step, 5, directory=tmp_path)
+    assert (found.hit, found.path) == (False, path)
+    assert found.arrays()["x"].tolist() == list(range(5))
+    assert cache(step, 5, directory=tmp_path).hit
+    assert left(tmp_path) == [path.parent.name]
+
+
+def test_without_verifying_only_the_size_is_looked_at(tmp_path: Path) -> None:
+    path = cache(step, 5, directory=tmp_path).path
+    flip(path, 10)
+    assert cache(step, 5, directory=tmp_path, verify=False).hit
+    os.truncate(path, path.stat().st_size - 1)
+    assert not cache(step, 5, directory=tmp_path, verify=False).hit
+
+
+# ------------------------------------------------------------------------------------- what goes wrong
+
+
+def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fails(when: int) -> Iterator[Any]:
+        if when == 0:
+            raise RuntimeError("at once")
+        yield pa.record_batch({"x": [1]})
+        raise RuntimeError("later")
+
+    for when, said in ((0, "at once"), (1, "later")):
+        with pytest.raises(RuntimeError, match=said):
+            cache(fails, when, directory=tmp_path)
+    with pytest.raises(TypeError, match="cache: the result: expected a pyarrow Table"):
+        cache(lambda n: n, 3, directory=tmp_path)
+    with pytest.raises(ValueError, match="at least one record batch"):
+        cache(lambda n: iter([]), 3, directory=tmp_path)
+    assert left(tmp_path) == []
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    def noise(n: int) -> dict[str, Any]:
+        return {"x": np.random.default_rng(0).random(n)}
+
+    with little_disk(), pytest.raises(OSError, match="File too large"):
+        cache(noise, 100_000, directory=tmp_path)
+    assert left(tmp_path) == []
+    assert not cache(noise, 100_000, directory=tmp_path).hit
+
+
+PROGRAM = """
+import os, signal, sys, time
+from pathlib import Path
+import numpy as np, pyarrow as pa
+from pyscale.data import cache
+
+folder = Path(sys.argv[1])
+
+def slow(n):
+    environment = __import__("os").environ
+    (folder / f"ran-{os.getpid()}").touch()
+    for i in range(n):
+        if environment.get("KILLED") and i == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield pa.record_batch({"x": np.full(1000, i), "by": np.full(1000, os.getpid())})
+        if i == 0:  # until all have begun
+            while len(list(folder.glob("ran-*"))) < int(environment.get("TOGETHER", "1")):
+                time.sleep(0.001)
+
+found = cache(slow, 5, directory=folder / "c")
+print(found.hit, found.path, set(found.table()["by"].to_pylist()), len(found.table()))
+"""
+
+
+def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_of_several_processes_the_first_wins(tmp_path: Path) -> None:
+    processes = [start(tmp_path, TOGETHER="3") for _ in range(3)]
+    said = [process.communicate()[0].split(" ", 2) for process in processes]
+    assert len(list(tmp_path.glob("ran-*"))) == 3  # all have computed it
+    assert [hit for hit, *_ in said] == ["False"] * 3
+    assert len({(path, made_by) for _, path, made_by in said}) == 1  # and all have that of one
+    assert said[0][2].endswith("} 5000\n")
+    assert len(left(tmp_path / "c")) == 1
+
+
+def test_what_the_dead_have_left_goes_away_with_the_next_call(tmp_path: Path) -> None:
+    process = start(tmp_path, KILLED="1")
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert [name.endswith(".draft") for name in left(tmp_path / "c")] == [True]
+    cache(step, 5, directory=tmp_path / "c")
+    assert [name.startswith("step-") for name in left(tmp_path / "c")] == [True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        ((step, 5, {"files": "size"}), ValueError, "'stat' or 'content'"),
+        ((step, 5, {"compression": "zip"}), ValueError, "compression that pyarrow has"),
+        (("step", 5, {}), TypeError, "expected a callable"),
+        ((step, Path("/does/not/exist"), {}), FileNotFoundError, "exist"),
+    ],
+)
+def test_bad_arguments(arguments: Any, kind: type[Exception], said: str, tmp_path: Path) -> None:
+    fn, inputs, options = arguments
+    with pytest.raises(kind, match=said):
+        cache(fn, inputs, directory=tmp_path / "c", **options)
+    assert left(tmp_path) == []
+    assert not calls
+
+
+def test_the_facts_of_an_entry(tmp_path: Path) -> None:
+    found = cache(step, 5, directory=tmp_path)
+    facts = json.loads((found.path.parent / "entry.json").read_text())
+    assert facts["rows"] == 5
+    assert facts["bytes"] == found.path.stat().st_size
+    assert isinstance(found, Cached)
