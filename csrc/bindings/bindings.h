@@ -10,6 +10,7 @@ void bind_config(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
 void bind_group(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
+void bind_rows(pybind11::module_& m);
 void bind_shm(pybind11::module_& m);
 
 }  // namespace pyscale

@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, m) {
     pyscale::bind_config(m);
     pyscale::bind_kernels(m);
     pyscale::bind_data(m);
+    pyscale::bind_rows(m);
     pyscale::bind_shm(m);
     pyscale::bind_group(m);
     pyscale::bind_all_reduce(m);
