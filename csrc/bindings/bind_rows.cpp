@@ -27,13 +27,11 @@ struct Rows {
             throw py::value_error(std::string(what) + ": expected a writable array");
         }
         py::ssize_t bytes = array.itemsize();
-        bool empty = false;
         for (py::ssize_t d = array.ndim() - 1; d > 0; --d) {
-            if (array.shape(d) > 1 && array.strides(d) != bytes && !empty) {
+            if (array.shape(d) > 1 && array.strides(d) != bytes && array.size() > 0) {
                 throw py::value_error(std::string(what) + ": expected rows that are contiguous");
             }
             bytes *= array.shape(d);
-            empty = bytes == 0;
         }
         return {static_cast<char*>(const_cast<void*>(array.data())), array.shape(0), array.strides(0),
                 static_cast<size_t>(bytes)};
@@ -57,8 +55,10 @@ void check(const Indices& indices, int64_t rows, int num_threads, Gil& gil) {
     const size_t position = first_outside(indices, rows, num_threads);
     if (position == indices.count) return;
     gil.take();
-    throw py::index_error("indices: expected 0 to n - 1 for n = " + std::to_string(rows) + " rows, got " +
-                          std::to_string(at(indices, position)) + " at position " + std::to_string(position));
+    const std::string expected =
+        rows > 0 ? "0 to " + std::to_string(rows - 1) : "none, for there are no rows";
+    throw py::index_error("indices: expected " + expected + ", got " + std::to_string(at(indices, position)) +
+                          " at position " + std::to_string(position));
 }
 
 // Gives up Python's lock if so much is to do: also short rows take a cache line each.

@@ -50,12 +50,12 @@ struct Tasks {
     size_t end;  // the number of tasks up to here, of all moves
     bool streaming;
 
-    Tasks(const Move& move, size_t count, size_t before) : move(move) {
+    Tasks(const Move& move, size_t count, size_t before, size_t streamed) : move(move) {
         pieces = (move.bytes + kGrain - 1) / kGrain;
         rows = std::max<size_t>(kGrain / (move.bytes + kRowCost), 1);
         end = before + (count + rows - 1) / rows * pieces;
         streaming = move.bytes >= kStreamedRow && move.to_stride == static_cast<int64_t>(move.bytes) &&
-                    move.bytes * count > last_cache_bytes() / 4 * 3;  // others use it too
+                    move.bytes * count >= streamed;
     }
 };
 
@@ -123,13 +123,15 @@ size_t first_outside(const Indices& indices, int64_t rows, int num_threads) {
     return position;
 }
 
-void gather(const Move* moves, size_t count, const Indices& indices, int num_threads) {
+size_t streamed_from() { return last_cache_bytes() / 4 * 3; }  // others use it too
+
+void gather(const Move* moves, size_t count, const Indices& indices, int num_threads, size_t streamed) {
     std::vector<Tasks> all;
     all.reserve(count);
     size_t tasks = 0;
     for (size_t i = 0; i < count; ++i) {
         if (moves[i].bytes == 0) continue;
-        all.emplace_back(moves[i], indices.count, tasks);
+        all.emplace_back(moves[i], indices.count, tasks, streamed);
         tasks = all.back().end;
     }
     parallel_for(tasks, 1, num_threads, [&](size_t task, size_t) {

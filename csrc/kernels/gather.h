@@ -25,8 +25,12 @@ struct Move {
 // The position of the first index that is not from 0 to rows - 1; their count, where there is none.
 size_t first_outside(const Indices& indices, int64_t rows, int num_threads);
 
+// Outputs from so many bytes on are written past the caches, where they would not stay.
+size_t streamed_from();
+
 // Row i of each `to` becomes row indices[i] of its `from`. All indices must have been checked.
-void gather(const Move* moves, size_t count, const Indices& indices, int num_threads);
+void gather(const Move* moves, size_t count, const Indices& indices, int num_threads,
+            size_t streamed = streamed_from());
 
 // Row indices[i] of `to`, which has so many rows, becomes row i of `from`: of those with one index, the last,
 // with any number of threads. All indices must have been checked.
