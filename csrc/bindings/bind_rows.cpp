@@ -1,6 +1,8 @@
 // Rows of NumPy arrays of any element type without Python objects, moved as bytes.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "bindings/arrays.h"
@@ -37,6 +39,40 @@ struct Rows {
                 static_cast<size_t>(bytes)};
     }
 };
+
+// The bytes that an array lies in, from the first to the one after the last.
+std::pair<uintptr_t, uintptr_t> bounds(const py::array& array) {
+    uintptr_t low = reinterpret_cast<uintptr_t>(array.data()),
+              high = low + static_cast<size_t>(array.itemsize());
+    for (py::ssize_t d = 0; d < array.ndim(); ++d) {
+        const py::ssize_t reach = (array.shape(d) - 1) * array.strides(d);
+        (reach < 0 ? low : high) += static_cast<uintptr_t>(reach);
+    }
+    return {low, high};
+}
+
+// Whether the bounds of one of the outs meet those of another or of one of the others.
+bool bounds_meet(const std::vector<py::array>& outs, const std::vector<py::array>& others) {
+    struct Span {
+        uintptr_t low, high;
+        bool is_out;
+    };
+    std::vector<Span> spans;
+    for (const auto* const arrays : {&outs, &others}) {
+        for (const py::array& array : *arrays) {
+            const auto [low, high] = bounds(array);
+            if (array.nbytes() > 0) spans.push_back({low, high, arrays == &outs});
+        }
+    }
+    std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) { return a.low < b.low; });
+    uintptr_t end = 0, end_of_outs = 0;  // of those that begin before
+    for (const Span& span : spans) {
+        if (span.low < (span.is_out ? end : end_of_outs)) return true;
+        end = std::max(end, span.high);
+        if (span.is_out) end_of_outs = std::max(end_of_outs, span.high);
+    }
+    return false;
+}
 
 Indices indices_of(const py::array& array) {
     const std::optional<Raw> raw = Raw::of(array);
@@ -112,6 +148,7 @@ void scatter_rows(const py::array& rows, const py::array& indices, const py::arr
 }  // namespace
 
 void bind_rows(py::module_& m) {
+    m.def("bounds_meet", &bounds_meet, py::arg("outs").noconvert(), py::arg("others").noconvert());
     m.def("check_indices", &check_indices, py::arg("indices").noconvert(), py::arg("rows"),
           py::arg("num_threads"));
     m.def("gather_columns", &gather_columns, py::arg("arrays").noconvert(), py::arg("indices").noconvert(),

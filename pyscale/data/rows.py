@@ -110,9 +110,9 @@ def gather_columns(
         raise ValueError(f"outs: expected {len(sources)}, one for each array, got {len(outs)}")
     else:
         targets = [_open(out, "out", writable=True)[0] for out in outs]
-        for i, (target, source, shape) in enumerate(zip(targets, sources, shapes, strict=True)):
+        for target, source, shape in zip(targets, sources, shapes, strict=True):
             _check_like("out", target, shape, source.dtype)
-            _check_apart(target, {"indices": [positions], "array": sources, "another out": targets[:i]})
+        _check_apart(targets, "array", sources, positions)
     _gather(sources, positions, targets, threads)
     if outs is not None:
         return list(outs)
@@ -159,7 +159,7 @@ def scatter_rows(rows: Any, indices: Any, out: Any, *, num_threads: int | None =
     source, _ = _open(rows, "rows")
     target, _ = _open(out, "out", writable=True)
     _check_like("rows", source, (len(positions), *target.shape[1:]), target.dtype)
-    _check_apart(target, {"indices": [positions], "rows": [source]})
+    _check_apart([target], "rows", [source], positions)
     if _has_plain_rows(source) and _has_plain_rows(target):
         _core.scatter_rows(source, positions, target, threads)
     else:
@@ -260,14 +260,17 @@ def _check_like(what: str, array: Array, shape: tuple[int, ...], dtype: np.dtype
         raise ValueError(f"{what}: expected shape {shape}, got {array.shape}")
 
 
-def _check_apart(out: Array, others: dict[str, Sequence[Array]]) -> None:
-    for name, arrays in others.items():
-        if any(_may_overlap(out, array) for array in arrays):
-            raise ValueError(f"out: expected memory of its own, got some that is also of {name}")
+def _check_apart(outs: list[Array], name: str, sources: list[Array], positions: Array) -> None:
+    if not _core.bounds_meet(outs, [*sources, positions]):
+        return
+    for i, out in enumerate(outs):  # they may lie between each other all the same
+        for what, arrays in ((name, sources), ("indices", [positions]), ("another out", outs[:i])):
+            if any(_share(out, array) for array in arrays):
+                raise ValueError(f"out: expected memory of its own, got some that is also of {what}")
 
 
-def _may_overlap(a: Array, b: Array) -> bool:
+def _share(a: Array, b: Array) -> bool:
     try:
         return np.shares_memory(a, b, max_work=1000)
-    except np.exceptions.TooHardError:
+    except np.exceptions.TooHardError:  # as good as yes
         return True
