@@ -23,11 +23,14 @@ __all__: list[str] = [
     "all_finite",
     "available_isas",
     "balance",
+    "bounds_meet",
     "capsule_of",
+    "check_indices",
     "compiled_isas",
     "compiler",
     "exit_before_mpi",
     "fold",
+    "gather_columns",
     "isa",
     "multiset_add",
     "multiset_between",
@@ -35,8 +38,10 @@ __all__: list[str] = [
     "multiset_shift",
     "openmp",
     "pidfd_open",
+    "place_columns",
     "reducible",
     "register_bfloat16",
+    "scatter_rows",
     "set_isa",
     "shorten_all_reduce",
 ]
@@ -81,7 +86,7 @@ class GatherAhead:
     def submit(
         self,
         sources: collections.abc.Sequence[numpy.ndarray],
-        indices: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+        indices: numpy.ndarray,
         outs: collections.abc.Sequence[numpy.ndarray],
     ) -> int: ...
     def wait(self, ticket: typing.SupportsInt | typing.SupportsIndex) -> None: ...
@@ -182,11 +187,23 @@ def balance(
     quadratic: typing.SupportsFloat | typing.SupportsIndex,
     equal_counts: bool,
 ) -> tuple: ...
+def bounds_meet(outs: list[numpy.ndarray], others: list[numpy.ndarray]) -> bool: ...
 def capsule_of(group: typing.Any) -> typing_extensions.CapsuleType: ...
+def check_indices(
+    indices: numpy.ndarray,
+    rows: typing.SupportsInt | typing.SupportsIndex,
+    num_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
 def compiled_isas() -> list[str]: ...
 def exit_before_mpi() -> bool: ...
 def fold(
     op: str, sources: list, out: typing.Any, divisor: typing.SupportsInt | typing.SupportsIndex = 1
+) -> None: ...
+def gather_columns(
+    arrays: list[numpy.ndarray],
+    indices: numpy.ndarray,
+    outs: list[numpy.ndarray],
+    num_threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> None: ...
 def isa() -> str: ...
 def multiset_add(
@@ -207,8 +224,20 @@ def multiset_only(
 ) -> int: ...
 def multiset_shift(n: typing.SupportsInt | typing.SupportsIndex) -> int: ...
 def pidfd_open(pid: typing.SupportsInt | typing.SupportsIndex) -> int: ...
+def place_columns(
+    sources: list[numpy.ndarray],
+    rows: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    outs: list[numpy.ndarray],
+    places: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+) -> None: ...
 def reducible(dtype: str, op: str) -> bool: ...
 def register_bfloat16(dtype: numpy.dtype[typing.Any]) -> None: ...
+def scatter_rows(
+    rows: numpy.ndarray,
+    indices: numpy.ndarray,
+    out: numpy.ndarray,
+    num_threads: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
 def set_isa(name: str) -> None: ...
 def shorten_all_reduce(communicator: type) -> None: ...
 

@@ -13,6 +13,7 @@ void bind_group(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
 void bind_loader(pybind11::module_& m);
 void bind_multiset(pybind11::module_& m);
+void bind_rows(pybind11::module_& m);
 void bind_shm(pybind11::module_& m);
 
 }  // namespace pyscale

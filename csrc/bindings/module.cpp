@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, m) {
     pyscale::bind_balance(m);
     pyscale::bind_loader(m);
     pyscale::bind_multiset(m);
+    pyscale::bind_rows(m);
     pyscale::bind_shm(m);
     pyscale::bind_group(m);
     pyscale::bind_all_reduce(m);

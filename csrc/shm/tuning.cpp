@@ -1,9 +1,8 @@
 #include "shm/tuning.h"
 
-#include <unistd.h>
-
-#include <fstream>
 #include <stdexcept>
+
+#include "core/cache.h"
 
 namespace pyscale {
 
@@ -11,20 +10,6 @@ namespace {
 
 constexpr Algorithm kAll[] = {Algorithm::automatic, Algorithm::eager, Algorithm::one_shot,
                               Algorithm::two_shot, Algorithm::direct};
-
-// Of one of them, where there are several. The C library is asked last: on AMD's processors it may know only
-// the sum of all that the package has.
-size_t last_cache_bytes() {
-    constexpr size_t kUsual = 32 << 20;
-    std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // "32768K"
-    size_t kilobytes = 0;
-    if (file >> kilobytes && kilobytes > 0) return kilobytes << 10;
-#ifdef _SC_LEVEL3_CACHE_SIZE
-    const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    if (bytes > 0) return static_cast<size_t>(bytes);
-#endif
-    return kUsual;
-}
 
 }  // namespace
 

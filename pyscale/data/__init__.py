@@ -7,6 +7,7 @@ from pyscale.data.mixture import Mixture, Stratified
 from pyscale.data.order import Order, Sequential
 from pyscale.data.parquet import to_parquet
 from pyscale.data.permutation import Permutation, Shuffled
+from pyscale.data.rows import gather_columns, gather_rows, scatter_rows
 from pyscale.data.samplers import BalancedBatchSampler, ShardedBatchSampler, ShardedSampler
 from pyscale.data.schema import (
     Check,
@@ -55,6 +56,9 @@ __all__ = [
     "Window",
     "balance",
     "cache",
+    "gather_columns",
+    "gather_rows",
+    "scatter_rows",
     "to_parquet",
     "validate",
     "verify_epoch",

@@ -7,6 +7,8 @@ from threading import Lock
 
 import numpy as np
 
+from pyscale import _core
+from pyscale.data.arguments import Indices
 from pyscale.data.shards import Columns, ParquetShards
 from pyscale.data.window import Piece, Share, WindowOrder
 
@@ -57,18 +59,18 @@ class Windows:
                 # Begun before this, so that it cannot be waiting for a thread that waits here.
                 window = windows[stream, number].result()
                 within = steps[chosen] - number * self._order.window_size
-                for name, array in window.items():
-                    out[name][places[chosen]] = array[within]
+                _place(window, within, out, places[chosen])
         return out
 
     def _make(self, stream: int, number: int) -> Columns:
-        within = self._order.within(stream, number)
-        out = self._empty(len(within))
+        parts = []
         for piece in self._order.pieces(stream, number):
-            places = within.inverse(np.arange(piece.offset, piece.offset + len(piece.rows)))
-            for name, array in self._blocks.read(stream, piece).items():
-                out[name][places] = array[piece.rows.start : piece.rows.stop]
+            columns = self._blocks.read(stream, piece)
+            parts.append({name: array[piece.rows.start : piece.rows.stop] for name, array in columns.items()})
             self._blocks.made(stream, number, piece.block)
+        order = self._order.within(stream, number)[:]
+        out = self._empty(len(order))
+        _place(_joined(parts), order, out, np.arange(len(order)))
         return out
 
 
@@ -116,3 +118,17 @@ class _Blocks:
             held[1].difference_update(windows)
             if not held[1]:
                 del self._held[key]
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _place(columns: Columns, rows: Indices, out: Columns, places: Indices) -> None:
+    """Put rows of columns where they belong in others; without Python's lock, but for Python objects."""
+    plain = [name for name, array in out.items() if not array.dtype.hasobject]
+    _core.place_columns([columns[name] for name in plain], rows, [out[name] for name in plain], places)
+    for name in out.keys() - plain:
+        out[name][places] = columns[name][rows]

@@ -1,0 +1,15 @@
+// Rows that go from where one list says to where another does.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/gather.h"
+
+namespace pyscale {
+
+// Row to[i] of each `to` becomes row from[i] of its `from`, for arrays that the caches hold. All indices must
+// have been checked. Of those of one place, the last stays.
+void place(const Move* moves, size_t count, const int64_t* from, const int64_t* to, size_t rows);
+
+}  // namespace pyscale
