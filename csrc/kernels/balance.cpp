@@ -267,7 +267,7 @@ class Search {
             return;
         }
         if (!has_room(smallest_[samples_.size() - i])) return;
-        size_t choices[kLargestSearched];
+        size_t choices[kLargestSearched];  // as many ranks as samples leave nothing to search
         size_t* const end = list_choices(choices);
         for (const size_t* choice = choices; choice != end; ++choice) {
             Rank& rank = ranks_[*choice];
