@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Sequence
+from glob import glob
 from pathlib import Path
 
 from pyscale.comm import Communicator
@@ -20,8 +21,8 @@ def find_files(paths: Paths, comm: Communicator | None) -> list[str]:
     Parameters
     ----------
     paths : path or sequence of paths
-        Files, which need not exist, or folders, whose files with an ending of `ENDINGS` are taken, those of
-        folders within included, hidden ones (that begin with a dot or an underscore) not.
+        Files, which need not exist; patterns of `glob`; or folders, whose files with an ending of `ENDINGS`
+        are taken, those of folders within included, hidden ones (that begin with a dot or an underscore) not.
 
     Raises
     ------
@@ -68,7 +69,12 @@ def spread(sizes: Sequence[int], ranks: int) -> list[list[int]]:
 def _expanded(names: Iterable[str]) -> list[str]:
     files: list[str] = []
     for name in names:
-        files += _inside(Path(name)) if os.path.isdir(name) else [name]
+        if os.path.isdir(name):
+            files += _inside(Path(name))
+        elif any(mark in name for mark in "*?[") and not os.path.exists(name):
+            files += sorted(glob(name))
+        else:
+            files.append(name)
     return files
 
 

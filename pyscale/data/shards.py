@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from glob import glob
 from threading import Lock
 from typing import Any
 
@@ -13,7 +12,9 @@ import numpy.typing as npt
 
 from pyscale.comm import Communicator, world
 from pyscale.data.arguments import integer
+from pyscale.data.arrow import arrow
 from pyscale.data.blocks import Block, File, open_file, read_block
+from pyscale.data.files import find_files, spread
 from pyscale.data.together import together
 from pyscale.data.values import as_array, dtype_of
 from pyscale.data.window import Window
@@ -76,14 +77,16 @@ class ParquetShards:
         filters: Any = None,
         fill: Mapping[str, Any] | None = None,
     ) -> None:
-        _require_pyarrow()
+        arrow()  # or an ImportError, before anything else
         if shuffle not in ("window", True, False):
             raise ValueError(f"ParquetShards: expected shuffle 'window' or False, got {shuffle!r}")
         self.comm = world() if comm is None else comm
         self.seed = integer("ParquetShards: expected seed", seed, 0, (1 << 64) - 1)
         self._fill = dict(fill or {})
         self._where = _expression(filters)
-        self.files = self._agreed_files(paths)
+        self.files = find_files(paths, self.comm)
+        if not self.files:
+            raise ValueError(f"ParquetShards: expected files, got none in {paths!r}")
         self._sizes, schema, blocks = self._catalogue(self.files, columns)
         self.dtypes, self._targets = _types(schema, columns)
         if unknown := self._fill.keys() - self.dtypes.keys():
@@ -132,17 +135,6 @@ class ParquetShards:
                 self._open[path] = found
         return found
 
-    def _agreed_files(self, paths: Any) -> list[str]:
-        files: list[str] = []
-        with together(self.comm, "ParquetShards"):
-            given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-            files = [file for path in given for file in _files(os.fspath(path))]
-        if any(theirs != files for theirs in self.comm.all_gather_object(files)):
-            raise ValueError(
-                f"ParquetShards: expected the same files on every rank, got {len(files)} on this"
-            )
-        return files
-
     def _catalogue(self, files: list[str], columns: Any) -> tuple[dict[str, int], Any, list[Block]]:
         """Look into all files, each on one rank. Return their sizes, the schema and all blocks."""
         mine: list[tuple[int, Any, list[Block]]] = []
@@ -163,8 +155,7 @@ class ParquetShards:
 
     def _counted(self, blocks: list[Block]) -> list[Block]:
         """Return the blocks with the rows that the filters leave; each is counted by one rank."""
-        by_size = sorted(range(len(blocks)), key=lambda i: blocks[i].size)
-        mine = by_size[self.comm.rank :: self.comm.size]
+        mine = spread([block.size for block in blocks], self.comm.size)[self.comm.rank]
         counts = np.zeros(len(blocks), np.int64)
         with together(self.comm, "ParquetShards"):
             opened: dict[str, File] = {}
@@ -184,15 +175,6 @@ class ParquetShards:
         ]
 
 
-def _require_pyarrow() -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "ParquetShards: expected pyarrow, got none: pip install 'pyscale-ml[data]'"
-        ) from error
-
-
 def _expression(filters: Any) -> Any:
     if filters is None:
         return None
@@ -202,19 +184,6 @@ def _expression(filters: Any) -> Any:
     if isinstance(filters, compute.Expression):
         return filters
     return parquet.filters_to_expression(filters)
-
-
-def _files(path: str) -> list[str]:
-    if os.path.isdir(path):
-        return sorted(
-            entry.path
-            for entry in os.scandir(path)
-            if entry.is_file() and not entry.name.startswith((".", "_"))
-        )
-    found = sorted(glob(path)) if any(mark in path for mark in "*?[") else [path]
-    if not found:
-        raise DataError(f"ParquetShards: expected files of the pattern {path}, got none")
-    return found
 
 
 def _chosen(path: str, schema: Any, columns: Any) -> Any:

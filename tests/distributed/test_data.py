@@ -52,7 +52,7 @@ def test_a_file_that_one_rank_cannot_read(folder: Path) -> None:
 
 def test_other_files_on_one_rank(folder: Path) -> None:
     for message in run(PROGRAM, 2, "other_files_on_one_rank", str(folder)).results:
-        assert "the same files on every rank" in message
+        assert "the same on every rank" in message
 
 
 def test_files_that_vanish_within_an_epoch(folder: Path) -> None:
