@@ -62,10 +62,11 @@ def as_table(data: Any, what: str) -> Any:
     )
 
 
-def as_stream(data: Any, what: str) -> Stream:
+def as_stream(data: Any, what: str, *, may_be_nothing: bool = False) -> Stream:
     """Return data as record batches: what `as_table` takes, a RecordBatchReader, or an iterator.
 
-    An iterator gives record batches, or what `as_table` takes, all of the schema of the first.
+    An iterator gives record batches, or what `as_table` takes, all of the schema of the first. One that gives
+    nothing has no schema: a ValueError, or None where there may be nothing.
     """
     pa = arrow()
     if isinstance(data, pa.RecordBatchReader):
@@ -75,6 +76,8 @@ def as_stream(data: Any, what: str) -> Stream:
         return Stream(table.schema, iter(table.to_batches()))
     tables = (as_table(item, what) for item in data)
     first = next(tables, None)
+    if first is None and may_be_nothing:
+        return Stream(None, iter(()))
     if first is None:
         raise ValueError(f"{what}: expected at least one record batch, which says the schema, got none")
     return Stream(first.schema, _batches_of(chain([first], tables), first.schema, what))

@@ -13,8 +13,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from pyscale.comm import Communicator
+from pyscale.data.together import together
+from pyscale.errors import CommError
 
 # File systems may have no locks; what is left on them by the dead is not told from what is being written.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -34,6 +38,36 @@ def draft(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+@contextmanager
+def shared_draft(target: Path, comm: Communicator | None) -> Iterator[Path]:
+    """Make a draft that all ranks write in. Collective, at both ends: it is gone before any rank goes on.
+
+    Rank 0 makes and removes it. What the block raises, it raises on all ranks.
+    """
+    with ExitStack() as stack:
+        folder = None
+        with together(comm, "draft"):
+            if comm is None or comm.rank == 0:
+                folder = stack.enter_context(draft(target))
+        if comm is not None:
+            folder = comm.broadcast_object(folder)
+        assert folder is not None
+        try:
+            yield folder
+        except CommError:
+            raise
+        except Exception:
+            _leave(stack, comm)
+            raise
+        _leave(stack, comm)
+
+
+def _leave(stack: ExitStack, comm: Communicator | None) -> None:
+    stack.close()
+    if comm is not None:
+        comm.barrier()
 
 
 def move(source: Path, target: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from pyscale.comm import Communicator
 from pyscale.data.arranged import Rows, SortKey, evenly, shuffled, sorted_by, spooled
 from pyscale.data.arrow import arrow, as_stream, as_table, check_compression, is_stream
-from pyscale.data.draft import draft, move
+from pyscale.data.draft import move, shared_draft
 from pyscale.data.schema import Schema
 from pyscale.data.together import together
 
@@ -81,18 +80,11 @@ def to_parquet(
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     with together(comm, "to_parquet"):
         plan = _Plan.of(target, row_group_rows, files, sort_by, shuffle, compression, size)
-    with ExitStack() as stack:
-        folder = None
-        with together(comm, "to_parquet"):
-            if rank == 0:
-                folder = stack.enter_context(draft(target))
-                if plan.is_folder:
-                    (folder / target.name).mkdir()
-        if comm is not None:
-            folder = comm.broadcast_object(folder)
-        assert folder is not None
+    with shared_draft(target, comm) as folder:
         table = _checked(data, schema, folder / f"spool-{rank}", comm)
         with together(comm, "to_parquet"):
+            if plan.is_folder:
+                (folder / target.name).mkdir(exist_ok=True)
             rows = plan.ordered(table, rank)
             for name, part in zip(plan.names(rank), evenly(0, len(rows), plan.files // size), strict=True):
                 plan.write(rows, part, folder / name)

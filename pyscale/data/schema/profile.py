@@ -63,7 +63,7 @@ class Profile(Mapping[str, Distribution]):
         """
         if buckets < 2:
             raise ValueError(f"Profile.of: expected at least 2 buckets, got {buckets}")
-        schema, batches = _of_files(data, columns, comm) if _is_paths(data) else as_stream(data, "data")
+        stream = _of_files(data, columns, comm) if _is_paths(data) else None
         found: dict[str, Distribution] = {}
 
         def distribution(name: str, kind: Any) -> Distribution:
@@ -72,9 +72,12 @@ class Profile(Mapping[str, Distribution]):
             return found[name]
 
         with together(comm, "Profile.of"):
-            for name in _names(schema, columns):
-                distribution(name, schema.field(name).type)
-            for batch in batches:
+            if stream is None:
+                stream = as_stream(data, "Profile.of", may_be_nothing=True)
+            if stream.schema is not None:
+                for name in _names(stream.schema, columns):
+                    distribution(name, stream.schema.field(name).type)
+            for batch in stream.batches:
                 for name in _names(batch.schema, columns):
                     distribution(name, batch.schema.field(name).type).add(batch.column(name))
         return cls(merged(found, comm))
