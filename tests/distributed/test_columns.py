@@ -85,8 +85,9 @@ def test_the_data_has_all_faults(files: Path) -> None:
 def test_ranks_that_do_not_agree_or_fail(files: Path) -> None:
     job = run(PROGRAM, 3, "validates_other_things", str(files))
     for rank, result in enumerate(job.results):
-        schemas, paths, memory, unreadable, column, ok = result
+        schemas, likenesses, paths, memory, unreadable, column, ok = result
         assert schemas.startswith("ValueError: finish: expected the same schema on every rank"), str(job)
+        assert likenesses.startswith("ValueError: finish: expected the same schema on every rank")
         assert paths == "ValueError: paths: expected the same on every rank, got others on rank 2"
         notes = "" if rank == 2 else " | validate: raised on rank 2"
         assert memory == f"MemoryError: no more memory{notes}"

@@ -19,7 +19,7 @@ from columns_data import SCHEMA, part_of
 from launch import note, report
 
 import pyscale as ps
-from pyscale.data import Column, Profile, Schema, cache, to_parquet, validate
+from pyscale.data import Check, Column, Profile, Schema, cache, to_parquet, validate
 
 folder = Path(sys.argv[2])
 
@@ -66,6 +66,8 @@ def validates_other_things() -> None:
     comm = begin()
     last = comm.rank == comm.size - 1
     own = Schema({"id": Column("int64", unique=last)})
+    likeness = Check.like(Profile.of({"x": [1, 2 + last]})["x"])
+    other = Schema({"x": Column("int64", likeness)})
     paths = [folder / "good", *([folder / "bad"] if last else [])]
 
     class Broken(Schema):
@@ -81,6 +83,7 @@ def validates_other_things() -> None:
     report(
         [
             said(lambda: own.validator().finish(comm)),
+            said(lambda: other.validator().finish(comm)),
             said(lambda: validate(paths, SCHEMA, comm=comm)),
             said(lambda: validate(folder / "good", Broken(SCHEMA.columns), comm=comm)),
             said(lambda: Profile.of(folder, comm=comm)),

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import math
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -527,3 +528,9 @@ def test_bad_arguments(make: Callable[[], Any], kind: type[Exception]) -> None:
 def test_lists_cannot_be_unique() -> None:
     report = report_of(Schema({"x": Column(unique=True)}), pa.table({"x": [[1], [1]]}))
     assert "list<" in report.failures[0].detail
+
+
+def test_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install 'pyscale-ml\[data\]'"):
+        Column("int8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyscale.data import Check, Column, Distribution, Profile, Schema
+from pyscale.data import Check, Column, Distribution, Profile, Report, Schema
 from pyscale.data.schema.sketch import Sketch, floats_of_keys, keys_of_floats
 
 pa = pytest.importorskip("pyarrow")
@@ -265,6 +266,9 @@ def test_columns_that_are_distributed_otherwise() -> None:
     profile = Profile.of(then)
 
     def failures(x: Any, s: Any) -> list[str]:
+        return [failure.check for failure in report(x, s).failures]
+
+    def report(x: Any, s: Any) -> Report:
         schema = Schema(
             {
                 "x": Column("float64", Check.like(profile["x"]), Check.like(profile["x"], ks=0.1, psi=9)),
@@ -274,7 +278,7 @@ def test_columns_that_are_distributed_otherwise() -> None:
         validator = schema.validator()
         for start in range(0, len(x), 777):
             validator.add({"x": x[start : start + 777], "s": s[start : start + 777]})
-        return [failure.check for failure in validator.finish().failures]
+        return validator.finish()
 
     assert failures(**then) == []
     assert failures(then["x"] + 1, then["s"]) == [
@@ -286,6 +290,10 @@ def test_columns_that_are_distributed_otherwise() -> None:
     gone[rng.random(10_000) < 0.3] = None
     assert failures(then["x"], gone) == ["like the profile (total_variation <= 0.1)"]
     assert failures(np.array([]), []) == []
+    [words] = [failure.detail for failure in report(then["x"], gone).failures]
+    assert re.fullmatch(r"total_variation 0\.\d+: 'a' 5\d\.\d%, 'b' 4\d\.\d%, now 'a' 3.*", words), words
+    words = report(then["x"] + 1, then["s"]).failures[0].detail
+    assert re.fullmatch(r"psi 1\.\d+: quartiles -0\.\d+, -?0\.\d+, 0\.\d+, now quartiles .*", words), words
 
 
 def test_a_distribution_of_another_type_is_a_failure() -> None:

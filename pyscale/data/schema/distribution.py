@@ -21,7 +21,7 @@ from pyscale.data.schema.types import Array, Type, logical, plain, shown
 BUCKETS = 4096
 
 
-@dataclass
+@dataclass(eq=False)
 class Distribution:
     """The distribution of one column.
 
@@ -106,8 +106,9 @@ class Distribution:
         counts = np.bincount(coded.indices.to_numpy(), minlength=len(coded.dictionary))
         keys = hashes(coded.dictionary).first.view(np.int64)
         if self.sketch.shift == 0:
-            names = map(str, shown(coded.dictionary, range(len(keys))))
-            self.names.update(zip(keys.tolist(), names, strict=True))
+            unnamed = [i for i, key in enumerate(keys.tolist()) if key not in self.names]
+            names = map(str, shown(coded.dictionary, unnamed))
+            self.names.update(zip(keys[unnamed].tolist(), names, strict=True))
         self.sketch.add(keys, counts)
         self._forget_names()
 
@@ -145,6 +146,15 @@ class Distribution:
         counts = zip(self.sketch.buckets.tolist(), self.sketch.counts.tolist(), strict=True)
         named = [(self.names[key], count) for key, count in counts if key in self.names]
         return dict(sorted(named, key=lambda item: (-item[1], item[0])))
+
+    def in_words(self) -> str:
+        """Return it in a few words: the quartiles, or the most frequent categories."""
+        if self.kind == "number" and self.sketch.total:
+            return "quartiles " + ", ".join(f"{self.quantile(q):.4g}" for q in (0.25, 0.5, 0.75))
+        named = list(self.categories().items())[:3]
+        return (
+            ", ".join(f"{name!r} {100 * count / self.rows:.1f}%" for name, count in named) or "other values"
+        )
 
     def psi(self, reference: Distribution) -> float:
         """Return the population stability index against a reference.

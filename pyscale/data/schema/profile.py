@@ -43,8 +43,8 @@ class Profile(Mapping[str, Distribution]):
         Parameters
         ----------
         data : path or sequence of paths, pyarrow.Table, RecordBatch or RecordBatchReader, dict of arrays, …
-            Files and folders as `validate` takes them, which the ranks share out; or this rank's part of a
-            table, or an iterator of its record batches.
+            Files and folders as `validate` takes them, which the ranks share out (of CSV files, pyarrow
+            guesses the types); or this rank's part of a table, or an iterator of its record batches.
         columns : sequence of str, optional
             Which; None takes all but lists, structs and maps.
         categories : collection of str

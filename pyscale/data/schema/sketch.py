@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from pyscale.data.arrow import arrow
+
 Keys = npt.NDArray[np.int64]
 
 
-@dataclass
+@dataclass(eq=False)
 class Sketch:
     """Counts of keys in buckets."""
 
@@ -36,11 +38,11 @@ class Sketch:
 
     def add(self, keys: Keys, counts: Keys | None = None) -> None:
         """Count keys, each once or as often as `counts` says."""
-        if counts is None:
-            keys, counts = np.unique(keys >> self.shift, return_counts=True)
-            self._take_up(keys, counts)
-        else:
-            self._take_up(keys >> self.shift, counts)
+        buckets = keys >> self.shift
+        if counts is None:  # by a table of hashes, since sorting them all takes longer
+            found = arrow().compute.value_counts(arrow().array(buckets))
+            buckets, counts = (found.field(i).to_numpy() for i in range(2))
+        self._take_up(buckets, counts)
 
     def merge(self, other: Sketch) -> None:
         """Count what another sketch has counted."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pyscale.comm import Communicator
 from pyscale.data.schema.hashing import Hashes, Words
 
-SLICE = 1 << 22  # hashes of a rank that are exchanged at a time
+SLICE = 1 << 21  # hashes of a rank that are exchanged at a time
 
 Mask = npt.NDArray[np.bool_]
 
@@ -59,11 +59,9 @@ def _repeated_words(batches: list[Words], comm: Communicator | None) -> Words:
         low_bits = np.uint64(slices - 1)
         some = [batch[(batch & low_bits) == np.uint64(number)] for batch in batches]
         words = np.sort(np.concatenate([np.empty(0, np.uint64), *some]))
-        is_new = np.append(True, words[1:] != words[:-1])[: len(words)]
-        here = words[1:][~is_new[1:]]
-        distinct = words[is_new]
-        elsewhere = distinct[_on_several_ranks(distinct, comm)]
-        found.append(np.union1d(here, elsewhere))
+        firsts = np.flatnonzero(np.append(True, words[1:] != words[:-1])[: len(words)])
+        distinct, counts = words[firsts], np.diff(firsts, append=len(words))
+        found.append(distinct[(counts > 1) | _on_several_ranks(distinct, comm)])
     return np.sort(np.concatenate(found))
 
 
@@ -100,8 +98,12 @@ def _is_in(words: Words, table: Words) -> Mask:
     """Return which of the words are in a sorted table."""
     if not table.size:
         return np.zeros(len(words), bool)
-    places = np.minimum(np.searchsorted(table, words), len(table) - 1)
-    return table[places] == words  # type: ignore[no-any-return]
+    order = np.argsort(words)  # in order, searches run through the table instead of jumping about in it
+    in_order = words[order]
+    places = np.minimum(np.searchsorted(table, in_order), len(table) - 1)
+    mask = np.empty(len(words), bool)
+    mask[order] = table[places] == in_order
+    return mask
 
 
 def _repeated_pairs(batches: list[Words], comm: Communicator | None) -> list[Mask]:
