@@ -26,10 +26,11 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def draft(target: Path) -> Iterator[Path]:
-    """Make a draft beside `target`, whose parent is made if need be; whatever is in it at the end goes away.
+    """Make a draft beside `target`; whatever is in it at the end goes away.
 
-    `move` takes out of it what is to stay.
+    `move` takes out of it what is to stay. Parents are made, and go away where nothing has come into them.
     """
+    new = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_drafts_of_the_dead(target.parent)
     folder, lock = _make(target.parent)
@@ -38,6 +39,9 @@ def draft(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+        with suppress(OSError):
+            for parent in new:
+                parent.rmdir()
 
 
 @contextmanager

@@ -219,7 +219,7 @@ def other() -> Iterator[Any]:
         (lambda: {"x": 3}, TypeError, "expected an array, got int"),
     ],
 )
-@pytest.mark.parametrize("name", ["t.parquet", "folder"])
+@pytest.mark.parametrize("name", ["t.parquet", "folder", "new/folder/t.parquet"])
 def test_a_failure_leaves_nothing(
     data: Callable[[], Any], kind: type[Exception], said: str, name: str, tmp_path: Path
 ) -> None:

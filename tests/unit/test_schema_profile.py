@@ -293,7 +293,7 @@ def test_columns_that_are_distributed_otherwise() -> None:
     [words] = [failure.detail for failure in report(then["x"], gone).failures]
     assert re.fullmatch(r"total_variation 0\.\d+: 'a' 5\d\.\d%, 'b' 4\d\.\d%, now 'a' 3.*", words), words
     words = report(then["x"] + 1, then["s"]).failures[0].detail
-    assert re.fullmatch(r"psi 1\.\d+: quartiles -0\.\d+, -?0\.\d+, 0\.\d+, now quartiles .*", words), words
+    assert re.fullmatch(r"psi \d\.\d+: quartiles -0\.\d+, -?0\.\d+, 0\.\d+, now quartiles .*", words), words
 
 
 def test_a_distribution_of_another_type_is_a_failure() -> None:
