@@ -31,7 +31,6 @@ def draft(target: Path) -> Iterator[Path]:
     `move` takes out of it what is to stay. Parents are made, and go away where nothing has come into them.
     """
     new = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
     remove_drafts_of_the_dead(target.parent)
     folder, lock = _make(target.parent)
     try:
@@ -101,8 +100,11 @@ def remove_drafts_of_the_dead(parent: Path) -> None:
 def _make(parent: Path) -> tuple[Path, int]:
     while True:
         folder = parent / f".pyscale-{secrets.token_hex(8)}.draft"
-        folder.mkdir()
-        try:  # between these lines, another may take it for one of the dead
+        parent.mkdir(parents=True, exist_ok=True)
+        # Between these lines, another may take the parent for one that nobody needs, or the draft for one of
+        # the dead.
+        try:
+            folder.mkdir()
             lock = _lock(folder)
         except FileNotFoundError:
             continue
