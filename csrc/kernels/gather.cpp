@@ -16,8 +16,10 @@ namespace {
 constexpr size_t kLine = 64;
 constexpr size_t kPrefetched = 4096;  // of a row: beyond, the processor sees where it leads
 
+constexpr size_t kMostAhead = 32;
+
 // How many rows ahead of its copying a row is prefetched.
-size_t rows_ahead(size_t bytes) { return std::clamp<size_t>(8192 / bytes, 1, 32); }
+size_t rows_ahead(size_t bytes) { return std::clamp<size_t>(8192 / bytes, 1, kMostAhead); }
 
 }  // namespace
 
@@ -32,7 +34,7 @@ namespace {
 
 constexpr size_t kGrain = 128 << 10;   // bytes that one thread moves at a time; of a row too
 constexpr size_t kRowCost = 32;        // what a row costs beside its bytes, in bytes
-constexpr size_t kStreamedRow = 1024;  // from here on streaming stores win, where the output leaves the cache
+constexpr size_t kStreamedRow = 1024;  // from here on it pays to put lines together that end and begin rows
 constexpr size_t kBlock = 4096;        // indices at a time
 static_assert(kGrain / kRowCost <= kBlock);
 
@@ -54,8 +56,9 @@ struct Tasks {
         pieces = (move.bytes + kGrain - 1) / kGrain;
         rows = std::max<size_t>(kGrain / (move.bytes + kRowCost), 1);
         end = before + (count + rows - 1) / rows * pieces;
-        streaming = move.bytes >= kStreamedRow && move.to_stride == static_cast<int64_t>(move.bytes) &&
-                    move.bytes * count >= streamed;
+        const bool whole_lines = (reinterpret_cast<uintptr_t>(move.to) | move.bytes) % kLine == 0;
+        streaming = move.bytes >= (whole_lines ? kLine : kStreamedRow) && move.bytes * count >= streamed &&
+                    move.to_stride == static_cast<int64_t>(move.bytes);
     }
 };
 
@@ -71,13 +74,14 @@ void run_task(const Tasks& tasks, size_t task, const Indices& indices) {
     const size_t count = std::min(tasks.rows, indices.count - begin);
     Move part = part_of(tasks.move, task % tasks.pieces * kGrain, kGrain);
     part.to += static_cast<int64_t>(begin) * part.to_stride;
-    int64_t buffer[kBlock];
-    const int64_t* const wide = widen(indices, begin, count, buffer);
+    const size_t known = std::min(count + kMostAhead, indices.count - begin);  // the next task's rows too
+    int64_t buffer[kBlock + kMostAhead];
+    const int64_t* const wide = widen(indices, begin, known, buffer);
     if (tasks.streaming && part.bytes >= kLine) {
-        PYSCALE_PICK_ISA(gather_streaming)(part, wide, count);
+        PYSCALE_PICK_ISA(gather_streaming)(part, wide, count, known);
         stream_fence();
     } else {
-        PYSCALE_PICK_ISA(gather_rows)(part, wide, count);
+        PYSCALE_PICK_ISA(gather_rows)(part, wide, count, known);
     }
 }
 
