@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 #include <type_traits>
 #include <vector>
 
@@ -15,7 +16,6 @@ namespace {
 
 constexpr size_t kLine = 64;
 constexpr size_t kPrefetched = 4096;  // of a row: beyond, the processor sees where it leads
-
 constexpr size_t kMostAhead = 32;
 
 // How many rows ahead of its copying a row is prefetched.
@@ -96,19 +96,23 @@ bool any_outside(const Indices& indices, size_t begin, size_t count, int64_t las
 }
 
 // The rows of `to` from low to low + span - 1, of all indices in turn.
-void scatter_part(const Move& move, const Indices& indices, int64_t low, int64_t span) {
+void scatter_part(const Move& move, const Indices& indices, int64_t low, int64_t span, bool all) {
     constexpr size_t kSelected = 1024;
-    int64_t buffer[kSelected], positions[kSelected], targets[kSelected];
+    int64_t buffer[kSelected], positions[kSelected], selected[kSelected];
     for (size_t begin = 0; begin < indices.count; begin += kSelected) {
-        const size_t count = std::min(kSelected, indices.count - begin);
-        const int64_t* const wide = widen(indices, begin, count, buffer);
-        size_t selected = 0;
-        for (size_t i = 0; i < count; ++i) {  // without a branch, which nobody could foresee
-            positions[selected] = static_cast<int64_t>(begin + i);
-            targets[selected] = wide[i];
-            selected += wide[i] >= low && wide[i] < low + span;
+        size_t count = std::min(kSelected, indices.count - begin);
+        const int64_t* targets = widen(indices, begin, count, buffer);
+        std::iota(positions, positions + count, static_cast<int64_t>(begin));
+        if (!all) {
+            size_t kept = 0;
+            for (size_t i = 0; i < count; ++i) {  // without a branch, which nobody could foresee
+                positions[kept] = positions[i];
+                selected[kept] = targets[i];
+                kept += targets[i] >= low && targets[i] < low + span;
+            }
+            targets = selected, count = kept;
         }
-        PYSCALE_PICK_ISA(scatter_rows)(move, positions, targets, selected);
+        PYSCALE_PICK_ISA(scatter_rows)(move, positions, targets, count);
     }
 }
 
@@ -123,8 +127,12 @@ size_t first_outside(const Indices& indices, int64_t rows, int num_threads) {
     });
     if (!found) return indices.count;
     size_t position = 0;
-    while (!any_outside(indices, position, 1, rows - 1)) ++position;
-    return position;
+    for (const size_t step : {kChecked, size_t{1}}) {
+        while (position < indices.count &&
+               !any_outside(indices, position, std::min(step, indices.count - position), rows - 1))
+            position += step;
+    }
+    return std::min(position, indices.count);
 }
 
 size_t streamed_from() { return last_cache_bytes() / 4 * 3; }  // others use it too
@@ -157,7 +165,7 @@ void scatter(const Move& move, int64_t rows, const Indices& indices, int num_thr
         const auto part = static_cast<int64_t>(task / pieces);
         const int64_t share = rows / parts, more = rows % parts;
         scatter_part(part_of(move, task % pieces * kGrain, kGrain), indices,
-                     part * share + std::min(part, more), share + (part < more));
+                     part * share + std::min(part, more), share + (part < more), parts == 1);
     });
 }
 
