@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 #include <type_traits>
 #include <vector>
 
@@ -15,9 +16,10 @@ namespace {
 
 constexpr size_t kLine = 64;
 constexpr size_t kPrefetched = 4096;  // of a row: beyond, the processor sees where it leads
+constexpr size_t kMostAhead = 32;
 
 // How many rows ahead of its copying a row is prefetched.
-size_t rows_ahead(size_t bytes) { return std::clamp<size_t>(8192 / bytes, 1, 32); }
+size_t rows_ahead(size_t bytes) { return std::clamp<size_t>(8192 / bytes, 1, kMostAhead); }
 
 }  // namespace
 
@@ -32,7 +34,7 @@ namespace {
 
 constexpr size_t kGrain = 128 << 10;   // bytes that one thread moves at a time; of a row too
 constexpr size_t kRowCost = 32;        // what a row costs beside its bytes, in bytes
-constexpr size_t kStreamedRow = 1024;  // from here on streaming stores win, where the output leaves the cache
+constexpr size_t kStreamedRow = 1024;  // from here on it pays to put lines together that end and begin rows
 constexpr size_t kBlock = 4096;        // indices at a time
 static_assert(kGrain / kRowCost <= kBlock);
 
@@ -54,8 +56,9 @@ struct Tasks {
         pieces = (move.bytes + kGrain - 1) / kGrain;
         rows = std::max<size_t>(kGrain / (move.bytes + kRowCost), 1);
         end = before + (count + rows - 1) / rows * pieces;
-        streaming = move.bytes >= kStreamedRow && move.to_stride == static_cast<int64_t>(move.bytes) &&
-                    move.bytes * count >= streamed;
+        const bool whole_lines = (reinterpret_cast<uintptr_t>(move.to) | move.bytes) % kLine == 0;
+        streaming = move.bytes >= (whole_lines ? kLine : kStreamedRow) && move.bytes * count >= streamed &&
+                    move.to_stride == static_cast<int64_t>(move.bytes);
     }
 };
 
@@ -71,13 +74,14 @@ void run_task(const Tasks& tasks, size_t task, const Indices& indices) {
     const size_t count = std::min(tasks.rows, indices.count - begin);
     Move part = part_of(tasks.move, task % tasks.pieces * kGrain, kGrain);
     part.to += static_cast<int64_t>(begin) * part.to_stride;
-    int64_t buffer[kBlock];
-    const int64_t* const wide = widen(indices, begin, count, buffer);
+    const size_t known = std::min(count + kMostAhead, indices.count - begin);  // the next task's rows too
+    int64_t buffer[kBlock + kMostAhead];
+    const int64_t* const wide = widen(indices, begin, known, buffer);
     if (tasks.streaming && part.bytes >= kLine) {
-        PYSCALE_PICK_ISA(gather_streaming)(part, wide, count);
+        PYSCALE_PICK_ISA(gather_streaming)(part, wide, count, known);
         stream_fence();
     } else {
-        PYSCALE_PICK_ISA(gather_rows)(part, wide, count);
+        PYSCALE_PICK_ISA(gather_rows)(part, wide, count, known);
     }
 }
 
@@ -92,19 +96,23 @@ bool any_outside(const Indices& indices, size_t begin, size_t count, int64_t las
 }
 
 // The rows of `to` from low to low + span - 1, of all indices in turn.
-void scatter_part(const Move& move, const Indices& indices, int64_t low, int64_t span) {
+void scatter_part(const Move& move, const Indices& indices, int64_t low, int64_t span, bool all) {
     constexpr size_t kSelected = 1024;
-    int64_t buffer[kSelected], positions[kSelected], targets[kSelected];
+    int64_t buffer[kSelected], positions[kSelected], selected[kSelected];
     for (size_t begin = 0; begin < indices.count; begin += kSelected) {
-        const size_t count = std::min(kSelected, indices.count - begin);
-        const int64_t* const wide = widen(indices, begin, count, buffer);
-        size_t selected = 0;
-        for (size_t i = 0; i < count; ++i) {  // without a branch, which nobody could foresee
-            positions[selected] = static_cast<int64_t>(begin + i);
-            targets[selected] = wide[i];
-            selected += wide[i] >= low && wide[i] < low + span;
+        size_t count = std::min(kSelected, indices.count - begin);
+        const int64_t* targets = widen(indices, begin, count, buffer);
+        std::iota(positions, positions + count, static_cast<int64_t>(begin));
+        if (!all) {
+            size_t kept = 0;
+            for (size_t i = 0; i < count; ++i) {  // without a branch, which nobody could foresee
+                positions[kept] = positions[i];
+                selected[kept] = targets[i];
+                kept += targets[i] >= low && targets[i] < low + span;
+            }
+            targets = selected, count = kept;
         }
-        PYSCALE_PICK_ISA(scatter_rows)(move, positions, targets, selected);
+        PYSCALE_PICK_ISA(scatter_rows)(move, positions, targets, count);
     }
 }
 
@@ -119,8 +127,12 @@ size_t first_outside(const Indices& indices, int64_t rows, int num_threads) {
     });
     if (!found) return indices.count;
     size_t position = 0;
-    while (!any_outside(indices, position, 1, rows - 1)) ++position;
-    return position;
+    for (const size_t step : {kChecked, size_t{1}}) {
+        while (position < indices.count &&
+               !any_outside(indices, position, std::min(step, indices.count - position), rows - 1))
+            position += step;
+    }
+    return std::min(position, indices.count);
 }
 
 size_t streamed_from() { return last_cache_bytes() / 4 * 3; }  // others use it too
@@ -153,7 +165,7 @@ void scatter(const Move& move, int64_t rows, const Indices& indices, int num_thr
         const auto part = static_cast<int64_t>(task / pieces);
         const int64_t share = rows / parts, more = rows % parts;
         scatter_part(part_of(move, task % pieces * kGrain, kGrain), indices,
-                     part * share + std::min(part, more), share + (part < more));
+                     part * share + std::min(part, more), share + (part < more), parts == 1);
     });
 }
 

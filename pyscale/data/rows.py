@@ -20,7 +20,7 @@ Like = Callable[[Array], Any]
 
 _TAKEN = (np.dtype(np.int64), np.dtype(np.int32))  # the indices that C++ takes
 _BLOCK_BYTES = 1 << 20  # what the slower path moves at a time
-_MOST_THREADS = (1 << 31) - 1  # an int of C++
+_MOST_THREADS = 1024  # the system may refuse to make more
 
 
 def gather_rows(array: Any, indices: Any, out: Any = None, *, num_threads: int | None = None) -> Any:
