@@ -1,14 +1,16 @@
 """What each rank reads: the order of an epoch, and who has which part of it."""
 
-from pyscale.data.balance import balance
-from pyscale.data.cache import Cached, cache
-from pyscale.data.loader import Loader
-from pyscale.data.mixture import Mixture, Stratified
-from pyscale.data.order import Order, Sequential
-from pyscale.data.parquet import to_parquet
-from pyscale.data.permutation import Permutation, Shuffled
-from pyscale.data.rows import gather_columns, gather_rows, scatter_rows
+from pyscale.data.caching.cache import Cached, cache
+from pyscale.data.loading.loader import Loader
+from pyscale.data.orders.mixture import Mixture, Stratified
+from pyscale.data.orders.order import Order, Sequential
+from pyscale.data.orders.permutation import Permutation, Shuffled
+from pyscale.data.orders.weighted import Weighted
+from pyscale.data.orders.window import Window
+from pyscale.data.rows.gather import gather_columns, gather_rows, scatter_rows
 from pyscale.data.samplers import BalancedBatchSampler, ShardedBatchSampler, ShardedSampler
+from pyscale.data.samplers.balance import balance
+from pyscale.data.samplers.verify import EpochError, Seen, verify_epoch
 from pyscale.data.schema import (
     Check,
     Column,
@@ -22,10 +24,8 @@ from pyscale.data.schema import (
     Validator,
     validate,
 )
-from pyscale.data.shards import ParquetShards
-from pyscale.data.verify import EpochError, Seen, verify_epoch
-from pyscale.data.weighted import Weighted
-from pyscale.data.window import Window
+from pyscale.data.tables.parquet import to_parquet
+from pyscale.data.tables.shards import ParquetShards
 
 __all__ = [
     "BalancedBatchSampler",

@@ -12,7 +12,8 @@ import numpy as np
 from launch import note, report
 
 import pyscale as ps
-from pyscale.data import Loader, ParquetShards, blocks, shards
+from pyscale.data import Loader, ParquetShards
+from pyscale.data.tables import blocks, shards
 
 GLOBAL_BATCH = 240  # which 1, 2, 3 and 8 divide
 

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyscale.data.fingerprint import Fingerprints
+from pyscale.data.caching.fingerprint import Fingerprints
 
 pa = pytest.importorskip("pyarrow")
 

@@ -26,7 +26,7 @@ from pyscale.data import (
     Window,
 )
 from pyscale.data.arguments import Indices
-from pyscale.data.mixture import MixtureOrder
+from pyscale.data.orders.mixture import MixtureOrder
 
 
 def plain_window(sizes: list[int], window: int, streams: int, seed: int, epoch: int) -> list[int]:

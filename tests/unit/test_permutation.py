@@ -10,7 +10,7 @@ from permutation_reference import LARGEST_NARROW, LARGEST_TABLE, VERSION, Refere
 
 from pyscale import _core
 from pyscale.data import Permutation
-from pyscale.data.permutation import VERSION as OURS
+from pyscale.data.orders.permutation import VERSION as OURS
 
 # At the borders of the table, of 32-bit lanes, and where mixed radices are most and least square.
 SIZES = [

@@ -14,7 +14,7 @@ import pytest
 from flights_csv import flights_csv
 
 from pyscale.data import Check, Column, Failure, Report, Schema, validate
-from pyscale.data.files import look_into_all, spread
+from pyscale.data.tables.files import look_into_all, spread
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

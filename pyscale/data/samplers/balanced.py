@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from pyscale.comm import Communicator
 from pyscale.data.arguments import Indices
-from pyscale.data.balance import balance
-from pyscale.data.order import Order, Plan
+from pyscale.data.orders.order import Order, Plan
+from pyscale.data.orders.window import Share
+from pyscale.data.samplers.balance import balance
 from pyscale.data.samplers.base import Remainder, Shuffle
 from pyscale.data.samplers.batches import ShardedBatchSampler
-from pyscale.data.window import Share
 
 
 class BalancedBatchSampler(ShardedBatchSampler):

@@ -12,10 +12,10 @@ import numpy as np
 
 from pyscale.comm import Communicator, world
 from pyscale.data.arguments import Indices, integer
-from pyscale.data.order import Order, Plan, Sequential
-from pyscale.data.permutation import Shuffled
+from pyscale.data.orders.order import Order, Plan, Sequential
+from pyscale.data.orders.permutation import Shuffled
+from pyscale.data.orders.window import Window
 from pyscale.data.samplers.progress import Progress
-from pyscale.data.window import Window
 
 STATE_VERSION = 1
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from pyscale.comm import Communicator
 from pyscale.data.arguments import Indices, integer
-from pyscale.data.order import Order, Plan
+from pyscale.data.orders.order import Order, Plan
+from pyscale.data.orders.window import Share, WindowOrder
 from pyscale.data.samplers.base import Remainder, Sampler, Shuffle
-from pyscale.data.window import Share, WindowOrder
 
 
 class ShardedBatchSampler(Sampler[list[int]]):

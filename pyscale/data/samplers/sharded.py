@@ -9,7 +9,7 @@ from typing import Any, overload
 from pyscale._iterate import IndexIterator
 from pyscale.comm import Communicator
 from pyscale.data.arguments import Indices
-from pyscale.data.order import Order, Plan
+from pyscale.data.orders.order import Order, Plan
 from pyscale.data.samplers.base import Remainder, Sampler, Shuffle
 
 _CHUNK = 1 << 13  # indices that an iteration makes at a time

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.arrow import arrow
 from pyscale.data.schema.compare import Members, compared
 from pyscale.data.schema.types import Array
+from pyscale.data.tables.arrow import arrow
 
 if TYPE_CHECKING:
     from pyscale.data.schema.distribution import Distribution

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pyscale.data.arrow import arrow, as_table
 from pyscale.data.schema.checks import Check
 from pyscale.data.schema.types import type_of
+from pyscale.data.tables.arrow import arrow, as_table
 
 if TYPE_CHECKING:
     from pyscale.data.schema.validator import Validator

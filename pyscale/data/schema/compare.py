@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pyscale.data.arrow import arrow
 from pyscale.data.schema.types import Array, logical
+from pyscale.data.tables.arrow import arrow
 
 _FUNCTIONS = {
     "eq": "equal",

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pyscale.data.arrow import arrow
 from pyscale.data.schema.distances import (
     deciles,
     kolmogorov_smirnov,
@@ -17,6 +16,7 @@ from pyscale.data.schema.distances import (
 from pyscale.data.schema.hashing import hashes
 from pyscale.data.schema.sketch import Sketch, aligned, floats_of_keys, keys_of_floats
 from pyscale.data.schema.types import Array, Type, logical, plain, shown
+from pyscale.data.tables.arrow import arrow
 
 BUCKETS = 4096
 

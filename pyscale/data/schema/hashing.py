@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.arrow import arrow
 from pyscale.data.schema.types import Array, plain
+from pyscale.data.tables.arrow import arrow
 
 Words = npt.NDArray[np.uint64]
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from pyscale.data.arrow import arrow
-from pyscale.data.formats import in_words
 from pyscale.data.schema.checks import Check, Likeness, Rows
 from pyscale.data.schema.column import Column, Schema
 from pyscale.data.schema.distribution import Distribution
@@ -17,6 +15,8 @@ from pyscale.data.schema.repeats import Repeats
 from pyscale.data.schema.tally import Place, Subject, Tally
 from pyscale.data.schema.types import Array, castable, logical, plain, shown
 from pyscale.data.schema.values import Batch, Values, without_nulls
+from pyscale.data.tables.arrow import arrow
+from pyscale.data.tables.formats import in_words
 
 # The order of a report within a column; a column's own checks come between these.
 _TYPE, _NULL, _NAN, _CHECKS, _UNIQUE = 0, 1, 2, 3, 1 << 20

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pyscale.comm import Communicator
-from pyscale.data.arrow import Stream, arrow, as_stream
-from pyscale.data.draft import draft, move
-from pyscale.data.files import Paths, find_files, look_into_all, spread
-from pyscale.data.formats import Reading, read
 from pyscale.data.schema.distribution import BUCKETS, Distribution
+from pyscale.data.tables.arrow import Stream, arrow, as_stream
+from pyscale.data.tables.draft import draft, move
+from pyscale.data.tables.files import Paths, find_files, look_into_all, spread
+from pyscale.data.tables.formats import Reading, read
 from pyscale.data.together import together
 
 VERSION = 1  # of the JSON

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.arrow import arrow
+from pyscale.data.tables.arrow import arrow
 
 Keys = npt.NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyscale.data.arrow import arrow
+from pyscale.data.tables.arrow import arrow
 
 Array = Any  # pyarrow.Array: mypy does not see pyarrow
 Type = Any  # pyarrow.DataType

@@ -8,13 +8,13 @@ import os
 from typing import Any
 
 from pyscale.comm import Communicator
-from pyscale.data.arrow import as_stream
 from pyscale.data.schema.column import Schema
 from pyscale.data.schema.judge import Judge, key_of
 from pyscale.data.schema.profile import merged
 from pyscale.data.schema.report import Report
 from pyscale.data.schema.tally import Place, Subject, Tally
 from pyscale.data.schema.values import Batch
+from pyscale.data.tables.arrow import as_stream
 
 
 class Validator:

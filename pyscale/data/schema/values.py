@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pyscale.data.arrow import arrow
 from pyscale.data.schema.checks import Rows
 from pyscale.data.schema.tally import Place
 from pyscale.data.schema.types import Array
+from pyscale.data.tables.arrow import arrow
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from pyscale import _core
 from pyscale.data.arguments import Indices
-from pyscale.data.shards import Columns, ParquetShards
-from pyscale.data.window import Piece, Share, WindowOrder
+from pyscale.data.orders.window import Piece, Share, WindowOrder
+from pyscale.data.tables.shards import Columns, ParquetShards
 
 _Futures = dict[tuple[int, int], Future[Columns]]  # of windows, by stream and number
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.arrow import Stream, arrow
-from pyscale.data.permutation import Permutation
+from pyscale.data.orders.permutation import Permutation
+from pyscale.data.tables.arrow import Stream, arrow
 
 SortKey = tuple[str, str]  # a column, and "ascending" or "descending"
 Order = Callable[[int, int], npt.NDArray[np.int64]]  # the rows that stand at positions start to stop - 1

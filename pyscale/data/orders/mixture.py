@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from pyscale import _core
 from pyscale.data.arguments import Indices, integer, integers
-from pyscale.data.digest import digest
-from pyscale.data.order import Order
-from pyscale.data.permutation import VERSION, Permutation
+from pyscale.data.orders.digest import digest
+from pyscale.data.orders.order import Order
+from pyscale.data.orders.permutation import VERSION, Permutation
 
 _UNIT = 1 << 30  # what weights that are fractions add up to
 

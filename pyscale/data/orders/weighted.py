@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.data.arguments import Indices, integer
-from pyscale.data.digest import digest
-from pyscale.data.order import Order
-from pyscale.data.permutation import VERSION, Permutation
+from pyscale.data.orders.digest import digest
+from pyscale.data.orders.order import Order
+from pyscale.data.orders.permutation import VERSION, Permutation
 
 _BITS = 62
 _DRAWS = 1  # the stream of the random numbers

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from pyscale import _core
 from pyscale.arrays import view
 from pyscale.data.arguments import Indices
+from pyscale.data.loading.windows import Windows
+from pyscale.data.orders.window import Share, WindowOrder
 from pyscale.data.samplers import ShardedBatchSampler
-from pyscale.data.shards import Columns, ParquetShards
-from pyscale.data.window import Share, WindowOrder
-from pyscale.data.windows import Windows
+from pyscale.data.tables.shards import Columns, ParquetShards
 
 Array = npt.NDArray[Any]
 

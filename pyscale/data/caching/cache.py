@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.comm import Communicator
-from pyscale.data.arrow import Stream, arrow, as_stream, check_compression
-from pyscale.data.code import digest
-from pyscale.data.draft import draft, move, remove_drafts_of_the_dead
-from pyscale.data.fingerprint import Fingerprints
-from pyscale.data.formats import BATCH_ROWS
-from pyscale.data.parquet import ROW_GROUP_ROWS
+from pyscale.data.caching.code import digest
+from pyscale.data.caching.fingerprint import Fingerprints
+from pyscale.data.caching.waiting import on_rank_0
+from pyscale.data.tables.arrow import Stream, arrow, as_stream, check_compression
+from pyscale.data.tables.draft import draft, move, remove_drafts_of_the_dead
+from pyscale.data.tables.formats import BATCH_ROWS
+from pyscale.data.tables.parquet import ROW_GROUP_ROWS
 from pyscale.data.together import together
-from pyscale.data.waiting import on_rank_0
 
 VERSION = 1  # of an entry
 

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from pyscale.comm import Communicator, world
 from pyscale.data.arguments import integer
-from pyscale.data.arrow import arrow
-from pyscale.data.blocks import Block, File, open_file, read_block
-from pyscale.data.files import find_files, spread
+from pyscale.data.orders.window import Window
+from pyscale.data.tables.arrow import arrow
+from pyscale.data.tables.blocks import Block, File, open_file, read_block
+from pyscale.data.tables.files import find_files, spread
+from pyscale.data.tables.values import as_array, dtype_of
 from pyscale.data.together import together
-from pyscale.data.values import as_array, dtype_of
-from pyscale.data.window import Window
 from pyscale.errors import DataError
 
 Columns = dict[str, npt.NDArray[Any]]

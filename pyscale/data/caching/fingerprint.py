@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from pyscale.data.arrow import arrow, as_table, is_stream
-from pyscale.data.code import Code, digest
+from pyscale.data.caching.code import Code, digest
+from pyscale.data.tables.arrow import arrow, as_table, is_stream
 
 _LONGEST_PATH = 4096
 # Of which repr says all

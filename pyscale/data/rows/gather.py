@@ -200,7 +200,8 @@ def _blocks(array: Array) -> Iterator[slice]:
 def _open(x: Any, what: str, *, writable: bool = False) -> tuple[Array, Like]:
     """Open an array as NumPy's, and say how to make another of its library."""
     if isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray):
-        array, like = np.asarray(x), _as_it_is
+        array: Array = np.asarray(x)
+        like: Like = _as_it_is
         if array.dtype.hasobject:
             raise TypeError(f"{what}: expected elements without Python objects, got {array.dtype}")
         if writable:  # as bytes: those of any dtype will do
@@ -271,6 +272,6 @@ def _check_apart(outs: list[Array], name: str, sources: list[Array], positions: 
 
 def _share(a: Array, b: Array) -> bool:
     try:
-        return np.shares_memory(a, b, max_work=1000)
+        return np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:  # as good as yes
         return True

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pyscale.data.arrow import arrow
+from pyscale.data.tables.arrow import arrow
 
 ENDINGS = {
     ".parquet": "parquet",

@@ -9,7 +9,7 @@ from glob import glob
 from pathlib import Path
 
 from pyscale.comm import Communicator
-from pyscale.data.formats import ENDINGS, Contents, Reading, look_into
+from pyscale.data.tables.formats import ENDINGS, Contents, Reading, look_into
 from pyscale.data.together import together
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

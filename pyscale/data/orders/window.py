@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyscale.data.arguments import Indices, integer, integers
-from pyscale.data.digest import digest
-from pyscale.data.order import Order, Sequential
-from pyscale.data.permutation import VERSION, Permutation
+from pyscale.data.orders.digest import digest
+from pyscale.data.orders.order import Order, Sequential
+from pyscale.data.orders.permutation import VERSION, Permutation
 
 
 class Piece(NamedTuple):

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pyscale import _core
 from pyscale.data.arguments import Indices, integer, integers
-from pyscale.data.order import Order
+from pyscale.data.orders.order import Order
 
 VERSION: int = _core.PERMUTATION_VERSION  # of the algorithm: an order of one version never changes
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from pyscale.config import num_threads as default_threads
 from pyscale.data.arguments import Indices, integer, integers
-from pyscale.data.feeds import ArrayFeed, Arrays, Feed, ShardFeed
+from pyscale.data.loading.feeds import ArrayFeed, Arrays, Feed, ShardFeed
 from pyscale.data.samplers import ShardedBatchSampler, ShardedSampler
-from pyscale.data.shards import ParquetShards
+from pyscale.data.tables.shards import ParquetShards
 
 
 class Loader:

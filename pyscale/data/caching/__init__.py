@@ -1,0 +1,1 @@
+"""Results that are kept, and the fingerprints by which they are found."""

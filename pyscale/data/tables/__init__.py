@@ -1,0 +1,1 @@
+"""Columns in files: what is read, and how they are written."""
