@@ -229,7 +229,7 @@ def test_files_that_are_not_what_they_should_be(folder: Path, tmp_path: Path) ->
         ParquetShards([folder / "part-0.parquet", other], ["half"])
     with pytest.raises(ValueError, match="a name that ends with"):
         ParquetShards(tmp_path / "data.txt")
-    with pytest.raises(ValueError, match="expected files, got none"):
+    with pytest.raises(DataError, match=r"\*.arrow: expected a file"):
         ParquetShards(str(tmp_path / "*.arrow"))
 
 

@@ -72,7 +72,7 @@ def _expanded(names: Iterable[str]) -> list[str]:
         if os.path.isdir(name):
             files += _inside(Path(name))
         elif any(mark in name for mark in "*?[") and not os.path.exists(name):
-            files += sorted(glob(name))
+            files += sorted(glob(name)) or [name]  # which is then found missing, by its name
         else:
             files.append(name)
     return files
