@@ -199,6 +199,7 @@ def _blocks(array: Array) -> Iterator[slice]:
 
 def _open(x: Any, what: str, *, writable: bool = False) -> tuple[Array, Like]:
     """Open an array as NumPy's, and say how to make another of its library."""
+    like: Like
     if isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray):
         array, like = np.asarray(x), _as_it_is
         if array.dtype.hasobject:
@@ -265,12 +266,10 @@ def _check_apart(outs: list[Array], name: str, sources: list[Array], positions: 
         return
     for i, out in enumerate(outs):  # they may lie between each other all the same
         for what, arrays in ((name, sources), ("indices", [positions]), ("another out", outs[:i])):
-            if any(_share(out, array) for array in arrays):
+            if any(_may_share(out, array) for array in arrays):
                 raise ValueError(f"out: expected memory of its own, got some that is also of {what}")
 
 
-def _share(a: Array, b: Array) -> bool:
-    try:
-        return np.shares_memory(a, b, max_work=1000)
-    except np.exceptions.TooHardError:  # as good as yes
-        return True
+def _may_share(a: Array, b: Array) -> bool:
+    """Whether two arrays have a byte in common; True as well if that would take long to find out."""
+    return np.may_share_memory(a, b, max_work=1000)  # type: ignore[arg-type]

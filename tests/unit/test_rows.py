@@ -41,7 +41,7 @@ def same(a: Any, b: Any) -> bool:
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype == b.dtype and a.dtype.names:  # NumPy does not always copy what lies between fields
         return all(same(a[name], b[name]) for name in a.dtype.names)
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
 
 
 def expected_scatter(rows: np.ndarray, indices: Any, out: np.ndarray) -> np.ndarray:
@@ -321,11 +321,12 @@ def test_what_cannot_be_scattered_is_refused(
 
 def test_numbers_of_threads() -> None:
     array = filled((10, 4), np.uint8)
+    threads: Any
     for threads in (1, np.int64(2), 1 << 40):
         assert same(gather_rows(array, [3], num_threads=threads), array[3:4])
     for threads, kind in ((0, ValueError), (-1, ValueError), (1.5, TypeError)):
         with pytest.raises(kind):
-            gather_rows(array, [3], num_threads=threads)  # type: ignore[arg-type]
+            gather_rows(array, [3], num_threads=threads)
 
 
 def test_memory_of_its_own() -> None:
