@@ -3,8 +3,8 @@
     python bench/bench_rows.py [--quick] [--json FILE]
 
 Rows come in random order. The bare C++ (bench/cpp/rows.cpp) copies the same rows between the same arrays: as
-anybody would write it (plain), with rows of a size known to the compiler and prefetched (tuned), and past the
-caches too where the output begins with a cache line (streamed). `of C++` is the time of the fastest over ours.
+anybody would write it (plain), with rows prefetched and of a size known to the compiler (tuned), and past the
+caches as well where the output begins with a cache line (streamed). `of C++`: time of the fastest by ours.
 Contestants take turns, and shares are medians over the turns. NumPy has one thread.
 
 `moved` is what crosses the memory bus if no cache helps: the lines of the rows, the indices, and the output
