@@ -285,7 +285,7 @@ REFUSED: list[tuple[tuple[Any, ...], type[Exception], str]] = [
         "out: expected an array to write to whose elements share no",
     ),
     ((BUFFER, [0], [[0.0] * 4]), TypeError, "out: expected an array"),
-    ((BUFFER, [0, 1], BUFFER[:2]), ValueError, "out: expected memory of its own, got .* of array"),
+    ((BUFFER, [0, 1], BUFFER[:2]), ValueError, "out: expected memory of its own, got some that an input has"),
     ((BUFFER, [0, 1], BUFFER[::-7]), ValueError, "out: expected memory of its own"),
 ]
 
@@ -321,11 +321,10 @@ def test_what_cannot_be_scattered_is_refused(
 
 def test_numbers_of_threads() -> None:
     array = filled((10, 4), np.uint8)
-    numbers: list[Any] = [1, np.int64(2), 1 << 40]
-    for threads in numbers:
+    threads: Any
+    for threads in (1, np.int64(2), 1 << 40):
         assert same(gather_rows(array, [3], num_threads=threads), array[3:4])
-    refused: list[tuple[Any, type[Exception]]] = [(0, ValueError), (-1, ValueError), (1.5, TypeError)]
-    for threads, kind in refused:
+    for threads, kind in ((0, ValueError), (-1, ValueError), (1.5, TypeError)):
         with pytest.raises(kind):
             gather_rows(array, [3], num_threads=threads)
 
@@ -336,11 +335,11 @@ def test_memory_of_its_own() -> None:
     gather_rows(table[:, :2], [9, *range(9)], table[:, 2:])  # between each other, and not in each other
     assert (table[:, 2:] == expected).all()
     positions = np.arange(5)
-    with pytest.raises(ValueError, match="also of indices"):
+    with pytest.raises(ValueError, match="that the array of indices has"):
         gather_rows(np.arange(40), positions, positions)
-    with pytest.raises(ValueError, match="also of rows"):
+    with pytest.raises(ValueError, match="that an input has"):
         scatter_rows(table[:3], [0, 1, 2], table)
-    with pytest.raises(ValueError, match="also of another out"):
+    with pytest.raises(ValueError, match="that another output has"):
         gather_columns([np.arange(9), np.arange(9)], [0, 1], [positions[:2], positions[1:3]])
 
 
@@ -366,7 +365,7 @@ def test_columns() -> None:
         gather_columns([np.zeros(3), np.zeros(4)], [0])
     with pytest.raises(ValueError, match="outs: expected 2, one for each array, got 1"):
         gather_columns([np.zeros(3), np.zeros(3)], [0], [np.zeros(1)])
-    with pytest.raises(ValueError, match="out: expected dtype"):
+    with pytest.raises(ValueError, match=r"outs\[1\]: expected dtype float64, got int64"):
         gather_columns([np.zeros(3), np.zeros(3)], [0], [kept := np.ones(1), np.ones(1, int)])
     assert kept == 1
 

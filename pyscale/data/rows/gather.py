@@ -62,7 +62,8 @@ def gather_rows(array: Any, indices: Any, out: Any = None, *, num_threads: int |
     array([[5, 6],
            [1, 2]])
     """
-    return gather_columns([array], indices, None if out is None else [out], num_threads=num_threads)[0]
+    outs = None if out is None else {"out": out}
+    return _gather({"array": array}, indices, outs, num_threads)[0]
 
 
 def gather_columns(
@@ -97,26 +98,11 @@ def gather_columns(
     IndexError, TypeError, ValueError
         As for `gather_rows`; nothing was written, in no column.
     """
-    threads = _threads(num_threads)
-    positions = _indices(indices)
-    opened = [_open(array, "array") for array in arrays]
-    sources = [array for array, _ in opened]
-    if len({len(source) for source in sources}) > 1:
-        raise ValueError(f"arrays: expected as many rows in each, got {[len(source) for source in sources]}")
-    shapes = [(len(positions), *source.shape[1:]) for source in sources]
-    if outs is None:
-        targets = [np.empty(shape, source.dtype) for shape, source in zip(shapes, sources, strict=True)]
-    elif len(outs) != len(sources):
-        raise ValueError(f"outs: expected {len(sources)}, one for each array, got {len(outs)}")
-    else:
-        targets = [_open(out, "out", writable=True)[0] for out in outs]
-        for target, source, shape in zip(targets, sources, shapes, strict=True):
-            _check_like("out", target, shape, source.dtype)
-        _check_apart(targets, "array", sources, positions)
-    _gather(sources, positions, targets, threads)
-    if outs is not None:
-        return list(outs)
-    return [like(target) for (_, like), target in zip(opened, targets, strict=True)]
+    if outs is not None and len(outs) != len(arrays):
+        raise ValueError(f"outs: expected {len(arrays)}, one for each array, got {len(outs)}")
+    sources = {f"arrays[{i}]": array for i, array in enumerate(arrays)}
+    targets = None if outs is None else {f"outs[{i}]": out for i, out in enumerate(outs)}
+    return _gather(sources, indices, targets, num_threads)
 
 
 def scatter_rows(rows: Any, indices: Any, out: Any, *, num_threads: int | None = None) -> Any:
@@ -159,7 +145,7 @@ def scatter_rows(rows: Any, indices: Any, out: Any, *, num_threads: int | None =
     source, _ = _open(rows, "rows")
     target, _ = _open(out, "out", writable=True)
     _check_like("rows", source, (len(positions), *target.shape[1:]), target.dtype)
-    _check_apart([target], "rows", [source], positions)
+    _check_apart([target], [source], positions)
     if _has_plain_rows(source) and _has_plain_rows(target):
         _core.scatter_rows(source, positions, target, threads)
     else:
@@ -169,7 +155,31 @@ def scatter_rows(rows: Any, indices: Any, out: Any, *, num_threads: int | None =
     return out
 
 
-def _gather(sources: list[Array], positions: Array, targets: list[Array], threads: int) -> None:
+def _gather(
+    arrays: dict[str, Any], indices: Any, outs: dict[str, Any] | None, num_threads: int | None
+) -> list[Any]:
+    """Check all, and gather; arrays and outs have the names that messages call them by."""
+    threads = _threads(num_threads)
+    positions = _indices(indices)
+    opened = [_open(array, name) for name, array in arrays.items()]
+    sources = [array for array, _ in opened]
+    if len({len(source) for source in sources}) > 1:
+        raise ValueError(f"arrays: expected as many rows in each, got {[len(source) for source in sources]}")
+    shapes = [(len(positions), *source.shape[1:]) for source in sources]
+    if outs is None:
+        targets = [np.empty(shape, source.dtype) for shape, source in zip(shapes, sources, strict=True)]
+    else:
+        targets = [_open(out, name, writable=True)[0] for name, out in outs.items()]
+        for name, target, source, shape in zip(outs, targets, sources, shapes, strict=True):
+            _check_like(name, target, shape, source.dtype)
+        _check_apart(targets, sources, positions)
+    _move(sources, positions, targets, threads)
+    if outs is not None:
+        return list(outs.values())
+    return [like(target) for (_, like), target in zip(opened, targets, strict=True)]
+
+
+def _move(sources: list[Array], positions: Array, targets: list[Array], threads: int) -> None:
     plain: tuple[list[Array], list[Array]] = ([], [])
     others = []
     for source, target in zip(sources, targets, strict=True):
@@ -199,9 +209,9 @@ def _blocks(array: Array) -> Iterator[slice]:
 
 def _open(x: Any, what: str, *, writable: bool = False) -> tuple[Array, Like]:
     """Open an array as NumPy's, and say how to make another of its library."""
+    like: Like
     if isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray):
-        array: Array = np.asarray(x)
-        like: Like = _as_it_is
+        array, like = np.asarray(x), _as_it_is
         if array.dtype.hasobject:
             raise TypeError(f"{what}: expected elements without Python objects, got {array.dtype}")
         if writable:  # as bytes: those of any dtype will do
@@ -261,17 +271,16 @@ def _check_like(what: str, array: Array, shape: tuple[int, ...], dtype: np.dtype
         raise ValueError(f"{what}: expected shape {shape}, got {array.shape}")
 
 
-def _check_apart(outs: list[Array], name: str, sources: list[Array], positions: Array) -> None:
+def _check_apart(outs: list[Array], sources: list[Array], positions: Array) -> None:
     if not _core.bounds_meet(outs, [*sources, positions]):
         return
     for i, out in enumerate(outs):  # they may lie between each other all the same
-        for what, arrays in ((name, sources), ("indices", [positions]), ("another out", outs[:i])):
-            if any(_share(out, array) for array in arrays):
-                raise ValueError(f"out: expected memory of its own, got some that is also of {what}")
+        others = {"an input": sources, "the array of indices": [positions], "another output": outs[:i]}
+        for what, arrays in others.items():
+            if any(_may_share(out, array) for array in arrays):
+                raise ValueError(f"out: expected memory of its own, got some that {what} has too")
 
 
-def _share(a: Array, b: Array) -> bool:
-    try:
-        return np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:  # as good as yes
-        return True
+def _may_share(a: Array, b: Array) -> bool:
+    """Whether two arrays have a byte in common; True as well if that would take long to find out."""
+    return np.may_share_memory(a, b, max_work=1000)  # type: ignore[arg-type]
