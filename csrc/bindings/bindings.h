@@ -8,6 +8,7 @@ namespace pyscale {
 void bind_all_reduce(pybind11::module_& m);
 void bind_config(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
+void bind_exchange(pybind11::module_& m);
 void bind_group(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
 void bind_shm(pybind11::module_& m);
