@@ -143,6 +143,7 @@ bool Arena::make_pages(size_t offset, size_t bytes) {
 }
 
 size_t Arena::lend(size_t bytes) {
+    if (bytes > this->bytes()) throw std::bad_alloc();
     const size_t whole = whole_pages(bytes);
     const size_t offset = allocate(LentBlock::kHeaderBytes + whole, true);
     auto* block = reinterpret_cast<LentBlock*>(base() + offset);

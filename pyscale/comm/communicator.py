@@ -326,9 +326,7 @@ class Communicator:
         with_target.write_back()
         return result if result is not None else source.like(target)
 
-    def _exchange(
-        self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int
-    ) -> None:
+    def _exchange(self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int) -> None:
         """Send each row to the rank that it is for: `pyscale.data.exchange`, which has checked all this."""
         self._drain()
         self._transport.exchange(rows, destinations, outputs, chunk_bytes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 from pyscale.comm import Communicator
 from pyscale.comm.transports.agreement import who_said
@@ -12,7 +12,7 @@ from pyscale.errors import CommMismatch, PyscaleError
 Mine = TypeVar("Mine")
 Told = TypeVar("Told")
 
-_KINDS = {kind.__name__: kind for kind in (TypeError, ValueError, IndexError, MemoryError)}
+_KINDS = {kind.__name__: kind for kind in (TypeError, ValueError, IndexError, MemoryError, PyscaleError)}
 
 
 def on_all_ranks(
@@ -28,7 +28,7 @@ def on_all_ranks(
     attempt : callable
         What each rank does by itself.
     tell : callable
-        What the others are told of its result; it is pickled.
+        Returns what the others are told of this rank's result; it is pickled.
 
     Returns
     -------
@@ -37,29 +37,27 @@ def on_all_ranks(
 
     Raises
     ------
-    TypeError, ValueError, IndexError, MemoryError
-        As on the first rank that failed, naming all those that did.
-    PyscaleError
-        For failures of other kinds.
+    TypeError, ValueError, IndexError, MemoryError, PyscaleError
+        As on the first rank that failed, naming all those that did; PyscaleError for failures of other kinds.
     """
-    mine, failure = None, None
+    mine: Mine | None = None
+    failure: Exception | None = None
+    answer: tuple[Told | None, str, str]
     try:
         mine = attempt()
         answer = (tell(mine), "", "")
     except Exception as error:
-        failure, answer = error, (None, type(error).__name__, str(error))
+        failure, kind = error, type(error).__name__
+        answer = (None, kind, str(error) if kind in _KINDS else f"{call}: {kind}: {error}")
     answers = comm.all_gather_object(answer)
-    if kinds := [kind for _, kind, _ in answers if kind]:
-        said = [
-            (text if kind in _KINDS else f"{call}: {kind}: {text}", rank)
-            for rank, (_, kind, text) in enumerate(answers)
-            if kind
-        ]
-        raise _KINDS.get(kinds[0], PyscaleError)(who_said(said)) from failure
-    return mine, [told for told, _, _ in answers]  # type: ignore[return-value]
+    said = [(text, rank) for rank, (_, kind, text) in enumerate(answers) if kind]
+    if said:
+        _, kind, _ = answers[said[0][1]]
+        raise _KINDS.get(kind, PyscaleError)(who_said(said)) from failure
+    return cast(Mine, mine), [told for told, _, _ in answers]
 
 
-def check_same(call: str, texts: list[str]) -> None:
+def check_same(call: str, texts: Sequence[str]) -> None:
     """Raise CommMismatch unless all ranks, in rank order, have said the same."""
     if len(set(texts)) > 1:
         said = who_said([(text, rank) for rank, text in enumerate(texts)])

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +17,18 @@ from pyscale.comm import Communicator, world
 from pyscale.data.agreement import check_same, on_all_ranks
 
 Array = npt.NDArray[Any]
-T = TypeVar("T")
 
 CHUNK_BYTES = 64 << 20  # from here on larger ones are no faster: bench/bench_exchange.py --chunks
 _LEAST_CHUNK_BYTES = 64
 
 
 def exchange(
-    rows: T, destinations: npt.ArrayLike, comm: Communicator | None = None, *, chunk_bytes: int = CHUNK_BYTES
-) -> T:
+    rows: Any,
+    destinations: npt.ArrayLike,
+    comm: Communicator | None = None,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Any:
     """Send each row to the rank that is named for it, and return the rows received. Collective.
 
     Parameters
@@ -117,7 +120,7 @@ class Table:
     @property
     def text(self) -> str:
         """What all ranks must agree on."""
-        kinds = [f"{column.dtype}, rows of shape {column.shape[1:]}" for column in self.columns]
+        kinds = [f"{column.dtype} rows of shape {column.shape[1:]}" for column in self.columns]
         if self.names is None:
             return kinds[0]
         return "; ".join(f"{name!r}: {kind}" for name, kind in zip(sorted(self.names), kinds, strict=True))
@@ -162,7 +165,8 @@ def open_destinations(x: npt.ArrayLike, rows: int, call: str) -> Array:
         raise TypeError(f"{what}: expected integers, got {array.dtype}")
     if array.shape != (rows,):
         raise ValueError(f"{what}: expected one for each of {rows} rows, got shape {array.shape}")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    native: Array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return native
 
 
 def count(destinations: Array, ranks: int, call: str) -> Array:
@@ -172,7 +176,7 @@ def count(destinations: Array, ranks: int, call: str) -> Array:
         raise IndexError(
             f"{call}: destinations: expected 0 to {ranks - 1}, got {destinations[outside]} for row {outside}"
         )
-    return counts.astype(np.int64)
+    return np.asarray(counts, np.int64)
 
 
 def check_chunk(chunk_bytes: int, call: str) -> int:

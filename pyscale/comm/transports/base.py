@@ -51,9 +51,7 @@ class Transport(Protocol):
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
         """Send rows of `x` to each rank, and put those received into `out`, both in rank order."""
 
-    def exchange(
-        self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int
-    ) -> None:
+    def exchange(self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int) -> None:
         """Send each row to the rank that it is for; what comes from rank i fills the contiguous `outputs[i]`.
 
         Rows are along the first axis, without gaps in them, and of any dtype without Python objects. Memory

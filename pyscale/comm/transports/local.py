@@ -35,9 +35,7 @@ class LocalTransport:
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
         out[...] = x
 
-    def exchange(
-        self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int
-    ) -> None:
+    def exchange(self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int) -> None:
         outputs[0][...] = rows
 
     def barrier(self) -> None:

@@ -118,9 +118,7 @@ class MpiTransport:
             agreement.check_counts(tables)
             self._exchange_rows(x, send_counts, out, receive_counts)
 
-    def exchange(
-        self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int
-    ) -> None:
+    def exchange(self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int) -> None:
         with self._opening(agreement.describe("exchange", rows, rows=True)) as opening:
             rounds.exchange(self, opening, rows, destinations, outputs, chunk_bytes)
 

@@ -50,7 +50,8 @@ def exchange(
         sizes = np.array(partition.read(k), np.int64)
         coming = np.zeros(size, np.int64)
         counts = transport.wire.post(
-            [(rank, sizes[rank : rank + 1]) for rank in far], [(rank, coming[rank : rank + 1]) for rank in far]
+            [(rank, sizes[rank : rank + 1]) for rank in far],
+            [(rank, coming[rank : rank + 1]) for rank in far],
         )
         if len(under_way) == _BUFFERS:
             transport.wire.wait(under_way.pop(0))

@@ -87,9 +87,7 @@ class ShmTransport:
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
         self.group.all_to_all(x, send_counts, out, receive_counts)
 
-    def exchange(
-        self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int
-    ) -> None:
+    def exchange(self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int) -> None:
         self.exchange_among(range(len(outputs)), len(outputs), rows, destinations, outputs, chunk_bytes)
 
     def exchange_among(
