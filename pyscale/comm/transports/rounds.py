@@ -35,18 +35,20 @@ def exchange(
     by rank and sends it; what comes goes straight to its place in the outputs.
     """
     size, here = transport.size, transport.here
-    partition = _core.Partition(rows, destinations, size, chunk_bytes // WINDOWS)
-    windows = np.empty((size, 1), np.int64)
-    pipeline.all_gather(transport, opening, np.array([partition.windows], np.int64), windows)
+    window = chunk_bytes // WINDOWS
+    rounds = np.empty((size, 1), np.int64)
+    own = _core.Partition(rows, destinations, size, window).windows
+    pipeline.all_gather(transport, opening, np.array([own], np.int64), rounds)
     if transport.local is not None:
         near = [outputs[rank] for rank in here]
         transport.local.exchange_among(here, size, rows, destinations, near, chunk_bytes)
+    partition = _core.Partition(rows, destinations, size, window)
     kept = transport.rank if transport.local is None else None  # whose rows have not gone yet, though here
     far = [rank for rank in range(size) if rank not in here]
     arrivals = [_Arrivals(output) for output in outputs]
     buffers = [np.empty(0, np.uint8) for _ in range(_BUFFERS)]
     under_way: list[Messages] = []
-    for k in range(int(windows.max())):
+    for k in range(int(rounds.max())):
         sizes = np.array(partition.read(k), np.int64)
         coming = np.zeros(size, np.int64)
         counts = transport.wire.post(
