@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,11 @@ from pyscale import _core
 from pyscale.arrays import view
 from pyscale.comm import Communicator, world
 from pyscale.data.agreement import check_same, on_all_ranks
+from pyscale.data.table import Table
 
 Array = npt.NDArray[Any]
 
-CHUNK_BYTES = 64 << 20  # from here on larger ones are no faster: bench/bench_exchange.py --chunks
+CHUNK_BYTES = 64 << 20  # larger ones are no faster: bench/bench_exchange.py --chunks
 _LEAST_CHUNK_BYTES = 64
 
 
@@ -27,6 +27,7 @@ def exchange(
     destinations: npt.ArrayLike,
     comm: Communicator | None = None,
     *,
+    out: Any = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Any:
     """Send each row to the rank that is named for it, and return the rows received. Collective.
@@ -43,9 +44,13 @@ def exchange(
         the less is read.
     comm : Communicator, optional
         `pyscale.world()` where it is None.
+    out : array, or mapping of str to array, optional
+        In the form of `rows`, contiguous, apart from them, and with room for at least as many rows as come:
+        they go to its beginning, which is what is returned. Each rank's own affair. New arrays, made where it
+        is None, get their pages from the kernel, which takes about as long as to move the rows.
     chunk_bytes : int
         The most memory, on each rank, beyond the rows given and those returned; at least 64. The same on
-        every rank. Ranks that share memory need no more than 4 MiB. A copy of rows whose elements do not lie
+        every rank. Ranks that share memory use 16 MiB of it at most. A copy of rows whose elements do not lie
         one after the other comes on top.
 
     Returns
@@ -57,7 +62,8 @@ def exchange(
     Raises
     ------
     TypeError, ValueError, IndexError
-        What a rank gave is none of the above. On every rank, naming that one, before any row moves.
+        What a rank gave is none of the above, or `out` has too few rows. On every rank, naming that one,
+        before any row moves.
     CommMismatch
         Ranks gave other columns, dtypes, shapes of a row or `chunk_bytes`.
     MemoryError
@@ -74,85 +80,17 @@ def exchange(
     comm = world() if comm is None else comm
     call = "exchange"
 
-    def look() -> tuple[Table, Array, Array]:
+    def look() -> tuple[Table, Array, Array, list[Array] | None]:
         table = Table.of(rows, call)
         to = open_destinations(destinations, table.length, call)
-        return table, to, count(to, comm.size, call)
+        room = None if out is None else table.room_in(out, call, apart_from=[to])
+        return table, to, count(to, comm.size, call), room
 
-    (table, to, counts), texts = on_all_ranks(
+    (table, to, counts, room), texts = on_all_ranks(
         comm, call, look, lambda seen: f"{seen[0].text}, chunk_bytes {check_chunk(chunk_bytes, call)}"
     )
     check_same(call, texts)
-    return table.like(move(table.columns, to, counts, comm, chunk_bytes, call))
-
-
-@dataclass(frozen=True)
-class Table:
-    """What the user gave as rows: columns of one length, each as NumPy sees it."""
-
-    names: list[str] | None  # None: a single array
-    columns: list[Array]  # by name
-    likes: list[Callable[[Array], Any]]  # make an array of the user's library
-
-    @classmethod
-    def of(cls, rows: Any, call: str) -> Table:
-        """Open what the user gave; raises TypeError and ValueError."""
-        if not isinstance(rows, Mapping):
-            array, like = _open_rows(rows, f"{call}: rows")
-            return cls(None, [array], [like])
-        if not rows or not all(isinstance(name, str) for name in rows):
-            raise TypeError(f"{call}: expected columns with names, got {list(rows)}")
-        names = sorted(rows)
-        arrays, likes = zip(
-            *(_open_rows(rows[name], f"{call}: column {name!r}") for name in names), strict=True
-        )
-        lengths = {name: len(array) for name, array in zip(names, arrays, strict=True)}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"{call}: expected columns of one length, got {lengths}")
-        # In the user's order they go back, by name they travel.
-        return cls(list(rows), list(arrays), list(likes))
-
-    @property
-    def length(self) -> int:
-        """Rows."""
-        return len(self.columns[0])
-
-    @property
-    def text(self) -> str:
-        """What all ranks must agree on."""
-        kinds = [f"{column.dtype} rows of shape {column.shape[1:]}" for column in self.columns]
-        if self.names is None:
-            return kinds[0]
-        return "; ".join(f"{name!r}: {kind}" for name, kind in zip(sorted(self.names), kinds, strict=True))
-
-    def like(self, columns: Sequence[Array]) -> Any:
-        """Return columns in the form in which the user gave them."""
-        made = [like(column) for like, column in zip(self.likes, columns, strict=True)]
-        if self.names is None:
-            return made[0]
-        by_name = dict(zip(sorted(self.names), made, strict=True))
-        return {name: by_name[name] for name in self.names}
-
-
-def _open_rows(x: Any, what: str) -> tuple[Array, Callable[[Array], Any]]:
-    """Return rows that have no gaps, and what makes an array of the same library."""
-    like: Callable[[Array], Any] = _as_it_is
-    if isinstance(x, np.ndarray) and not isinstance(x, np.ma.MaskedArray):
-        array = np.asarray(x)  # of any dtype
-    else:
-        seen = view(x, what=what)
-        array, like = seen.array, seen.like
-    if array.dtype.hasobject:
-        raise TypeError(f"{what}: expected elements without Python objects, got {array.dtype}")
-    if array.ndim == 0:
-        raise ValueError(f"{what}: expected at least one dimension, got a 0-d array")
-    if len(array) and not array[0].flags.c_contiguous:
-        array = np.ascontiguousarray(array)
-    return array, like
-
-
-def _as_it_is(array: Array) -> Array:
-    return array
+    return table.like(move(table.columns, to, counts, comm, chunk_bytes, call, room))
 
 
 def open_destinations(x: npt.ArrayLike, rows: int, call: str) -> Array:
@@ -194,16 +132,20 @@ def move(
     comm: Communicator,
     chunk_bytes: int,
     call: str,
+    room: list[Array] | None = None,
 ) -> list[Array]:
     """Return what the ranks send here, column by column, of arguments that all ranks have checked."""
     arriving = comm.all_to_all(counts)
     total = int(arriving.sum())
-    outputs, _ = on_all_ranks(
-        comm,
-        call,
-        lambda: [np.empty((total, *column.shape[1:]), column.dtype) for column in columns],
-        lambda _: None,
-    )
+
+    def reserve() -> list[Array]:
+        if room is None:
+            return [np.empty((total, *column.shape[1:]), column.dtype) for column in columns]
+        if (least := min(map(len, room))) < total:
+            raise ValueError(f"{call}: out: expected room for the {total} rows that come, got {least}")
+        return [array[:total] for array in room]
+
+    outputs, _ = on_all_ranks(comm, call, reserve, lambda _: None)
     ends = np.cumsum(arriving)[:-1]
     for column, output in zip(columns, outputs, strict=True):
         if math.prod(column.shape[1:]) * column.itemsize:

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from pyscale.comm import Communicator, world
 from pyscale.data.agreement import check_same, on_all_ranks
-from pyscale.data.exchange import CHUNK_BYTES, Table, check_chunk, count, move
+from pyscale.data.exchange import CHUNK_BYTES, check_chunk, count, move
 from pyscale.data.permutation import Permutation
 from pyscale.data.shares import share
+from pyscale.data.table import Table
 
 _BLOCK = 1 << 16  # rows whose places are looked up at a time
 

@@ -72,6 +72,9 @@ def reference() -> None:
         targets = [((rng.integers(0, most, n) + case) % size).astype(kind) for n in lengths]
         x, to = rows[rank], targets[rank]
         right.append(same(exchange(x, to, chunk_bytes=chunk_bytes), expected(rank, rows, targets)))
+        room = np.empty((sum(lengths) + 3, *x.shape[1:]), x.dtype)
+        got = exchange(x, to, out=room if rank % 2 else None, chunk_bytes=chunk_bytes)
+        right.append(same(got, expected(rank, rows, targets)) and (rank % 2 == 0 or got.base is room))
         # Backwards, rows with gaps between them and in them, and a table.
         wide = np.repeat(x, 2, axis=0)[::2]
         table = {"rows": x[::-1], "place": np.arange(len(x))[::-1], "wide": wide}
@@ -138,6 +141,10 @@ def refused() -> None:
         "0-d": lambda: exchange(at_last(x, np.float32(1)), to),
         "list": lambda: exchange(at_last(x, [1.0, 2.0, 3.0, 4.0]), to),
         "masked": lambda: exchange(at_last(x, np.ma.masked_array(x, x > 0)), to),
+        "small out": lambda: exchange(
+            x, np.full(4, size - 1), out=np.empty((4 * size - last, 3), np.float32)
+        ),
+        "other out": lambda: exchange(x, to, out=np.empty((4 * size, 3), at_last(np.float32, np.int32))),
         "seed": lambda: shuffle_in_memory(x, seed=at_last(0, 1)),
         "bad seed": lambda: shuffle_in_memory(x, seed=at_last(0, -1)),
         "shuffled dtype": lambda: shuffle_in_memory(at_last(x, x.astype(int))),

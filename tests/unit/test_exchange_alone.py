@@ -114,6 +114,52 @@ def test_tables_keep_their_names_in_order() -> None:
         exchange({}, [])
 
 
+def test_out() -> None:
+    rows, to = np.arange(12.0).reshape(4, 3), np.zeros(4, np.int8)
+    out = np.full((6, 3), -1.0)
+    got = exchange(rows, to, out=out)
+    assert got.base is out
+    assert got.tolist() == rows.tolist()
+    assert (out[4:] == -1).all()
+    columns = {"y": np.arange(4), "x": rows}
+    room = {"x": np.empty((4, 3)), "y": np.empty(4, int)}
+    got = exchange(columns, to, out=room)
+    assert list(got) == ["y", "x"]
+    assert got["x"].base is room["x"]
+    assert room["x"].tolist() == rows.tolist()
+
+
+@pytest.mark.parametrize(
+    ("out", "kind", "message"),
+    [
+        (np.empty((3, 3)), ValueError, "expected room for the 4 rows that come, got 3"),
+        (np.empty((4, 3), np.float32), ValueError, "expected float64 rows of shape .3,., got float32"),
+        (np.empty((4, 2)), ValueError, "got float64 of shape .4, 2."),
+        (np.empty((4, 6))[:, ::2], ValueError, "a contiguous array"),
+        (np.frombuffer(bytes(96)).reshape(4, 3), ValueError, "to write to"),
+        ({"x": np.empty((4, 3))}, TypeError, "an array"),
+        ([0.0], TypeError, "an array"),
+    ],
+)
+def test_an_out_that_does_not_fit(out: object, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        exchange(np.zeros((4, 3)), np.zeros(4, np.int8), out=out)
+
+
+def test_an_out_that_overlaps() -> None:
+    memory = np.zeros((10, 3), np.int64)
+    with pytest.raises(ValueError, match="memory of its own"):
+        exchange(memory[:4], np.zeros(4, np.int8), out=memory[3:8])
+    with pytest.raises(ValueError, match="memory of its own"):
+        exchange(np.ones((3, 3), np.int64), memory[0], out=memory)
+    table = {"a": np.zeros(3), "b": np.zeros(3)}
+    room = np.zeros(3)
+    with pytest.raises(ValueError, match=r"column 'b'.*memory of its own"):
+        exchange(table, np.zeros(3, int), out={"a": room, "b": room})
+    with pytest.raises(TypeError, match="expected columns"):
+        exchange(table, np.zeros(3, int), out={"a": room})
+
+
 def test_a_memory_map_is_read_as_it_is(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(20).reshape(10, 2))
     rows = np.load(tmp_path / "x.npy", mmap_mode="r")
