@@ -19,6 +19,7 @@ __all__: list[str] = [
     "Group",
     "Interleave",
     "Node",
+    "Partition",
     "Permutation",
     "all_finite",
     "available_isas",
@@ -28,6 +29,8 @@ __all__: list[str] = [
     "check_indices",
     "compiled_isas",
     "compiler",
+    "count_destinations",
+    "exchange",
     "exit_before_mpi",
     "fold",
     "gather_columns",
@@ -103,6 +106,11 @@ class Arena:
         dtype: numpy.dtype[typing.Any],
         shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     ) -> numpy.ndarray: ...
+    def lend(
+        self,
+        dtype: numpy.dtype[typing.Any],
+        shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> tuple: ...
     @property
     def bytes(self) -> int: ...
     @property
@@ -119,6 +127,13 @@ class Node:
         arena_bytes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         pidfds: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     ) -> None: ...
+    def borrow(
+        self,
+        index: typing.SupportsInt | typing.SupportsIndex,
+        offset: typing.SupportsInt | typing.SupportsIndex,
+        dtype: numpy.dtype[typing.Any],
+        shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> tuple: ...
     def claim_failure(self, rank: typing.SupportsInt | typing.SupportsIndex) -> bool: ...
     def depart(self, in_order: bool) -> None: ...
     def free_mailbox(self, offset: typing.SupportsInt | typing.SupportsIndex) -> None: ...
@@ -178,6 +193,19 @@ class Group:
     @property
     def broken(self) -> bool: ...
 
+class Partition:
+    def __init__(
+        self,
+        rows: numpy.ndarray,
+        destinations: numpy.ndarray,
+        ranks: typing.SupportsInt | typing.SupportsIndex,
+        window_bytes: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def read(self, window: typing.SupportsInt | typing.SupportsIndex) -> list[int]: ...
+    def write(self, outputs: collections.abc.Sequence[numpy.ndarray | None]) -> None: ...
+    @property
+    def windows(self) -> int: ...
+
 def all_finite(x: typing.Any) -> bool: ...
 def available_isas() -> list[str]: ...
 def balance(
@@ -195,6 +223,18 @@ def check_indices(
     num_threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> None: ...
 def compiled_isas() -> list[str]: ...
+def count_destinations(
+    destinations: numpy.ndarray, ranks: typing.SupportsInt | typing.SupportsIndex
+) -> tuple: ...
+def exchange(
+    group: Group,
+    rows: numpy.ndarray,
+    destinations: numpy.ndarray,
+    all_ranks: typing.SupportsInt | typing.SupportsIndex,
+    ranks: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    outputs: collections.abc.Sequence[numpy.ndarray],
+    window_bytes: typing.SupportsInt | typing.SupportsIndex,
+) -> None: ...
 def exit_before_mpi() -> bool: ...
 def fold(
     op: str, sources: list, out: typing.Any, divisor: typing.SupportsInt | typing.SupportsIndex = 1

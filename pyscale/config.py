@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,23 +119,55 @@ def _local_size() -> int:
 def cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
     """Cores that the tightest of this process's cgroups may use; infinite where none is limited."""
     quota = math.inf
+    for group, version in _cgroups("cpu", proc, root):
+        files = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        words = " ".join(_read(group / file) for file in files).split()
+        if len(words) == 2 and words[0].isdecimal():  # else "max" or -1: unlimited
+            quota = min(quota, int(words[0]) / int(words[1]))
+    return quota
+
+
+def free_memory(
+    meminfo: Path = Path("/proc/meminfo"),
+    proc: Path = Path("/proc/self/cgroup"),
+    root: Path = Path("/sys/fs/cgroup"),
+) -> float:
+    """Bytes that this process can get without the kernel ending one for them; infinite where nobody says.
+
+    What is used for files that were read counts as free, of the machine and of each of its cgroups.
+    """
+    free = math.inf
+    for line in _read(meminfo).splitlines():
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    for group, version in _cgroups("memory", proc, root):
+        limit, used, cached = (
+            ("memory.max", "memory.current", "inactive_file")
+            if version == 2
+            else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        )
+        words = [_read(group / file).strip() for file in (limit, used)]
+        if all(word.isdecimal() for word in words):
+            stat = dict(line.split() for line in _read(group / "memory.stat").splitlines())
+            free = min(free, int(words[0]) - int(words[1]) + int(stat.get(cached, 0)))
+    return max(free, 0)
+
+
+def _cgroups(controller: str, proc: Path, root: Path) -> Iterator[tuple[Path, int]]:
+    """List the cgroups of this process that may limit it, each before its parents, with their version."""
     for line in _read(proc).splitlines():
         _, controllers, path = line.split(":", 2)
-        files: tuple[str, ...]
-        if controllers == "":  # version 2
-            mount, files = root, ("cpu.max",)
-        elif "cpu" in controllers.split(","):
-            mount, files = root / "cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        if controllers == "":
+            mount, version = root, 2
+        elif controller in controllers.split(","):
+            mount, version = root / controller, 1
         else:
             continue
         group = mount / path.lstrip("/")
         for folder in (group, *group.parents):  # a limit on a parent binds its children
-            words = " ".join(_read(folder / file) for file in files).split()
-            if len(words) == 2 and words[0].isdecimal():  # else "max" or -1: unlimited
-                quota = min(quota, int(words[0]) / int(words[1]))
+            yield folder, version
             if folder == mount:
                 break
-    return quota
 
 
 def _numa_nodes(online: Path = Path("/sys/devices/system/node/online")) -> int:

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "bindings/gil.h"
 #include "core/parallel.h"
 #include "shm/arena.h"
 #include "shm/node.h"
@@ -23,15 +24,19 @@ namespace py = pybind11;
 
 namespace {
 
-py::array empty(const std::shared_ptr<Arena>& arena, const py::dtype& dtype,
-                const std::vector<py::ssize_t>& shape) {
+size_t bytes_of(const py::dtype& dtype, const std::vector<py::ssize_t>& shape) {
     size_t bytes = static_cast<size_t>(dtype.itemsize());
     for (const py::ssize_t dim : shape) {
         if (dim < 0)
             throw py::value_error("shape: expected no negative dimension, got " + std::to_string(dim));
         if (__builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes)) throw std::bad_alloc();
     }
-    const size_t offset = arena->allocate(bytes, true);
+    return bytes;
+}
+
+py::array empty(const std::shared_ptr<Arena>& arena, const py::dtype& dtype,
+                const std::vector<py::ssize_t>& shape) {
+    const size_t offset = arena->allocate(bytes_of(dtype, shape), true);
     struct Block {  // keeps the arena alive as long as any array in it
         std::shared_ptr<Arena> arena;
         size_t offset;
@@ -43,6 +48,46 @@ py::array empty(const std::shared_ptr<Arena>& arena, const py::dtype& dtype,
         delete block;
     });
     return py::array(dtype, shape, arena->base() + offset, owner);
+}
+
+// A lent block as two arrays: one to fill it by, and one that cannot be made writable. The last to go lets
+// the block go; until then they keep the mapping.
+template <class Keeper>
+py::tuple arrays_in(LentBlock& block, const std::shared_ptr<Keeper>& keeper, const py::dtype& dtype,
+                    const std::vector<py::ssize_t>& shape) {
+    struct Use {
+        std::shared_ptr<Keeper> keeper;
+        LentBlock& block;
+    };
+    const py::capsule owner(new Use{keeper, block}, [](void* pointer) {
+        auto* use = static_cast<Use*>(pointer);
+        use->block.leave();
+        delete use;
+    });
+    const py::array to_fill(dtype, shape, block.data(), owner), to_read(dtype, shape, block.data(), owner);
+    py::detail::array_proxy(to_read.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+    return py::make_tuple(to_fill, to_read);
+}
+
+py::tuple lend(const std::shared_ptr<Arena>& arena, const py::dtype& dtype,
+               const std::vector<py::ssize_t>& shape) {
+    const size_t bytes = bytes_of(dtype, shape);
+    Gil gil;
+    gil.release();  // to make the pages of a few gigabytes takes a second
+    const size_t offset = arena->lend(bytes);
+    gil.take();
+    auto& block = *reinterpret_cast<LentBlock*>(arena->base() + offset);
+    return py::make_tuple(offset, arrays_in(block, arena, dtype, shape));
+}
+
+py::tuple borrow(const std::shared_ptr<Node>& node, size_t index, size_t offset, const py::dtype& dtype,
+                 const std::vector<py::ssize_t>& shape) {
+    LentBlock& block = node->borrow(index, offset);
+    if (bytes_of(dtype, shape) > block.bytes) {
+        block.leave();
+        throw py::value_error("borrow: expected an array that the block has room for");
+    }
+    return arrays_in(block, node, dtype, shape);
 }
 
 // From when this process has nothing to do but MPI_Finalize, a neighbour that dies and so never comes there
@@ -100,6 +145,7 @@ void bind_shm(py::module_& m) {
         .def_property_readonly("bytes", &Arena::bytes)
         .def_property_readonly("resident_bytes", &Arena::resident_bytes)
         .def("empty", &empty, py::arg("dtype"), py::arg("shape"))
+        .def("lend", &lend, py::arg("dtype"), py::arg("shape"))
         .def(
             "contains",
             [](const Arena& arena, const py::array& x) {
@@ -114,6 +160,7 @@ void bind_shm(py::module_& m) {
              py::arg("pidfds"))
         .def("open_mailbox", &Node::open_mailbox)
         .def("free_mailbox", &Node::free_mailbox, py::arg("offset"))
+        .def("borrow", &borrow, py::arg("index"), py::arg("offset"), py::arg("dtype"), py::arg("shape"))
         .def("nonce", &Node::nonce, py::arg("index"))
         .def("join", &Node::join)
         .def("depart", &Node::depart, py::arg("in_order"))

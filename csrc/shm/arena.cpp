@@ -13,6 +13,7 @@
 #include <set>
 #include <stdexcept>
 #include <system_error>
+#include <vector>
 
 #include "core/parallel.h"
 
@@ -54,6 +55,23 @@ Mapping::Mapping(int fd, size_t bytes) : bytes_(bytes) {
 }
 
 Mapping::~Mapping() { munmap(base_, bytes_); }
+
+void LentBlock::join() {
+    uint32_t count = users.load(std::memory_order_acquire);
+    do {
+        if (count == 0) throw std::runtime_error("shared block: expected one in use, got one given back");
+    } while (!users.compare_exchange_weak(count, count + 1, std::memory_order_acq_rel));
+}
+
+void LentBlock::leave() {
+    if (in_forked_child()) return;  // a child's arrays are its parent's
+    uint32_t count = users.load(std::memory_order_acquire);
+    for (;;) {
+        // Nobody joins what nobody else uses; and once it says 0, the block may be another's.
+        if (count == 1) madvise(data(), bytes, MADV_REMOVE);
+        if (users.compare_exchange_weak(count, count - 1, std::memory_order_acq_rel)) return;
+    }
+}
 
 Arena::Arena(size_t bytes) : fd_(memfd_create("pyscale", MFD_CLOEXEC)), mapping_(nullptr) {
     if (fd_ < 0) fail("memfd_create");
@@ -124,10 +142,37 @@ bool Arena::make_pages(size_t offset, size_t bytes) {
     return true;
 }
 
+size_t Arena::lend(size_t bytes) {
+    if (bytes > this->bytes()) throw std::bad_alloc();
+    const size_t whole = whole_pages(bytes);
+    const size_t offset = allocate(LentBlock::kHeaderBytes + whole, true);
+    auto* block = reinterpret_cast<LentBlock*>(base() + offset);
+    block->bytes = whole;
+    block->users.store(1, std::memory_order_release);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    lent_.insert(offset);
+    return offset;
+}
+
+void Arena::take_back() {
+    std::vector<size_t> idle;
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        for (auto it = lent_.begin(); it != lent_.end();) {
+            const auto* block = reinterpret_cast<const LentBlock*>(base() + *it);
+            const bool is_idle = block->users.load(std::memory_order_acquire) == 0;
+            if (is_idle) idle.push_back(*it);
+            it = is_idle ? lent_.erase(it) : std::next(it);
+        }
+    }
+    for (const size_t offset : idle) free(offset);
+}
+
 size_t Arena::allocate(size_t bytes, bool populate) {
     if (in_forked_child()) {
         throw std::runtime_error("empty: expected the process that joined the job, got a forked child");
     }
+    take_back();
     if (bytes > this->bytes()) throw std::bad_alloc();
     bytes = whole_pages(bytes == 0 ? 1 : bytes);
     const size_t offset = take(bytes);

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 
 namespace pyscale {
 
@@ -35,6 +36,20 @@ class Mapping {
     size_t bytes_;
 };
 
+// The first page of a block that several processes use, and what follows it.
+struct LentBlock {
+    static constexpr size_t kHeaderBytes = 4096;
+
+    std::atomic<uint32_t> users;
+    uint64_t bytes;
+
+    std::byte* data() { return reinterpret_cast<std::byte*>(this) + kHeaderBytes; }
+    // Throws std::runtime_error where nobody uses it any more.
+    void join();
+    // The last one to leave gives the pages back.
+    void leave();
+};
+
 class Arena {
    public:
     // Throws std::system_error where the kernel refuses memory of this size.
@@ -53,6 +68,9 @@ class Arena {
     // are touched. Throws std::bad_alloc when the arena or the machine is full.
     size_t allocate(size_t bytes, bool populate);
     void free(size_t offset);
+    // The same for a block that peers use as well, each through its own mapping of this arena. Here it is
+    // free again once the last of them has let go; its pages are given back already then.
+    size_t lend(size_t bytes);
     // The blocks in use are never given back: a peer that comes late to a failed call may still write there.
     void quarantine();
     // In a forked child: what it writes is seen by nobody else. Its parent may have freed the array, and
@@ -66,6 +84,7 @@ class Arena {
 
    private:
     size_t take(size_t bytes);
+    void take_back();
     // Asked for at once, pages that the machine has not are an error and not a SIGBUS later; false then.
     bool make_pages(size_t offset, size_t bytes);
 
@@ -74,6 +93,7 @@ class Arena {
     std::mutex mutex_;
     std::map<size_t, size_t> free_;  // offset -> bytes, neighbours merged
     std::map<size_t, size_t> used_;
+    std::set<size_t> lent_;
     bool left_ = false;
 };
 

@@ -15,7 +15,8 @@ bool reduces(Collective collective) {
 }
 
 bool moves_rows(Collective collective) {
-    return collective == Collective::all_to_all || collective == Collective::all_to_all_counts;
+    return collective == Collective::all_to_all || collective == Collective::all_to_all_counts ||
+           collective == Collective::exchange;
 }
 
 }  // namespace
@@ -29,6 +30,7 @@ const char* name(Collective collective) {
         case Collective::broadcast: return "broadcast";
         case Collective::all_to_all:
         case Collective::all_to_all_counts: return "all_to_all";
+        case Collective::exchange: return "exchange";
         case Collective::all_gather_object: return "all_gather_object";
         case Collective::broadcast_object: return "broadcast_object";
         case Collective::split: return "split";
@@ -65,7 +67,7 @@ uint64_t Call::signature() const {
 std::string Call::text() const {
     std::string text = name(collective);
     if (collective == Collective::broadcast_object) return text + "(root=" + std::to_string(root) + ")";
-    if (collective == Collective::barrier || collective > Collective::all_to_all_counts) return text + "()";
+    if (collective == Collective::barrier || collective > Collective::exchange) return text + "()";
     text += "(";
     if (reduces(collective)) text += std::string("op=") + name(op) + ", ";
     if (root >= 0) text += "root=" + std::to_string(root) + ", ";

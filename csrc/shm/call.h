@@ -17,6 +17,7 @@ enum class Collective : uint8_t {
     broadcast,
     all_to_all,
     all_to_all_counts,  // an all_to_all whose ranks first tell each other how much
+    exchange,           // rows, each to the rank that it is for
     // Made of the above, and told apart from them: a mismatch is then named as what the user called.
     all_gather_object,
     broadcast_object,

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/partition.h"
 #include "shm/group.h"
 
 namespace pyscale {
@@ -35,5 +36,11 @@ void broadcast(Group& group, Call call, void* data, size_t bytes);
 // One block a peer, in rank order and without gaps, on both sides.
 void all_to_all(Group& group, Call call, const void* input, const std::vector<uint64_t>& send_bytes,
                 void* output, const std::vector<uint64_t>& receive_bytes);
+// Each row to the rank that it is for. Rank i of the group is number ranks[i] among the destinations; rows
+// for others are left out. What comes from rank i goes to outputs[i], and is output_bytes[i]. No window of
+// the rows is larger than largest_window().
+void exchange(Group& group, Call call, Partition& rows, const std::vector<size_t>& ranks,
+              const std::vector<std::byte*>& outputs, const std::vector<uint64_t>& output_bytes);
+size_t largest_window(const Group& group);
 
 }  // namespace pyscale

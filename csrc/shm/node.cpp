@@ -43,6 +43,17 @@ bool Node::claim_failure(int rank) {
     return state(0).failing_rank.compare_exchange_strong(none, static_cast<uint32_t>(rank) + 1);
 }
 
+LentBlock& Node::borrow(size_t i, size_t offset) {
+    const size_t room = bytes_.at(i);
+    auto& block = *reinterpret_cast<LentBlock*>(bases_[i] + offset);
+    const bool has_header =
+        offset % alignof(LentBlock) == 0 && offset <= room && room - offset >= LentBlock::kHeaderBytes;
+    if (!has_header || block.bytes > room - offset - LentBlock::kHeaderBytes)
+        throw std::invalid_argument("block: expected one in the arena, got offset " + std::to_string(offset));
+    block.join();
+    return block;
+}
+
 Group::Member Node::member(size_t i, size_t mailbox_offset, int label) const {
     if (mailbox_offset > bytes_.at(i) || bytes_[i] - mailbox_offset < sizeof(Mailbox)) {
         throw std::invalid_argument("mailbox: expected an offset in the arena, got " +

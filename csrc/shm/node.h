@@ -23,6 +23,10 @@ class Node {
     size_t open_mailbox() { return arena_->allocate(sizeof(Mailbox), false); }
     void free_mailbox(size_t offset) { arena_->free(offset); }
 
+    // A block that process i has lent; this process is now one of its users. Throws std::invalid_argument for
+    // what is none.
+    LentBlock& borrow(size_t i, size_t offset);
+
     uint64_t nonce(size_t i) const { return state(i).nonce; }
     void quarantine() { arena_->quarantine(); }
     // A process that joins again is no longer gone.

@@ -247,6 +247,79 @@ TEST(the_other_collectives) {
     }
 }
 
+namespace {
+
+// Rank r has 1000 (r + 1) rows, or none; where row i goes.
+int32_t rows_of(int rank, int ranks) { return rank == 1 && ranks > 2 ? 0 : 1000 * (rank + 1); }
+int32_t goes_to(int rank, int32_t i, int ranks, bool skewed) {
+    return skewed ? ranks - 1
+                  : static_cast<int32_t>((static_cast<uint32_t>(i) * 2654435761u >> 7) + rank) % ranks;
+}
+
+}  // namespace
+
+TEST(rows_come_in_the_order_of_their_ranks) {
+    for (const int ranks : {1, 2, 3, 5}) {
+        World(ranks, options()).run([&](Group& group, std::byte*) {
+            const int self = group.rank();
+            const auto size = static_cast<size_t>(ranks);
+            for (const size_t width : {size_t{1}, size_t{7}, size_t{100}}) {
+                for (const size_t window : {size_t{16}, size_t{5000}, largest_window(group)}) {
+                    for (const bool skewed : {false, true}) {
+                        if (window == 16 && width == 100) continue;  // too many barriers
+                        const int32_t own = rows_of(self, ranks);
+                        std::vector<int32_t> x(static_cast<size_t>(own) * width), to(own), expected;
+                        for (int32_t i = 0; i < own; ++i) to[i] = goes_to(self, i, ranks, skewed);
+                        for (size_t i = 0; i < x.size(); ++i) x[i] = value(self, i);
+                        std::vector<size_t> numbers(size);
+                        std::vector<uint64_t> bytes(size);
+                        for (int from = 0; from < ranks; ++from) {
+                            numbers[static_cast<size_t>(from)] = static_cast<size_t>(from);
+                            for (int32_t i = 0; i < rows_of(from, ranks); ++i) {
+                                if (goes_to(from, i, ranks, skewed) != self) continue;
+                                bytes[static_cast<size_t>(from)] += width * sizeof(int32_t);
+                                for (size_t k = 0; k < width; ++k)
+                                    expected.push_back(value(from, static_cast<size_t>(i) * width + k));
+                            }
+                        }
+                        std::vector<int32_t> out(expected.size());
+                        std::vector<std::byte*> places;
+                        auto* next = reinterpret_cast<std::byte*>(out.data());
+                        for (size_t from = 0; from < size; next += bytes[from++]) places.push_back(next);
+                        const ptrdiff_t row = static_cast<ptrdiff_t>(width * sizeof(int32_t));
+                        Partition rows({reinterpret_cast<const std::byte*>(x.data()), row,
+                                        static_cast<size_t>(row), static_cast<size_t>(own)},
+                                       {reinterpret_cast<const std::byte*>(to.data()), 4, DType::int32}, size,
+                                       window);
+                        exchange(group, call_of(DType::int32, 1), rows, numbers, places, bytes);
+                        CHECK(out == expected);
+                    }
+                }
+            }
+        });
+    }
+}
+
+TEST(rows_that_go_elsewhere_than_was_said_end_the_group) {
+    World(2, options()).run([&](Group& group, std::byte*) {
+        const std::vector<int32_t> x(100), to(100);
+        std::vector<int32_t> out(200);
+        auto* const place = reinterpret_cast<std::byte*>(out.data());
+        Partition rows({reinterpret_cast<const std::byte*>(x.data()), 4, 4, 100},
+                       {reinterpret_cast<const std::byte*>(to.data()), 4, DType::int32}, 2, 4096);
+        // All go to rank 0, and each has said that they go half and half.
+        const auto call = [&] {
+            exchange(group, call_of(DType::int32, 1), rows, {0, 1}, {place, place + 200}, {200, 200});
+        };
+        if (group.rank() == 0) {
+            CHECK_THROWS(call(), std::invalid_argument, "as they were when they were counted");
+        } else {
+            CHECK_THROWS(call(), CommFailure, "rank 0 was interrupted");
+        }
+        CHECK_THROWS(barrier(group), CommFailure, "given up earlier");
+    });
+}
+
 TEST(calls_that_differ_are_refused_on_every_rank_and_the_group_goes_on) {
     World(3, options()).run([&](Group& group, std::byte*) {
         std::vector<float> x(100000, 1.0f);
@@ -325,6 +398,30 @@ TEST(an_arena_is_seen_through_its_descriptor) {
     Mapping other(arena.fd(), arena.bytes());
     arena.base()[at] = std::byte{42};
     CHECK(other.base()[at] == std::byte{42});
+}
+
+TEST(what_is_lent_lasts_until_the_last_has_let_go) {
+    Arena arena(4096 * 16);
+    Mapping other(arena.fd(), arena.bytes());
+    const auto at = [](std::byte* base, size_t offset) {
+        return reinterpret_cast<LentBlock*>(base + offset);
+    };
+    const size_t before = arena.resident_bytes(), offset = arena.lend(5000);
+    LentBlock &here = *at(arena.base(), offset), &there = *at(other.base(), offset);
+    CHECK_EQ(arena.resident_bytes() - before, size_t{3 * 4096});
+    CHECK_EQ(there.bytes, uint64_t{2 * 4096});
+    here.data()[4999] = std::byte{42};
+    there.join();
+    here.leave();
+    CHECK(there.data()[4999] == std::byte{42});
+    CHECK(arena.lend(1) != offset);  // in use elsewhere
+    there.leave();
+    CHECK(arena.resident_bytes() - before <= 3 * 4096);  // its header, and the other block
+    CHECK_THROWS(there.join(), std::runtime_error, "given back");
+    CHECK_EQ(arena.lend(5000), offset);
+    CHECK(at(arena.base(), offset)->data()[4999] == std::byte{0});
+    CHECK_THROWS(arena.lend(SIZE_MAX), std::bad_alloc, "");
+    CHECK_THROWS(arena.lend(16 * 4096), std::bad_alloc, "");
 }
 
 TEST(what_a_forked_child_writes_stays_its_own) {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyscale.comm.bootstrap import Membership
     from pyscale.comm.ledger import Entry
     from pyscale.comm.machine import Machine
+    from pyscale.comm.transports.shm import ShmTransport
 
 OPS = ("sum", "mean", "min", "max", "prod")
 
@@ -116,6 +117,11 @@ class Communicator:
     def transport(self) -> str:
         """How data moves."""
         return self._transport.name
+
+    @property
+    def _memory(self) -> ShmTransport | None:
+        """The ranks that share memory with this one, for `pyscale.data.NodeCache`; None where it is alone."""
+        return self._transport.local
 
     def __repr__(self) -> str:
         where = f"rank {self.rank} of {self.size}, {self.num_nodes} node(s), {self.transport}"
@@ -319,6 +325,11 @@ class Communicator:
         self._transport.all_to_all(sent, sends, with_target.array, receives)
         with_target.write_back()
         return result if result is not None else source.like(target)
+
+    def _exchange(self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int) -> None:
+        """Send each row to the rank that it is for: `pyscale.data.exchange`, which has checked all this."""
+        self._drain()
+        self._transport.exchange(rows, destinations, outputs, chunk_bytes)
 
     def barrier(self) -> None:
         """Return once every rank has called it."""

@@ -91,6 +91,19 @@ class Node:
         array: Array = _own.arena.empty(dtype, list(shape))
         return array
 
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, tuple[Array, Array]]:
+        """Return a place in this process's arena, and an array there: one to fill it by, and one to read."""
+        assert _own is not None
+        place, arrays = _own.arena.lend(dtype, list(shape))
+        return place, arrays
+
+    def borrow(
+        self, index: int, place: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> tuple[Array, Array]:
+        """Return the same two for what the process of this index has lent."""
+        arrays: tuple[Array, Array] = self.core.borrow(index, place, dtype, list(shape))
+        return arrays
+
     def open_mailbox(self) -> int:
         """Return the offset of a new mailbox."""
         return self.core.open_mailbox()

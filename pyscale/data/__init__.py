@@ -7,7 +7,10 @@ from pyscale.data.orders.order import Order, Sequential
 from pyscale.data.orders.permutation import Permutation, Shuffled
 from pyscale.data.orders.weighted import Weighted
 from pyscale.data.orders.window import Window
+from pyscale.data.rows.exchange import exchange
 from pyscale.data.rows.gather import gather_columns, gather_rows, scatter_rows
+from pyscale.data.rows.node_cache import NodeCache
+from pyscale.data.rows.shuffle import shuffle_in_memory
 from pyscale.data.samplers import BalancedBatchSampler, ShardedBatchSampler, ShardedSampler
 from pyscale.data.samplers.balance import balance
 from pyscale.data.samplers.verify import EpochError, Seen, verify_epoch
@@ -38,6 +41,7 @@ __all__ = [
     "Failure",
     "Loader",
     "Mixture",
+    "NodeCache",
     "Order",
     "ParquetShards",
     "Permutation",
@@ -56,9 +60,11 @@ __all__ = [
     "Window",
     "balance",
     "cache",
+    "exchange",
     "gather_columns",
     "gather_rows",
     "scatter_rows",
+    "shuffle_in_memory",
     "to_parquet",
     "validate",
     "verify_epoch",

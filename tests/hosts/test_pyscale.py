@@ -10,6 +10,7 @@ from pathlib import Path
 import launch
 import pytest
 from simulated import Hosts
+from worker_node_cache import ROWS
 from worker_traffic import ROW
 
 HERE = Path(__file__).parent
@@ -129,6 +130,47 @@ def test_each_byte_crosses_a_link_once(name: str, ranks_per_host: list[int]) -> 
         gathered, reduced = ranks_per_host[1 - host], ranks_per_host[host]
         rows = {"all_gather": gathered, "reduce_scatter": reduced, "all_reduce": gathered + reduced}[name]
         assert rows * ROW < count < 1.2 * rows * ROW + 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks_per_host", [[2, 2], [2, 1]], ids=["2x2", "2+1"])
+def test_rows_go_where_they_should(ranks_per_host: list[int]) -> None:
+    with Hosts(2) as hosts, start(hosts, ranks_per_host, "worker_exchange.py", "reference") as running:
+        job = running.wait(timeout=100)
+    for result in job.results:
+        assert result["transport"] == "hierarchical"
+        assert len(result["right"]) > 350
+        assert all(result["right"]), str(job)
+
+
+def test_rows_that_are_refused_are_so_on_all_hosts() -> None:
+    with Hosts(2) as hosts, start(hosts, [2, 1], "worker_exchange.py", "refused") as running:
+        job = running.wait(timeout=60)
+    assert job.results[0] == job.results[1] == job.results[2], str(job)
+    for name, kind, message in job.results[0]:
+        assert kind != "nothing", name
+        assert "rank 2" in message, message
+
+
+def test_a_rank_that_is_killed_while_rows_move() -> None:
+    arguments = ("worker_exchange.py", "killed", "0.02")
+    with Hosts(2) as hosts, start(hosts, [2, 2], *arguments, hide_deaths=True) as running:
+        *others, victim = running.wait(timeout=60).results
+    assert victim is None
+    for result in others:
+        assert "rank 3 died" in result["message"], result
+        assert result["seconds"] < 5
+
+
+def test_each_host_has_one_copy_of_the_data() -> None:
+    with Hosts(2) as hosts, start(hosts, [2, 1], "worker_node_cache.py", "nodes") as running:
+        job = running.wait(timeout=60)
+    half = ROWS // 2 + 1
+    assert [result["node"] for result in job.results] == [0, 0, 1], str(job)
+    assert [result["asked"] for result in job.results] == [[[0, half]], [[half, ROWS]], [[0, ROWS]]]
+    for result in job.results:
+        assert result["right"]
+        assert "expected rows 0 to 9 from fill, got OSError: disk on fire on rank 2" in result["said"]
 
 
 def raised(running: launch.Running) -> list[tuple[str, str, float] | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pyscale
-from pyscale.config import _numa_nodes, cgroup_quota, num_cores, num_threads
+from pyscale.config import _numa_nodes, cgroup_quota, free_memory, num_cores, num_threads
 
 LOCAL_SIZE_VARIABLES = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE")
 
@@ -115,6 +115,48 @@ def write(root: Path, files: dict[str, str]) -> None:
 def testcgroup_quota(groups: str, files: dict[str, str], cores: float, tmp_path: Path) -> None:
     write(tmp_path, {"self": groups} | {f"fs/{name}": text for name, text in files.items()})
     assert cgroup_quota(tmp_path / "self", tmp_path / "fs") == cores
+
+
+MEMINFO = "MemTotal:       1000 kB\nMemFree:         100 kB\nMemAvailable:    500 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "groups", "files", "free"),
+    [
+        (MEMINFO, "0::/\n", {}, 500 * 1024),
+        (MEMINFO, "0::/a\n", {"a/memory.max": "max\n", "a/memory.current": "5\n"}, 500 * 1024),
+        (MEMINFO, "0::/a\n", {"a/memory.max": "9000\n", "a/memory.current": "5000\n"}, 4000),
+        (
+            MEMINFO,
+            "0::/a/b\n",
+            {
+                "a/memory.max": "9000\n",
+                "a/memory.current": "5000\n",
+                "a/memory.stat": "anon 1000\ninactive_file 300\nactive_file 100\n",
+                "a/b/memory.max": "90000\n",
+                "a/b/memory.current": "5000\n",
+            },
+            4300,
+        ),
+        (
+            MEMINFO,
+            "4:memory:/m\n2:cpu,cpuacct:/c\n0::/\n",
+            {
+                "memory/m/memory.limit_in_bytes": "9000\n",
+                "memory/m/memory.usage_in_bytes": "5000\n",
+                "memory/m/memory.stat": "inactive_file 20\ntotal_inactive_file 200\n",
+            },
+            4200,
+        ),
+        (MEMINFO, "0::/a\n", {"a/memory.max": "5000\n", "a/memory.current": "6000\n"}, 0),
+        ("", "", {}, math.inf),
+    ],
+)
+def test_free_memory(meminfo: str, groups: str, files: dict[str, str], free: float, tmp_path: Path) -> None:
+    write(
+        tmp_path, {"meminfo": meminfo, "self": groups} | {f"fs/{name}": text for name, text in files.items()}
+    )
+    assert free_memory(tmp_path / "meminfo", tmp_path / "self", tmp_path / "fs") == free
 
 
 @pytest.mark.parametrize(("text", "nodes"), [("0\n", 1), ("0-3\n", 4), ("0-1,4,8-9\n", 5), ("", 1)])

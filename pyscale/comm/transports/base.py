@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pyscale.comm.transports.shm import ShmTransport
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -18,6 +22,10 @@ class Transport(Protocol):
     """
 
     name: str
+
+    @property
+    def local(self) -> ShmTransport | None:
+        """The ranks that share memory with this one; None where it is alone."""
 
     @property
     def broken(self) -> bool:
@@ -42,6 +50,13 @@ class Transport(Protocol):
 
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
         """Send rows of `x` to each rank, and put those received into `out`, both in rank order."""
+
+    def exchange(self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int) -> None:
+        """Send each row to the rank that it is for; what comes from rank i fills the contiguous `outputs[i]`.
+
+        Rows are along the first axis, without gaps in them, and of any dtype without Python objects. Memory
+        beyond these arrays is at most `chunk_bytes`.
+        """
 
     def barrier(self) -> None:
         """Return once every rank has called it."""

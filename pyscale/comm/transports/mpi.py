@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pyscale.comm.transports import agreement, pipeline
+from pyscale.comm.transports import agreement, pipeline, rounds
 from pyscale.comm.transports.base import Array
 from pyscale.comm.transports.calls import Calls, grace
 from pyscale.comm.transports.columns import Columns
@@ -117,6 +117,10 @@ class MpiTransport:
             pipeline.all_gather(self, opening, counts, tables)
             agreement.check_counts(tables)
             self._exchange_rows(x, send_counts, out, receive_counts)
+
+    def exchange(self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int) -> None:
+        with self._opening(agreement.describe("exchange", rows, rows=True)) as opening:
+            rounds.exchange(self, opening, rows, destinations, outputs, chunk_bytes)
 
     def barrier(self) -> None:
         with self._opening(agreement.describe("barrier", None)) as opening:

@@ -12,6 +12,8 @@ from pyscale.comm.node import Node
 from pyscale.comm.settings import setting
 from pyscale.comm.transports.base import Array
 
+WINDOWS = 4  # that an exchange has of its rows at a time: three are staged, and where they go takes one more
+
 
 class ShmTransport:
     """Some or all of a node's processes.
@@ -58,6 +60,10 @@ class ShmTransport:
         self.group_capsule = _core.capsule_of(self.group)
 
     @property
+    def local(self) -> ShmTransport:
+        return self
+
+    @property
     def broken(self) -> bool:
         return self.group.broken
 
@@ -81,6 +87,22 @@ class ShmTransport:
     def all_to_all(self, x: Array, send_counts: list[int], out: Array, receive_counts: list[int]) -> None:
         self.group.all_to_all(x, send_counts, out, receive_counts)
 
+    def exchange(self, rows: Array, destinations: Array, outputs: Sequence[Array], chunk_bytes: int) -> None:
+        self.exchange_among(range(len(outputs)), len(outputs), rows, destinations, outputs, chunk_bytes)
+
+    def exchange_among(
+        self,
+        ranks: Sequence[int],
+        size: int,
+        rows: Array,
+        destinations: Array,
+        outputs: Sequence[Array],
+        chunk_bytes: int,
+    ) -> None:
+        """Exchange the rows for the members of the group, which are these `ranks` among `size`."""
+        window = chunk_bytes // WINDOWS
+        _core.exchange(self.group, rows, destinations, size, list(ranks), list(outputs), window)
+
     def barrier(self) -> None:
         self.group.barrier()
 
@@ -89,6 +111,19 @@ class ShmTransport:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         return self._node.empty(shape, dtype)
+
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, tuple[Array, Array]]:
+        """Return a place in this rank's memory, and an array there: one to fill it by, and one to read.
+
+        The memory goes back to the machine when no array of any member is left there.
+        """
+        return self._node.lend(shape, dtype)
+
+    def borrow(
+        self, member: int, place: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> tuple[Array, Array]:
+        """Return the same two for what a member has lent, while that one still has its own."""
+        return self._node.borrow(self._key[member][0], place, shape, dtype)
 
     def close(self) -> None:
         if self._is_open:

@@ -17,6 +17,7 @@ _MESSAGE_BYTES = 1 << 29  # MPI libraries before MPI-4 count in a C int
 _AWAKE_SECONDS = 200e-6  # as long as a fast network takes; then let other ranks have the core
 _NAP_SECONDS = 50e-6
 _LONG_NAP_SECONDS = 1e-3
+_DYING_SECONDS = 0.5
 _PEERS_SECONDS = 0.1  # between looks at the node's other ranks, which may have died
 
 
@@ -126,9 +127,23 @@ class Wire:
                     next_look = now + _PEERS_SECONDS
                 time.sleep(_NAP_SECONDS if waited < 1.0 else _LONG_NAP_SECONDS)
         except MPI.Exception as error:
+            self._await_reason()
             raise CommError(f"expected MPI to deliver, got {error}") from error
         self._under_way.remove(messages)
         return [status.Get_count(MPI.BYTE) for status in statuses]
+
+    def _await_reason(self) -> None:
+        """Raise what others know of a failure of MPI's own.
+
+        Within a node MPI takes large messages from the sender's memory. A process that is killed loses that a
+        moment before it is known to have ended.
+        """
+        end = time.monotonic() + _DYING_SECONDS
+        while time.monotonic() < end:
+            if notice := self._notices.hear():
+                raise Told(notice)
+            self._check_node()
+            time.sleep(_LONG_NAP_SECONDS)
 
     def _look(self, messages: Messages, is_late: bool) -> None:
         """Raise where there is no more to wait for."""

@@ -13,6 +13,7 @@ from pyscale.data.arguments import Indices, integer, integers
 from pyscale.data.orders.digest import digest
 from pyscale.data.orders.order import Order, Sequential
 from pyscale.data.orders.permutation import VERSION, Permutation
+from pyscale.data.shares import share
 
 
 class Piece(NamedTuple):
@@ -138,9 +139,7 @@ class WindowOrder(Order):
 
     def stream(self, stream: int) -> range:
         """Return the part of the sequence of blocks that a stream reads, one position after the other."""
-        size, longer = divmod(self._n, self._streams)
-        start = stream * size + min(stream, longer)
-        return range(start, start + size + (stream < longer))
+        return range(*share(self._n, stream, self._streams))
 
     def window(self, stream: int, number: int) -> range:
         """Return the part of the sequence of blocks that a window holds."""

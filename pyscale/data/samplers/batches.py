@@ -12,6 +12,7 @@ from pyscale.data.arguments import Indices, integer
 from pyscale.data.orders.order import Order, Plan
 from pyscale.data.orders.window import Share, WindowOrder
 from pyscale.data.samplers.base import Remainder, Sampler, Shuffle
+from pyscale.data.shares import share
 
 
 class ShardedBatchSampler(Sampler[list[int]]):
@@ -98,16 +99,10 @@ class ShardedBatchSampler(Sampler[list[int]]):
 
     def _batch(self, order: Order, begin: int, end: int) -> Indices:
         """Return this rank's part of positions `begin` to ``end - 1``."""
-        first, last = self._share(end - begin)
+        first, last = share(end - begin, self.rank, self.num_replicas)
         if end <= len(order):
             return order._part(begin, end, first, last)
         return self._padded(order, begin + first, begin + last)
-
-    def _share(self, count: int) -> tuple[int, int]:
-        """Return which of so many samples are this rank's: from, and up to before."""
-        size, longer = divmod(count, self.num_replicas)
-        first = self.rank * size + min(self.rank, longer)
-        return first, first + size + (self.rank < longer)
 
     def shares(self, first: int, last: int) -> list[Share]:
         """Return the batches of steps `first` to ``last - 1`` by the streams of a `Window`."""
@@ -116,13 +111,15 @@ class ShardedBatchSampler(Sampler[list[int]]):
         bounds = np.array([self._bounds(start, step) for step in range(first, last)]).reshape(-1, 2)
         if not isinstance(order, WindowOrder) or (bounds > len(order)).any():
             raise TypeError("ShardedBatchSampler.shares: expected a plan of windows, and no padding")
-        own = np.array([self._share(end - begin) for begin, end in bounds.tolist()]).reshape(-1, 2)
+        own = np.array(
+            [share(end - begin, self.rank, self.num_replicas) for begin, end in bounds.tolist()]
+        ).reshape(-1, 2)
         return order.shares(*bounds.T, *own.T)
 
     def size(self, step: int) -> int:
         """Return the length of the batch of a step."""
         begin, end = self._bounds(self._current()[1], self._step(step))
-        first, last = self._share(end - begin)
+        first, last = share(end - begin, self.rank, self.num_replicas)
         return last - first
 
     def _iterate(self, order: Order, start: int) -> BatchIterator:
