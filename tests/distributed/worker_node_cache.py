@@ -15,7 +15,8 @@ from launch import FOLDER, note, report
 
 import pyscale as ps
 from pyscale.comm import node
-from pyscale.data import NodeCache, node_cache
+from pyscale.data import NodeCache
+from pyscale.data.rows import node_cache
 
 ROWS = 1_000_001
 

@@ -111,10 +111,8 @@ class ShardedBatchSampler(Sampler[list[int]]):
         bounds = np.array([self._bounds(start, step) for step in range(first, last)]).reshape(-1, 2)
         if not isinstance(order, WindowOrder) or (bounds > len(order)).any():
             raise TypeError("ShardedBatchSampler.shares: expected a plan of windows, and no padding")
-        own = np.array(
-            [share(end - begin, self.rank, self.num_replicas) for begin, end in bounds.tolist()]
-        ).reshape(-1, 2)
-        return order.shares(*bounds.T, *own.T)
+        own = [share(end - begin, self.rank, self.num_replicas) for begin, end in bounds.tolist()]
+        return order.shares(*bounds.T, *np.array(own).reshape(-1, 2).T)
 
     def size(self, step: int) -> int:
         """Return the length of the batch of a step."""
