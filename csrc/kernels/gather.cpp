@@ -148,7 +148,7 @@ void gather(const Move* moves, size_t count, const Indices& indices, int num_thr
     }
     parallel_for(tasks, 1, num_threads, [&](size_t task, size_t) {
         const auto owner = std::upper_bound(all.begin(), all.end(), task,
-                                            [](size_t task, const Tasks& tasks) { return task < tasks.end; });
+                                            [](size_t number, const Tasks& one) { return number < one.end; });
         run_task(*owner, task - (owner == all.begin() ? 0 : (owner - 1)->end), indices);
     });
 }
