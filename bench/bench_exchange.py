@@ -3,9 +3,9 @@
     mpirun -n 2 python bench/bench_exchange.py
 
 Each row of 1 GB, spread over the ranks, goes to a random rank. NumPy packs by a stable argsort of the
-destinations, or by one take a destination; with buffers made anew for each call, as pyscale makes its output,
-and with buffers that are used again, which pyscale's are never. The ways are taken in turn; a time is the
-median over batches of the slowest rank, and a ratio how many times as long the best of the others took.
+destinations, or by one take a destination. All make new arrays in each call, or all use theirs again.
+The ways are taken in turn; a time is the median over batches of the slowest rank, and a ratio how many times
+as long as pyscale the best of the others took.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ Array = NDArray[Any]
 
 ROW_BYTES = (4, 64, 256, 4096)
 TOTAL_BYTES, QUICK_BYTES = 10**9, 10**7
+REUSED = ", arrays used again"
 _BLOCK = 1 << 16  # rows that are made or checked at a time
 _ODD = 2654435761
 
@@ -71,9 +72,10 @@ class Rows:
 class Alltoallv:
     """mpi4py's, on rows that NumPy has packed: by `argsort`, or by one `take` a destination."""
 
-    def __init__(self, mpi: Any, rows: Rows, pack: str, *, reuse: bool) -> None:
+    def __init__(self, mpi: Any, rows: Rows, pack: str, room: Array | None = None) -> None:
         self._mpi, self._rows, self._pack = mpi, rows, pack
-        self._reused = (np.empty_like(rows.sent), np.empty_like(rows.sent)) if reuse else None
+        self._room = room  # for what is received, used again and again
+        self._packed = None if room is None else np.zeros_like(rows.sent)
 
     def __call__(self) -> Array:
         """Return the rows received."""
@@ -84,13 +86,8 @@ class Alltoallv:
         arriving = np.empty_like(counts)
         self._mpi.Alltoall(counts, arriving)
         total = int(arriving.sum())
-        if self._reused is None:
-            packed, got = np.empty_like(sent), np.empty((total, sent.shape[1]), sent.dtype)
-        else:
-            packed, got = self._reused
-            if len(got) < total:
-                got = np.empty((total + total // 16, sent.shape[1]), sent.dtype)
-                self._reused = packed, got
+        packed = np.empty_like(sent) if self._packed is None else self._packed
+        got = np.empty((total, sent.shape[1]), sent.dtype) if self._room is None else self._room[:total]
         # mode="clip" spares NumPy a buffer of its own for the output.
         if self._pack == "argsort":
             kind: type = np.uint8 if size <= 256 else np.uint16  # which NumPy sorts by radix
@@ -104,7 +101,7 @@ class Alltoallv:
         row = MPI.BYTE.Create_contiguous(sent.strides[0]).Commit()
         self._mpi.Alltoallv([packed, counts, row], [got, arriving, row])
         row.Free()
-        return got[:total]
+        return got
 
 
 def ways_for(rows: Rows, communicator: ps.Communicator, chunks: list[int]) -> dict[str, Callable[[], Array]]:
@@ -116,14 +113,21 @@ def ways_for(rows: Rows, communicator: ps.Communicator, chunks: list[int]) -> di
             )
             for size in chunks
         }
-    ways: dict[str, Callable[[], Array]] = {
-        "pyscale": lambda: exchange(rows.sent, rows.destinations, communicator)
+    room = np.zeros((rows.count + rows.count // 16 + 1000, *rows.sent.shape[1:]), rows.sent.dtype)
+    return {
+        "pyscale": lambda: exchange(rows.sent, rows.destinations, communicator),
+        "argsort": Alltoallv(communicator.mpi, rows, "argsort"),
+        "take": Alltoallv(communicator.mpi, rows, "take"),
+        f"pyscale{REUSED}": lambda: exchange(rows.sent, rows.destinations, communicator, out=room),
+        f"argsort{REUSED}": Alltoallv(communicator.mpi, rows, "argsort", room),
+        f"take{REUSED}": Alltoallv(communicator.mpi, rows, "take", room),
     }
-    for pack in ("argsort", "take"):
-        for reuse in (False, True):
-            name = f"{pack} + Alltoallv{', reused buffers' * reuse}"
-            ways[name] = Alltoallv(communicator.mpi, rows, pack, reuse=reuse)
-    return ways
+
+
+def ratio(seconds: dict[str, float], kind: str) -> float | None:
+    """Return how many times as long as pyscale the better of the others took."""
+    ours = seconds.get(f"pyscale{kind}")
+    return ours and min(seconds[f"{name}{kind}"] for name in ("argsort", "take")) / ours
 
 
 def measure(
@@ -139,8 +143,8 @@ def measure(
     -------
     list of dict
         On rank 0, one for each size of a row: ``row_bytes``, ``bytes`` (of all ranks), ``ranks``,
-        ``transport``, ``seconds`` (median by way) and ``ratio``, of the best other way to pyscale. Empty
-        on the other ranks.
+        ``transport``, ``seconds`` (median by way), and the best other way's time over pyscale's: ``ratio``
+        with new arrays, ``ratio_reused`` with arrays that are used again. Empty on the other ranks.
 
     Raises
     ------
@@ -158,7 +162,6 @@ def measure(
             assert wrong == 0, f"{name}: expected all rows right, got {wrong} wrong of {size} B"
         timings = interleave(communicator, ways, seconds=0.1 if quick else 10.0, iterations=1)
         seconds = {name: timing.median for name, timing in timings.items()}
-        first, *others = seconds.values()
         measured.append(
             {
                 "row_bytes": size,
@@ -166,7 +169,8 @@ def measure(
                 "ranks": communicator.size,
                 "transport": communicator.transport,
                 "seconds": seconds,
-                "ratio": min(others) / first if others else None,
+                "ratio": ratio(seconds, ""),
+                "ratio_reused": ratio(seconds, REUSED),
             }
         )
     return measured if communicator.rank == 0 else []
@@ -196,6 +200,7 @@ def main() -> None:
             print(f"{seconds * 1e3:>10.1f} ms  {result['bytes'] / seconds / 1e9:>6.2f} GB/s  {name}")
         if not chunks:
             print(f"{result['ratio']:>10.2f} times as long: the best of the others")
+            print(f"{result['ratio_reused']:>10.2f} times as long: the best of the others{REUSED}")
     if options.json and measured:
         options.json.write_text(json.dumps(measured, indent=1) + "\n")
 
