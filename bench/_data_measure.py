@@ -148,13 +148,18 @@ def _resident(name: str) -> int:
     return next(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith(name + ":"))
 
 
-def time_and_memory(call: Callable[[], object]) -> tuple[float, float]:
-    """Time one call, and tell by how much the memory of the process rose at its highest: seconds, bytes."""
+def time_and_memory(call: Callable[[bool], object]) -> tuple[float, float]:
+    """Time a call, and tell by how much the memory of the process rose at its highest: seconds, bytes.
+
+    Before, it is called with True to do the same in small: that loads code, and is not timed. What that
+    takes of memory counts, but the pages of files, as those of code, do not.
+    """
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far
-    before = _resident("VmRSS")
-    spent = seconds(call)
-    return spent, float(_resident("VmHWM") - before)
+    before, code = _resident("VmRSS"), _resident("RssFile")
+    call(True)
+    spent = seconds(lambda: call(False))
+    return spent, float(_resident("VmHWM") - before - (_resident("RssFile") - code))
 
 
 def timed_afresh(
@@ -166,19 +171,13 @@ def timed_afresh(
     unit: str = "",
     wrong: Mapping[str, str] | None = None,
 ) -> Iterator[Figure]:
-    """Time all contestants at one task and tell the memory, each in a fresh process every time.
-
-    A contestant is called with True first: then it does the same in small, untimed, so that code is loaded.
-    """
+    """Time all contestants at one task and tell the memory, each in a fresh process every time."""
 
     def afresh(call: Callable[[bool], object]) -> Callable[[], tuple[float, float]]:
-        def measure() -> tuple[float, float]:
-            call(True)
-            return time_and_memory(lambda: call(False))
+        return lambda: in_child(lambda: time_and_memory(call))
 
-        return lambda: in_child(measure)
-
-    for name, pairs in in_turn({name: afresh(call) for name, call in contestants.items()}, rounds).items():
+    calls = {name: afresh(call) for name, call in contestants.items()}
+    for name, pairs in in_turn(calls, rounds).items():
         flaw = (wrong or {}).get(name, "")
         yield Figure(task, name, "seconds", [spent for spent, _ in pairs], amount, unit, flaw)
         yield Figure(task, name, "bytes", [rise for _, rise in pairs], wrong=flaw)
@@ -204,8 +203,8 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 def quantity(figure: Figure) -> str:
     """Write a figure with its unit, as people do."""
-    if figure.quantity == "bytes":
-        return f"{figure.median / 1e6:,.2f} MB"
+    if figure.quantity == "bytes":  # the kernel counts pages in heaps
+        return f"{figure.median / 1e6:,.1f} MB" if figure.median >= 5e5 else "< 0.5 MB"
     if figure.unit:
         rate = figure.rate
         scale, prefix = (1e6, "M") if rate >= 1e6 else (1e3, "k")
