@@ -1,4 +1,4 @@
-"""Mosaic's streaming, without its part for pictures: that imports torchvision, which is large and not needed."""
+"""Mosaic's streaming, without its part for pictures: torchvision, which it imports, is large."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from _data_measure import Figure, Note, flaw_of, in_turn, main, seconds, timed, timed_afresh
 
 from pyscale import _core
-from pyscale.data import Permutation
-from pyscale.data.permutation import Indices
+from pyscale.data import Permutation, ShardedSampler
 
 _PIECE = 1 << 16  # indices a call
 _WARM = 70_000  # just beyond the sizes that are kept in a table
@@ -29,7 +29,7 @@ _RANKS, _RANK = 8, 3
 SIZES = [10**6 + 3, 10**7, 10**9, (1 << 32) - (1 << 17), (1 << 32) - 1, 1 << 33, 10**12, 1 << 62]
 
 
-def pieces(permutation: Permutation) -> Iterator[Indices]:
+def pieces(permutation: Permutation) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the whole order, in pieces."""
     n = len(permutation)
     for start in range(0, n, _PIECE):
@@ -42,7 +42,7 @@ def consume(order: Callable[[], Iterable[object]]) -> None:
 
 
 def rates(quick: bool) -> Iterator[Figure]:
-    """Indices a second by the instruction set, of runs of positions that start anywhere in the order."""
+    """Time runs of positions, by the instruction set and the size."""
     count = 1 << (20 if quick else 23)
 
     def run(isa: str, permutation: Permutation) -> None:
@@ -101,7 +101,7 @@ def epochs_by_grain(quick: bool) -> Iterator[Figure | Note]:
         # By its default of 16 threads an index takes twenty times as long.
         dataset = MapDataset.range(n).shuffle(seed=1).to_iter_dataset(ReadOptions(num_threads=0))
         orders: dict[str, Callable[[], Iterable[Any]]] = {
-            "pyscale": partial(pieces, permutation),
+            "pyscale, in pieces": partial(pieces, permutation),
             "pyscale, iterated": partial(iter, permutation),
             "pyscale, p[i]": partial(map, permutation.__getitem__, range(n)),
             "Grain, index_shuffle": partial(map, by_grain, range(n)),
@@ -120,7 +120,7 @@ def correlations(index_shuffle: Callable[..., int]) -> Iterator[Note]:
     count = 100_000
     for n in (10**6, 10**9):
         orders = {
-            "Grain": [index_shuffle(k, max_index=n - 1, seed=1, rounds=4) for k in range(count)],
+            "Grain": np.array([index_shuffle(k, max_index=n - 1, seed=1, rounds=4) for k in range(count)]),
             "pyscale": Permutation(n, seed=1).indices(0, count),
         }
         found = {name: np.corrcoef(order[:-1], order[1:])[0, 1] for name, order in orders.items()}
@@ -136,15 +136,19 @@ def first_index_by_torch(quick: bool) -> Iterator[Figure]:
     def ours(small: bool) -> int:
         return Permutation(_WARM if small else n, seed=1)[_RANK]
 
+    def our_sampler(small: bool) -> int:
+        return next(iter(ShardedSampler(_WARM if small else n, num_replicas=_RANKS, rank=_RANK, seed=1)))
+
     def randperm(small: bool) -> int:
         return int(torch.randperm(1000 if small else n, generator=torch.Generator().manual_seed(1))[_RANK])
 
     def sampler(small: bool) -> int:
-        return int(next(iter(DistributedSampler(range(1000 if small else n), _RANKS, _RANK, seed=1))))  # type: ignore[arg-type]
+        return int(next(iter(DistributedSampler(range(1000 if small else n), _RANKS, _RANK, seed=1))))
 
     n = 10**6 if quick else 10**7
     calls: dict[str, Callable[[bool], object]] = {
-        "pyscale": ours,
+        "pyscale Permutation": ours,
+        "pyscale ShardedSampler": our_sampler,
         "torch.randperm": randperm,
         "torch DistributedSampler": sampler,
     }
@@ -153,7 +157,7 @@ def first_index_by_torch(quick: bool) -> Iterator[Figure]:
     yield from timed(
         f"epoch of {n:,}",
         {
-            "pyscale": lambda: consume(partial(pieces, Permutation(n, seed=1))),
+            "pyscale, in pieces": lambda: consume(partial(pieces, Permutation(n, seed=1))),
             "torch.randperm": lambda: torch.randperm(n),
             "NumPy, Generator.permutation": lambda: np.random.default_rng(1).permutation(n),
         },
@@ -178,7 +182,9 @@ def first_index_by_mosaic(quick: bool) -> Iterator[Figure]:
 
     n = 10**6 if quick else 10**7
     yield from timed_afresh(
-        f"first index of {n:,}", {"pyscale": ours, "Mosaic, py1e": mosaic}, rounds=3 if quick else 5
+        f"first index of {n:,}",
+        {"pyscale Permutation": ours, "Mosaic, py1e": mosaic},
+        rounds=3 if quick else 5,
     )
 
 

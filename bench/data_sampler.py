@@ -45,10 +45,12 @@ def by_torch(quick: bool) -> Iterator[Figure | Note]:
     n, rounds = (10**6, 3) if quick else (10**7, 7)
 
     def theirs(n: int, rank: int = _RANK) -> Iterable[int]:
-        return DistributedSampler(range(n), _RANKS, rank, seed=1)  # type: ignore[arg-type]
+        sampler: Iterable[int] = DistributedSampler(range(n), _RANKS, rank, seed=1)
+        return sampler
 
     def torchdata(n: int) -> Iterable[int]:
-        return StatefulDistributedSampler(range(n), _RANKS, _RANK, seed=1)
+        sampler: Iterable[int] = StatefulDistributedSampler(range(n), _RANKS, _RANK, seed=1)
+        return sampler
 
     def whole(make: Callable[[int], Iterable[object]]) -> Callable[[bool], object]:
         return lambda small: consume(make(_WARM if small else n))
@@ -61,7 +63,7 @@ def by_torch(quick: bool) -> Iterator[Figure | Note]:
     for name, flaw in wrong.items():
         yield Note(f"{name}, {_RANKS} ranks, n = {odd:,}: {flaw or 'every index once'}.")
     yield from timed_afresh(
-        f"a rank's part of {n:,}, with its beginning",
+        f"whole part of {n:,}",
         {
             "pyscale ShardedSampler": whole(_ours),
             "torch DistributedSampler": whole(theirs),
@@ -72,10 +74,10 @@ def by_torch(quick: bool) -> Iterator[Figure | Note]:
         unit="indices",
     )
     yield from timed_afresh(
-        f"the same in batches of {_BATCH}",
+        f"whole part of {n:,}, batches of {_BATCH}",
         {
             "pyscale ShardedBatchSampler": whole(_our_batches),
-            "torch BatchSampler": whole(lambda n: BatchSampler(theirs(n), _BATCH, drop_last=False)),  # type: ignore[arg-type]
+            "torch BatchSampler": whole(lambda n: BatchSampler(theirs(n), _BATCH, drop_last=False)),
         },
         rounds=rounds,
         amount=n // _RANKS,
@@ -96,7 +98,7 @@ def by_torch(quick: bool) -> Iterator[Figure | Note]:
         "torchdata StatefulDistributedSampler": begun(torchdata),
     }
     for name, spent in in_turn(calls, rounds).items():
-        yield Figure(f"a rank's part of {n:,}, begun", name, "seconds", spent, n // _RANKS - 1, "indices")
+        yield Figure(f"begun part of {n:,}", name, "seconds", spent, n // _RANKS - 1, "indices")
     yield from _huge(quick)
 
 
@@ -109,7 +111,7 @@ def _huge(quick: bool) -> Iterator[Figure]:
     """Begin an epoch that no peer has the memory for."""
     count = 10**5 if quick else 10**6
     yield from timed_afresh(
-        f"the first {count:,} of a rank's part of 10^12",
+        f"the first {count:,} of a part of 10^12",
         {
             "pyscale ShardedSampler": lambda small: consume(islice(_ours(_HUGE), _WARM if small else count)),
             "pyscale ShardedBatchSampler": lambda small: consume(
@@ -130,10 +132,11 @@ def by_grain(quick: bool) -> Iterator[Figure]:
 
     def theirs() -> Iterable[int]:
         shard = MapDataset.range(n).shuffle(seed=1)[_RANK::_RANKS]
-        return shard.to_iter_dataset(ReadOptions(num_threads=0))
+        iterable: Iterable[int] = shard.to_iter_dataset(ReadOptions(num_threads=0))
+        return iterable
 
     yield from timed(
-        f"a rank's part of {n:,}, with its beginning",
+        f"whole part of {n:,}",
         {
             "pyscale ShardedSampler": lambda: consume(_ours(n)),
             "Grain MapDataset": lambda: consume(theirs()),
