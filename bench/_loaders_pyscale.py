@@ -1,38 +1,22 @@
-"""Flights by `pyscale.data`: streamed from Parquet, and from memory."""
+"""Flights by `pyscale.data.Loader`, with its defaults: from Parquet, and from memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from _data_flights import COLUMNS, GROUP, Columns
+from _data_flights import COLUMNS, Columns
 
-data: Any = import_module("pyscale.data")
+from pyscale.data import Loader, ParquetShards
 
-WINDOW = 4  # row groups that are mixed
-
-
-class Streamed:
-    """The files read anew each epoch, row groups in a random order, the rows of four of them mixed."""
-
-    def __init__(self, paths: list[Path], batch: int, workers: int = 0) -> None:
-        self._source = data.ParquetShards(paths, COLUMNS, shuffle="window", window=WINDOW * GROUP, seed=1)
-        self._batch = batch
-
-    def __call__(self) -> Iterator[Mapping[str, Any]]:
-        with data.Loader(self._source, None, self._batch) as loader:
-            yield from loader
+_DEVICE = "cpu" if find_spec("torch") else None  # tensors, where the peer gives tensors
 
 
-class InMemory:
-    """All columns in memory, rows in an order of the whole."""
+def streamed(paths: list[Path], batch: int) -> Loader:
+    """Read the files anew each epoch: row groups in a random order, 2^18 rows mixed."""
+    return Loader(ParquetShards(paths, COLUMNS, seed=1), batch_size=batch, device=_DEVICE)
 
-    def __init__(self, columns: Columns, batch: int, workers: int = 0) -> None:
-        self._columns, self._batch = columns, batch
-        self._sampler = data.ShardedSampler(len(columns["row"]), num_replicas=1, rank=0, seed=1)
 
-    def __call__(self) -> Iterator[Mapping[str, Any]]:
-        with data.Loader(self._columns, self._sampler, self._batch) as loader:
-            yield from loader
+def in_memory(columns: Columns, batch: int) -> Loader:
+    """Gather from all columns in memory, rows in an order of the whole."""
+    return Loader(columns, batch_size=batch, device=_DEVICE)

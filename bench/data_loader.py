@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from _data_flights import COLUMNS, FLIGHTS, Columns, flights, parquet
 from _data_measure import Figure, Note, flaw_of, main, timed
+from _loaders_pyscale import in_memory, streamed
 
 BATCHES = (4096, 256)
 MANY = 12  # copies
@@ -71,15 +72,9 @@ def contest(
 
 def ours(paths: list[Path], columns: Columns, batch: int) -> dict[str, Epoch]:
     """Return what pyscale has."""
-    from pyscale import data
-
-    if not hasattr(data, "Loader"):
-        return {}
-    from _loaders_pyscale import InMemory, Streamed
-
     return {
-        "pyscale, from Parquet": Streamed(paths, batch),
-        "pyscale, in memory": InMemory(columns, batch),
+        "pyscale, from Parquet": partial(iter, streamed(paths, batch)),
+        "pyscale, in memory": partial(iter, in_memory(columns, batch)),
     }
 
 
