@@ -207,8 +207,8 @@ def quantity(figure: Figure) -> str:
         return f"{figure.median / 1e6:,.1f} MB" if figure.median >= 5e5 else "< 0.5 MB"
     if figure.unit:
         rate = figure.rate
-        scale, prefix = (1e6, "M") if rate >= 1e6 else (1e3, "k")
-        return f"{rate / scale:,.3g} {prefix} {figure.unit}/s"
+        scale, prefix = next((s, p) for s, p in ((1e6, "M "), (1e3, "k "), (1, "")) if rate >= s or s == 1)
+        return f"{rate / scale:,.3g} {prefix}{figure.unit}/s"
     spent = figure.median
     scale, unit = next((s, u) for s, u in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")) if spent >= s or u == "µs")
     return f"{spent / scale:,.3g} {unit}"

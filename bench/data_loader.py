@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import _loaders_pyscale
 import numpy as np
-from _data_flights import COLUMNS, FLIGHTS, Columns, flights, parquet
+from _data_flights import COLUMNS, Columns, flights, parquet
 from _data_measure import Figure, Note, flaw_of, main, timed
-from _loaders_pyscale import in_memory, streamed
 
 BATCHES = (4096, 256)
 MANY = 12  # copies
 
 Epoch = Callable[[], Iterable[Mapping[str, Any]]]
-Peers = Callable[[argparse.Namespace, list[Path], Columns, int, int], dict[str, Epoch]]
 
 
 def run(epoch: Epoch) -> None:
@@ -54,84 +54,90 @@ def look_through(epoch: Epoch, columns: Columns, batch: int) -> tuple[str, float
 
 
 def contest(
-    contestants: Mapping[str, Epoch], columns: Columns, batch: int, rounds: int
+    task: str, contestants: Mapping[str, Epoch], columns: Columns, batch: int, rounds: int
 ) -> Iterator[Figure | Note]:
     """Look through an epoch of each, then time epochs in turn."""
     n = len(columns["row"])
+    task = f"{n:,} rows {task}, batches of {batch}"
     wrong = {}
     for name, epoch in contestants.items():
         wrong[name], left = look_through(epoch, columns, batch)
-        yield Note(
-            f"{name}, batches of {batch}, n = {n:,}: correlation with the order of the files {left:+.4f}."
-        )
+        yield Note(f"{task}, {name}: correlation with the order of the files {left:+.4f}.")
     calls = {name: partial(run, epoch) for name, epoch in contestants.items()}
-    yield from timed(
-        f"{n:,} rows in batches of {batch}", calls, rounds=rounds, amount=n, unit="rows", wrong=wrong
-    )
+    yield from timed(task, calls, rounds=rounds, amount=n, unit="rows", wrong=wrong)
 
 
-def ours(paths: list[Path], columns: Columns, batch: int) -> dict[str, Epoch]:
-    """Return what pyscale has."""
-    return {
-        "pyscale, from Parquet": partial(iter, streamed(paths, batch)),
-        "pyscale, in memory": partial(iter, in_memory(columns, batch)),
-    }
+@dataclass(frozen=True)
+class Flights:
+    """What a contestant is given: the flights so many times over, as files and in memory."""
+
+    folder: Path
+    copies: int
+
+    @cached_property
+    def columns(self) -> Columns:
+        """All columns."""
+        return flights(self.copies)
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """Parquet files."""
+        return parquet(self.folder, self.copies)
 
 
-def many_rows(
-    options: argparse.Namespace, paths: list[Path], columns: Columns, batch: int, workers: int
-) -> dict[str, Epoch]:
-    """Return the peers that handle many rows at a time."""
-    from _loaders_torch import InMemory, Scanned, Streamed
-
+def from_files(peer: str, given: Flights, batch: int, workers: int) -> dict[str, Epoch]:
+    """Return a peer's ways to read files anew each epoch."""
     how = f"{workers} workers"
-    return {
-        f"torch, row groups, {how}": Streamed(paths, batch, workers),
-        f"torch, Arrow's scanner, {how}": Scanned(paths, batch, workers),
-        f"torch, in memory, {how}": InMemory(columns, batch, workers),
-    }
-
-
-def single_rows(
-    options: argparse.Namespace, paths: list[Path], columns: Columns, batch: int, workers: int
-) -> dict[str, Epoch]:
-    """Return the peers that handle a row at a time."""
-    peer, folder, how = options.peer, options.data, f"{workers} workers"
     if peer == "torch":
-        from _loaders_torch import RowByRow
+        from _loaders_torch import Scanned, Streamed
 
-        return {f"torch, row by row in memory, {how}": RowByRow(columns, batch, workers)}
+        return {
+            f"torch, row groups, {how}": Streamed(given.paths, batch, workers),
+            f"torch, Arrow's scanner, {how}": Scanned(given.paths, batch, workers),
+        }
     if peer == "webdataset":
         from _loaders_torch import WebDataset
 
-        return {f"WebDataset, {how}": WebDataset(folder, columns, batch, workers)}
+        return {f"WebDataset, {how}": WebDataset(given.folder, given.columns, batch, workers)}
     if peer == "mosaic":
         from _loaders_mosaic import Streaming
 
-        return {f"Mosaic streaming, {how}": Streaming(folder, columns, batch, workers)}
-    from _loaders_grain import InMemory, Streamed
+        return {f"Mosaic streaming, {how}": Streaming(given.folder, given.columns, batch, workers)}
+    from _loaders_grain import Streamed as GrainStreamed
 
-    streamed: dict[str, Epoch] = {} if workers else {"Grain, from Parquet": Streamed(paths, batch)}
-    return {**streamed, f"Grain, in memory, {how}": InMemory(columns, batch, workers)}
+    return {} if workers else {"Grain": GrainStreamed(given.paths, batch)}
+
+
+def in_memory(peer: str, given: Flights, batch: int, workers: int) -> dict[str, Epoch]:
+    """Return a peer's ways to gather rows from columns in memory."""
+    how = f"{workers} workers"
+    if peer == "torch":
+        from _loaders_torch import InMemory, RowByRow
+
+        kind, name = (RowByRow, "row by row") if given.copies == 1 else (InMemory, "batches")
+        return {f"torch, {name}, {how}": kind(given.columns, batch, workers)}
+    from _loaders_grain import InMemory as GrainInMemory
+
+    return {f"Grain, {how}": GrainInMemory(given.columns, batch, workers)}
 
 
 def measure(options: argparse.Namespace) -> Iterator[Figure | Note]:
     """All that is measured beside one peer."""
-    rounds = 2 if options.quick else 5
-    batches = BATCHES[:1] if options.quick or options.peer == "grain" else BATCHES
-    sizes: list[tuple[int, Peers]] = [(1, single_rows)]
-    if options.peer == "torch":
-        sizes.append((2 if options.quick else MANY, many_rows))
-    for copies, peers in sizes:
-        paths = parquet(options.data, copies)
-        once = flights()
-        columns = {name: np.tile(column, copies) for name, column in once.items()}
-        columns["row"] = np.arange(copies * FLIGHTS)
-        for batch in batches:
-            contestants = ours(paths, columns, batch)
+    peer, quick = options.peer, options.quick
+    few = Flights(options.data, 1)
+    many = Flights(options.data, 2 if quick else MANY) if peer == "torch" else few
+    for batch in BATCHES[:1] if quick or peer == "grain" else BATCHES:
+        streams: dict[str, Epoch] = {"pyscale": partial(iter, _loaders_pyscale.streamed(many.paths, batch))}
+        for workers in (0, 2):
+            streams |= from_files(peer, many, batch, workers)
+        yield from contest("from files", streams, many.columns, batch, rounds=2 if quick else 5)
+        for given in (few, many) if peer == "torch" else (few,) if peer == "grain" else ():
+            memory: dict[str, Epoch] = {
+                "pyscale": partial(iter, _loaders_pyscale.in_memory(given.columns, batch))
+            }
             for workers in (0, 2):
-                contestants |= peers(options, paths, columns, batch, workers)
-            yield from contest(contestants, columns, batch, rounds)
+                memory |= in_memory(peer, given, batch, workers)
+            yield from contest("in memory", memory, given.columns, batch, rounds=2 if quick else 5)
 
 
 if __name__ == "__main__":
