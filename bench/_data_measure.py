@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import pickle
+import signal
 import sys
 import time
 import traceback
@@ -23,6 +24,8 @@ import numpy as np
 
 K = TypeVar("K")
 T = TypeVar("T")
+
+_LONGEST = 600  # seconds of one call in a process of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +119,17 @@ def timed(
 
 
 def in_child(call: Callable[[], T]) -> T:
-    """Call it in a process of its own, a copy of this one, and return what it returned."""
+    """Call it in a process of its own, a copy of this one, and return what it returned.
+
+    This process must not have begun threads before: OpenMP's are not there in the copy, which waits for them.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.close(reading)
+            signal.alarm(_LONGEST)
             with os.fdopen(writing, "wb") as pipe:
                 try:
                     pipe.write(pickle.dumps((True, call())))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 
-from _data_measure import Figure, Note, flaw_of, in_turn, main, seconds, timed, timed_afresh
+from _data_measure import Figure, Note, flaw_of, in_child, in_turn, main, seconds, timed, timed_afresh
 
 from pyscale.data import ShardedBatchSampler, ShardedSampler
 
@@ -57,8 +57,8 @@ def by_torch(quick: bool) -> Iterator[Figure | Note]:
 
     odd = 1_000_003
     wrong = {
-        "pyscale ShardedSampler": _flaw(partial(_ours, odd), odd),
-        "torch DistributedSampler": _flaw(partial(theirs, odd), odd),
+        "pyscale ShardedSampler": in_child(partial(_flaw, partial(_ours, odd), odd)),
+        "torch DistributedSampler": in_child(partial(_flaw, partial(theirs, odd), odd)),
     }
     for name, flaw in wrong.items():
         yield Note(f"{name}, {_RANKS} ranks, n = {odd:,}: {flaw or 'every index once'}.")
@@ -90,7 +90,7 @@ def by_torch(quick: bool) -> Iterator[Figure | Note]:
             next(iterator)
             return seconds(partial(consume, iterator))
 
-        return measure
+        return partial(in_child, measure)
 
     calls = {
         "pyscale ShardedSampler": begun(_ours),
