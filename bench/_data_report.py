@@ -38,6 +38,10 @@ def times(peer: Figure, ours: Figure) -> float:
     return peer.median / ours.median if ours.median else math.inf
 
 
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 @dataclass(frozen=True)
 class Bar:
     """Something that we ask of ourselves."""
@@ -72,7 +76,7 @@ def _sooner(
         if not ratios:
             return None
         ratio, where = min(ratios)
-        return ratio / least, f"{ratio:,.3g} ({where})"
+        return ratio / least, f"{_ratio(ratio)} ({where})"
 
     return measured
 
@@ -221,7 +225,7 @@ def _rows(task: str, figures: Group) -> Iterator[str]:
     ours = best(figure for figure in spent if is_ours(figure))
     for figure in spent:
         rise = quantity(memory[figure.contestant]) if figure.contestant in memory else ""
-        ratio = "" if ours is None or is_ours(figure) else f"{times(figure, ours):,.3g}"
+        ratio = "" if ours is None or is_ours(figure) else _ratio(times(figure, ours))
         if ratio and figure.wrong:
             ratio = f"(wrong: {figure.wrong})"
         yield f"| {task} | {figure.contestant} | {quantity(figure)} | {rise} | {ratio} |"

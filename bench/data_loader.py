@@ -59,10 +59,10 @@ def contest(
     """Look through an epoch of each, then time epochs in turn."""
     n = len(columns["row"])
     task = f"{n:,} rows {task}, batches of {batch}"
-    wrong = {}
-    for name, epoch in contestants.items():
-        wrong[name], left = look_through(epoch, columns, batch)
-        yield Note(f"{task}, {name}: correlation with the order of the files {left:+.4f}.")
+    looked = {name: look_through(epoch, columns, batch) for name, epoch in contestants.items()}
+    left = ", ".join(f"{name} {value:+.3f}" for name, (_, value) in looked.items())
+    yield Note(f"What is left of the order of the files, as a correlation, {task}: {left}.")
+    wrong = {name: flaw for name, (flaw, _) in looked.items()}
     calls = {name: partial(run, epoch) for name, epoch in contestants.items()}
     yield from timed(task, calls, rounds=rounds, amount=n, unit="rows", wrong=wrong)
 
