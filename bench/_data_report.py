@@ -10,7 +10,20 @@ from typing import Any
 from _data_measure import Figure, Recording, quantity
 
 Recordings = Mapping[str, Recording]  # by program and peer: "data_loader torch"
+Records = Sequence[Mapping[str, Any]]  # as measure() of a module returns them
 Group = list[Figure]  # of one run, task and quantity
+Share = tuple[float, str] | None  # how many times what the bar asks, and the figure in words
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that was."""
+
+    recordings: Recordings
+    records: Mapping[str, Records]  # by module: "bench_rows"
+
+
+Rule = Callable[[Measured], Share]
 
 
 def is_ours(figure: Figure) -> bool:
@@ -48,7 +61,7 @@ class Bar:
 
     what: str
     bar: str
-    measured: Callable[[Recordings], tuple[float, str] | None]  # how many times what the bar asks, and text
+    measured: Rule
 
 
 def _pick(recordings: Recordings, run: str, task: str, contestant: str, what: str = "seconds") -> Group:
@@ -61,15 +74,13 @@ def _pick(recordings: Recordings, run: str, task: str, contestant: str, what: st
     ]
 
 
-def _sooner(
-    run: str, task: str, ours: str, peers: Sequence[str], least: float
-) -> Callable[[Recordings], Any]:
+def _sooner(run: str, task: str, ours: str, peers: Sequence[str], least: float) -> Rule:
     """Return a function to the least ratio of the best of these peers' time to ours over such tasks."""
 
-    def measured(recordings: Recordings) -> tuple[float, str] | None:
+    def measured(found: Measured) -> Share:
         ratios = []
-        for own in _pick(recordings, run, task, ours):
-            rivals = [figure for peer in peers for figure in _pick(recordings, run, own.task, peer)]
+        for own in _pick(found.recordings, run, task, ours):
+            rivals = [figure for peer in peers for figure in _pick(found.recordings, run, own.task, peer)]
             rival = best(figure for figure in rivals if figure.task == own.task)
             if rival and not own.wrong:
                 ratios.append((times(rival, own), f"{rival.contestant}; {own.task}"))
@@ -81,24 +92,24 @@ def _sooner(
     return measured
 
 
-def _rate(contestant: str, sizes: Callable[[int], bool], least: float) -> Callable[[Recordings], Any]:
+def _rate(contestant: str, sizes: Callable[[int], bool], least: float) -> Rule:
     """Return a function to the least rate over these sizes."""
 
-    def measured(recordings: Recordings) -> tuple[float, str] | None:
-        figures = _pick(recordings, "data_permutation alone", "rate at n = ", contestant)
-        found = [f for f in figures if sizes(int(f.task.removeprefix("rate at n = ").replace(",", "")))]
-        if not found:
+    def measured(found: Measured) -> Share:
+        figures = _pick(found.recordings, "data_permutation alone", "rate at n = ", contestant)
+        within = [f for f in figures if sizes(int(f.task.removeprefix("rate at n = ").replace(",", "")))]
+        if not within:
             return None
-        worst = min(found, key=lambda figure: figure.rate)
+        worst = min(within, key=lambda figure: figure.rate)
         return worst.rate / least, f"{quantity(worst)} ({worst.task.removeprefix('rate at ')})"
 
     return measured
 
 
-def _neighbours(recordings: Recordings) -> tuple[float, str] | None:
+def _neighbours(found: Measured) -> Share:
     ratios = []
-    for slowest in _pick(recordings, "data_permutation alone", "near ", "pyscale, slowest"):
-        [fastest] = _pick(recordings, "data_permutation alone", slowest.task, "pyscale, fastest")
+    for slowest in _pick(found.recordings, "data_permutation alone", "near ", "pyscale, slowest"):
+        [fastest] = _pick(found.recordings, "data_permutation alone", slowest.task, "pyscale, fastest")
         ratios.append((times(slowest, fastest), slowest.task))
     if not ratios:
         return None
@@ -106,17 +117,47 @@ def _neighbours(recordings: Recordings) -> tuple[float, str] | None:
     return 1.3 / ratio, f"{ratio:.2f} ({where})"
 
 
-def _most(run: str, task: str, ours: str, what: str, most: float) -> Callable[[Recordings], Any]:
+def _most(run: str, task: str, ours: str, what: str, most: float) -> Rule:
     """Return a function to the most that was taken at any such task."""
 
-    def measured(recordings: Recordings) -> tuple[float, str] | None:
-        found = _pick(recordings, run, task, ours, what)
-        if not found:
+    def measured(found: Measured) -> Share:
+        taken = _pick(found.recordings, run, task, ours, what)
+        if not taken:
             return None
-        worst = max(found, key=lambda figure: figure.median)
+        worst = max(taken, key=lambda figure: figure.median)
         return most / max(worst.median, 1e-12), quantity(worst)
 
     return measured
+
+
+def _record(
+    module: str, name: str, least: float, where: Callable[[Mapping[str, Any]], bool], label: Sequence[str]
+) -> Rule:
+    """Return a function to the least of a ratio over these records of a module."""
+
+    def measured(found: Measured) -> Share:
+        rows = [row for row in found.records.get(module, ()) if row.get(name) is not None and where(row)]
+        if not rows:
+            return None
+        worst = min(rows, key=lambda row: float(row[name]))
+        place = ", ".join(f"{key.replace('_', ' ')} {worst[key]:,}" for key in label)
+        return worst[name] / least, f"{_ratio(worst[name])} ({place})"
+
+    return measured
+
+
+def _large(row: Mapping[str, Any]) -> bool:
+    return row.get("what") == "gather" and row["row"] >= 256
+
+
+def _balanced(found: Measured, name: str, most: float, text: str) -> Share:
+    """Return the most of the balanced lengths of the bar."""
+    rows = [
+        row[name]
+        for row in found.records.get("bench_balance", ())
+        if (row["method"], row["n"], row["ranks"]) == ("pyscale", 4096, 32) and "lognormal" in row["workload"]
+    ]
+    return (most / max(rows), text.format(max(rows))) if rows else None
 
 
 BARS = (
@@ -185,20 +226,59 @@ BARS = (
         "-",
         _sooner("data_loader torch", "in memory", "pyscale", ["torch, batches"], 1),
     ),
+    Bar(
+        "gather_rows, rows of 256 B and more, against a plain copy in C++",
+        "0.8 times",
+        _record("bench_rows", "times plain C++", 0.8, _large, ["row", "threads"]),
+    ),
+    Bar(
+        "the same, against numpy.take with out= on 2 threads",
+        "2 times",
+        _record(
+            "bench_rows",
+            "times take, raise",
+            2,
+            lambda row: _large(row) and row["threads"] == 2,
+            ["row", "threads"],
+        ),
+    ),
+    Bar(
+        "the same, against numpy.take with mode='clip', which has no buffer",
+        "2 times",
+        _record(
+            "bench_rows",
+            "times take, clip",
+            2,
+            lambda row: _large(row) and row["threads"] == 2,
+            ["row", "threads"],
+        ),
+    ),
+    Bar(
+        "exchange of 1 GB over 2 ranks, against Alltoallv with packing in NumPy",
+        "1.5 times",
+        _record("bench_exchange", "ratio", 1.5, lambda row: True, ["row_bytes"]),
+    ),
+    Bar(
+        "balance of 4,096 lengths on 32 ranks, imbalance",
+        "below 0.1%",
+        lambda found: _balanced(found, "imbalance", 1e-3, "{:.4%}"),
+    ),
+    Bar(
+        "the same, time",
+        "1 ms",
+        lambda found: _balanced(found, "seconds", 1e-3, "{:.2g} s"),
+    ),
 )
 
 
-def bars(recordings: Recordings) -> Iterator[str]:
+def bars(measured: Measured) -> Iterator[str]:
     """Set out the bars and where we stand."""
     yield "| | bar | measured | |"
     yield "|---|---|---|---|"
     for bar in BARS:
-        found = bar.measured(recordings)
-        reached, text = (
-            ("", "not measured") if found is None else _verdict(found[0], bar.bar),
-            found and found[1],
-        )
-        yield f"| {bar.what} | {bar.bar} | {text or 'not measured'} | {reached if found else ''} |"
+        found = bar.measured(measured)
+        text, verdict = ("not measured", "") if found is None else (found[1], _verdict(found[0], bar.bar))
+        yield f"| {bar.what} | {bar.bar} | {text} | {verdict} |"
 
 
 def _verdict(share: float, bar: str) -> str:
@@ -271,13 +351,26 @@ def found(recordings: Recordings) -> Iterator[str]:
             yield f"- `{run}` failed: {recording.failed.strip().splitlines()[-1]}"
 
 
-def records(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Set out records as a table, a column a key."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    yield "| " + " | ".join(name.replace("_", " ") for name in names) + " |"
-    yield "|" + "---|" * len(names)
-    for row in rows:
-        yield "| " + " | ".join(_cell(row.get(name)) for name in names) + " |"
+def records(rows: Records) -> Iterator[str]:
+    """Set out records as tables, one for those of the same keys, a column a key."""
+    tables: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in map(_flat, rows):
+        tables.setdefault(tuple(row), []).append(row)
+    for names, table in tables.items():
+        yield "| " + " | ".join(name.replace("_", " ") for name in names) + " |"
+        yield "|" + "---|" * len(names)
+        for row in table:
+            yield "| " + " | ".join(_cell(row[name]) for name in names) + " |"
+        yield ""
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what is in mappings beside the rest."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        inner = value if isinstance(value, dict) else {}
+        flat |= {f"{name}: {key}": item for key, item in inner.items()} or {name: value}
+    return flat
 
 
 def _cell(value: Any) -> str:

@@ -26,13 +26,18 @@ from typing import Any
 import _data_report
 from _data_environments import ENVIRONMENTS, FOLDER, variables
 from _data_measure import Recording
+from _data_report import Measured
 from _environments import BUILD, ROOT, BenchmarkFailed, run
 from _machine import machine
 from _progress import Progress
 from _report import fill
 
 _PROGRAMS = ("data_permutation", "data_sampler", "data_resume", "data_loader")
-_MODULES = ("bench_rows", "bench_exchange", "bench_balance")  # with a function measure(quick)
+_MODULES = {
+    "bench_rows": 1,
+    "bench_exchange": 2,
+    "bench_balance": 1,
+}  # with a measure(quick), and on how many ranks
 
 
 @dataclass(frozen=True)
@@ -74,19 +79,22 @@ RUNS = (
 )
 
 
-def module_rows(module: str, results: Path, quick: bool) -> None:
-    """Let a module measure, in a process of its own, into a file of `results`."""
-    program = (
-        "import importlib, json, pathlib, sys\n"
-        "bench, module, file, quick = sys.argv[1:]\n"
-        "sys.path.insert(0, bench)\n"
-        "rows = importlib.import_module(module).measure(quick == 'True')\n"
-        "pathlib.Path(file).write_text(json.dumps(rows, indent=1) + '\\n')\n"
-    )
-    file = results / f"{module}.json"
-    run(
-        [sys.executable, "-c", program, str(ROOT / "bench"), module, str(file), str(quick)], variables(), 1200
-    )
+_CALL = """
+import importlib, json, pathlib, sys
+bench, module, file, quick = sys.argv[1:]
+sys.path.insert(0, bench)
+records = importlib.import_module(module).measure(quick == "quick")
+if records:  # those of a rank have all
+    pathlib.Path(file).write_text(json.dumps(records, indent=1) + "\\n")
+"""
+
+
+def call_module(module: str, results: Path, quick: bool) -> None:
+    """Let a module measure, in processes of its own, into a file of `results`."""
+    ranks = _MODULES[module]
+    command = [] if ranks == 1 else [str(Path(sys.executable).parent / "mpirun"), "-n", str(ranks)]
+    command += [sys.executable, "-c", _CALL, str(ROOT / "bench"), module, str(results / f"{module}.json")]
+    run([*command, "quick" if quick else "whole"], variables(), 1200)
 
 
 def measure(options: argparse.Namespace, results: Path) -> Iterator[str]:
@@ -117,7 +125,7 @@ def measure(options: argparse.Namespace, results: Path) -> Iterator[str]:
     for name in modules:
         progress.step(name)
         try:
-            module_rows(name, results, options.quick)
+            call_module(name, results, options.quick)
         except BenchmarkFailed as failure:
             progress.say(str(failure))
             yield f"{name} failed"
@@ -134,10 +142,10 @@ def write_page(results: Path, quick: bool) -> Path:
     for recording in recordings.values():
         versions |= {name: version for name, version in recording.versions.items() if name not in versions}
     about = json.loads((results / "about").read_text()) if (results / "about").exists() else {}
-    rows: dict[str, list[dict[str, Any]]] = {
+    records: dict[str, list[dict[str, Any]]] = {
         name: json.loads(file.read_text()) for name in _MODULES if (file := results / f"{name}.json").exists()
     }
-    bars = list(_data_report.bars(recordings))
+    bars = list(_data_report.bars(Measured(recordings, records)))
     sections = {
         "machine": [
             *about.get("machine", []),
@@ -146,7 +154,7 @@ def write_page(results: Path, quick: bool) -> Path:
         "bars": bars,
         **{name: list(_data_report.table(recordings, name)) for name in _PROGRAMS},
         **{
-            name: list(_data_report.records(rows[name])) if name in rows else ["Not measured."]
+            name: list(_data_report.records(records[name])) if name in records else ["Not measured."]
             for name in _MODULES
         },
         "losses": list(_data_report.losses(recordings)),

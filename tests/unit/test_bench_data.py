@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import _data_report
 import numpy as np
 import pytest
 from _data_measure import Figure, Recording, flaw_of, in_turn, quantity, time_and_memory
+from _data_report import Measured
 
 
 def figure(contestant: str, seconds: float, task: str = "whole part of 8", wrong: str = "") -> Figure:
@@ -28,7 +31,7 @@ def test_an_order_that_loses_an_index_is_told_from_one_that_does_not() -> None:
 
 def test_turns_begin_with_another_each_round() -> None:
     called: list[str] = []
-    found = in_turn({name: lambda name=name: called.append(name) for name in "abc"}, 3)
+    found = in_turn({name: partial(called.append, name) for name in "abc"}, 3)
     assert "".join(called) == "abcbcacab"
     assert {name: len(rounds) for name, rounds in found.items()} == dict.fromkeys("abc", 3)
 
@@ -59,8 +62,8 @@ def recordings(ours: float, theirs: float, wrong: str = "") -> dict[str, Recordi
     return {"data_sampler torch": Recording(figures, notes=["a note"])}
 
 
-def bar(found: dict[str, Recording]) -> str:
-    [line] = [line for line in _data_report.bars(found) if line.startswith("| iterating")]
+def bar(found: dict[str, Recording], begins: str = "| iterating", **records: Any) -> str:
+    [line] = [line for line in _data_report.bars(Measured(found, records)) if line.startswith(begins)]
     return line
 
 
@@ -69,6 +72,18 @@ def test_a_bar_is_reached_or_missed_or_not_measured() -> None:
     assert "| 1.4 (torch DistributedSampler; whole part of 8) | **missed** |" in bar(recordings(1, 1.4))
     assert "| not measured |" in bar(recordings(1, 2, wrong="1 of 8 lost, 1 repeated"))
     assert "| not measured |" in bar({})
+
+
+def test_bars_of_modules_take_the_worst_record() -> None:
+    rows = [
+        {"what": "gather", "row": row, "threads": 2, "times take, raise": times}
+        for row, times in ((4, 0.5), (256, 2.5), (512, 1.9))
+    ]
+    assert "| 1.9 (row 512, threads 2) | **missed** |" in bar(
+        {}, "| the same, against numpy.take with out", bench_rows=rows
+    )
+    exchanged = [{"row_bytes": 64, "ratio": 1.6}, {"row_bytes": 4, "ratio": None}]
+    assert "| 1.6 (row bytes 64) | reached |" in bar({}, "| exchange", bench_exchange=exchanged)
 
 
 def test_losses_name_every_peer_that_was_right_and_faster() -> None:
@@ -94,4 +109,6 @@ def test_recordings_survive_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, True, 3, 2.5, "x"])
 def test_records_of_any_values_make_a_table(value: object) -> None:
-    assert len(list(_data_report.records([{"a_b": value}, {"c": 1}]))) == 4
+    lines = list(_data_report.records([{"a_b": value}, {"c": {"d": 1, "e": 2}}, {"a_b": value}]))
+    assert [lines[0], lines[5]] == ["| a b |", "| c: d | c: e |"]
+    assert lines[2] == lines[3]
