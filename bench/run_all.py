@@ -10,14 +10,10 @@ About 45 minutes on two cores (15 with --quick); the machine should do nothing e
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +21,8 @@ import _bare
 import _report
 from _environments import BUILD, PEERS, ROOT, BenchmarkFailed, Environment, Peer, build_wheel
 from _hosts import two_hosts
+from _machine import machine
+from _progress import Progress
 from _results import Result, load
 from _table import PLACEMENTS
 
@@ -51,32 +49,6 @@ def arguments() -> argparse.Namespace:
     add("--dtypes", nargs="+", choices=_DTYPES, default=_DTYPES)
     add("--report", action="store_true", help="write the page from what was measured before")
     return parser.parse_args()
-
-
-class Progress:
-    """Lines on the standard error: how far, what next, how long still."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps, self._done, self._start = steps, 0, time.monotonic()
-
-    def step(self, doing: str) -> None:
-        """Begin the next step."""
-        elapsed = time.monotonic() - self._start
-        left = (
-            f", {elapsed / self._done * (self._steps - self._done) / 60:.0f} min left"
-            if self._done > 1
-            else ""
-        )
-        self._done += 1
-        self.say(f"[{self._done}/{self._steps}] {doing} ({elapsed / 60:.1f} min{left})")
-
-    def skip(self, steps: int) -> None:
-        """Leave out steps that were counted."""
-        self._steps -= steps
-
-    def say(self, text: str) -> None:
-        """Print a line."""
-        print(text, file=sys.stderr, flush=True)
 
 
 def sweep(
@@ -118,25 +90,6 @@ def stored(folder: Path, peers: list[Peer]) -> tuple[dict[str, list[Result]], di
             runs.setdefault(peer.title, []).extend(load(file))
             versions[peer.title] = json.loads(file.read_text()).get(peer.against, "")
     return runs, versions
-
-
-def machine() -> Iterator[str]:
-    """Describe what the figures were measured on."""
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    model = re.search(r"model name\s*:\s*(.*)", cpuinfo)
-    widest = next((isa for isa in ("avx512f", "avx2") if isa in cpuinfo), "baseline")
-    cache = Path("/sys/devices/system/cpu/cpu0/cache")
-    caches = [
-        f"L{(index / 'level').read_text().strip()} {(index / 'size').read_text().strip()}"
-        for index in sorted(cache.glob("index*"))
-        if (index / "type").read_text().strip() != "Instruction"
-    ]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    parts = [model[1] if model else platform.machine(), f"{os.cpu_count()} cores", widest, *caches]
-    parts.append(f"{memory / (1 << 30):.0f} GiB")
-    yield f"- Machine: {', '.join(parts)}"
-    today = datetime.date.today()
-    yield f"- Linux {platform.release()}, Python {platform.python_version()}, {today:%d %B %Y}"
 
 
 def write_page(

@@ -1,0 +1,383 @@
+"""Turns what was measured beside the peers of `pyscale.data` into the parts of docs/benchmarks_data.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from _data_measure import Figure, Recording, quantity
+
+Recordings = Mapping[str, Recording]  # by program and peer: "data_loader torch"
+Records = Sequence[Mapping[str, Any]]  # as measure() of a module returns them
+Group = list[Figure]  # of one run, task and quantity
+Share = tuple[float, str] | None  # how many times what the bar asks, and the figure in words
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that was."""
+
+    recordings: Recordings
+    records: Mapping[str, Records]  # by module: "bench_rows"
+
+
+Rule = Callable[[Measured], Share]
+
+
+def is_ours(figure: Figure) -> bool:
+    """Tell whether pyscale did it."""
+    return figure.contestant.startswith("pyscale")
+
+
+def groups(recordings: Recordings) -> Iterator[Group]:
+    """Figures that may be compared: of one run, at one task."""
+    for recording in recordings.values():
+        found: dict[tuple[str, str], Group] = {}
+        for figure in recording.figures:
+            found.setdefault((figure.task, figure.quantity), []).append(figure)
+        yield from found.values()
+
+
+def best(figures: Iterable[Figure]) -> Figure | None:
+    """Return the least of those whose answer was right."""
+    right = [figure for figure in figures if not figure.wrong]
+    return min(right, key=lambda figure: figure.median, default=None)
+
+
+def times(peer: Figure, ours: Figure) -> float:
+    """Tell how many times as much the peer took."""
+    return peer.median / ours.median if ours.median else math.inf
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Something that we ask of ourselves."""
+
+    what: str
+    bar: str
+    measured: Rule
+
+
+def _pick(recordings: Recordings, run: str, task: str, contestant: str, what: str = "seconds") -> Group:
+    """Figures whose task has this in its name, and whose contestant begins so."""
+    figures = recordings[run].figures if run in recordings else []
+    return [
+        figure
+        for figure in figures
+        if figure.quantity == what and task in figure.task and figure.contestant.startswith(contestant)
+    ]
+
+
+def _sooner(run: str, task: str, ours: str, peers: Sequence[str], least: float) -> Rule:
+    """Return a function to the least ratio of the best of these peers' time to ours over such tasks."""
+
+    def measured(found: Measured) -> Share:
+        ratios = []
+        for own in _pick(found.recordings, run, task, ours):
+            rivals = [figure for peer in peers for figure in _pick(found.recordings, run, own.task, peer)]
+            rival = best(figure for figure in rivals if figure.task == own.task)
+            if rival and not own.wrong:
+                ratios.append((times(rival, own), f"{rival.contestant}; {own.task}"))
+        if not ratios:
+            return None
+        ratio, where = min(ratios)
+        return ratio / least, f"{_ratio(ratio)} ({where})"
+
+    return measured
+
+
+def _rate(contestant: str, sizes: Callable[[int], bool], least: float) -> Rule:
+    """Return a function to the least rate over these sizes."""
+
+    def measured(found: Measured) -> Share:
+        figures = _pick(found.recordings, "data_permutation alone", "rate at n = ", contestant)
+        within = [f for f in figures if sizes(int(f.task.removeprefix("rate at n = ").replace(",", "")))]
+        if not within:
+            return None
+        worst = min(within, key=lambda figure: figure.rate)
+        return worst.rate / least, f"{quantity(worst)} ({worst.task.removeprefix('rate at ')})"
+
+    return measured
+
+
+def _neighbours(found: Measured) -> Share:
+    ratios = []
+    for slowest in _pick(found.recordings, "data_permutation alone", "near ", "pyscale, slowest"):
+        [fastest] = _pick(found.recordings, "data_permutation alone", slowest.task, "pyscale, fastest")
+        ratios.append((times(slowest, fastest), slowest.task))
+    if not ratios:
+        return None
+    ratio, where = max(ratios)
+    return 1.3 / ratio, f"{ratio:.2f} ({where})"
+
+
+def _most(run: str, task: str, ours: str, what: str, most: float) -> Rule:
+    """Return a function to the most that was taken at any such task."""
+
+    def measured(found: Measured) -> Share:
+        taken = _pick(found.recordings, run, task, ours, what)
+        if not taken:
+            return None
+        worst = max(taken, key=lambda figure: figure.median)
+        return most / max(worst.median, 1e-12), quantity(worst)
+
+    return measured
+
+
+def _record(
+    module: str, name: str, least: float, where: Callable[[Mapping[str, Any]], bool], label: Sequence[str]
+) -> Rule:
+    """Return a function to the least of a ratio over these records of a module."""
+
+    def measured(found: Measured) -> Share:
+        rows = [row for row in found.records.get(module, ()) if row.get(name) is not None and where(row)]
+        if not rows:
+            return None
+        worst = min(rows, key=lambda row: float(row[name]))
+        place = ", ".join(f"{key.replace('_', ' ')} {worst[key]:,}" for key in label)
+        return worst[name] / least, f"{_ratio(worst[name])} ({place})"
+
+    return measured
+
+
+def _large(row: Mapping[str, Any]) -> bool:
+    return row.get("what") == "gather" and row["row"] >= 256
+
+
+def _balanced(found: Measured, name: str, most: float, text: str) -> Share:
+    """Return the most of the balanced lengths of the bar."""
+    rows = [
+        row[name]
+        for row in found.records.get("bench_balance", ())
+        if (row["method"], row["n"], row["ranks"]) == ("pyscale", 4096, 32) and "lognormal" in row["workload"]
+    ]
+    return (most / max(rows), text.format(max(rows))) if rows else None
+
+
+BARS = (
+    Bar(
+        "order of a whole epoch, against Grain",
+        "1,000 times the rate",
+        _sooner("data_permutation grain", "epoch of 1,000,003", "pyscale, in pieces", ["Grain"], 1000),
+    ),
+    Bar(
+        "first index of one of 8 ranks, against DistributedSampler",
+        "1,000 times sooner",
+        _sooner(
+            "data_permutation torch",
+            "first index",
+            "pyscale ShardedSampler",
+            ["torch DistributedSampler"],
+            1000,
+        ),
+    ),
+    Bar("order, AVX-512, n < 2^32", "300 M indices/s", _rate("pyscale, avx512", lambda n: n < 1 << 32, 3e8)),
+    Bar(
+        "order, AVX-512, n >= 2^32",
+        "120 M indices/s",
+        _rate("pyscale, avx512", lambda n: n >= 1 << 32, 1.2e8),
+    ),
+    Bar("order, AVX2, n < 2^32", "150 M indices/s", _rate("pyscale, avx2", lambda n: n < 1 << 32, 1.5e8)),
+    Bar("order, AVX2, n >= 2^32", "60 M indices/s", _rate("pyscale, avx2", lambda n: n >= 1 << 32, 6e7)),
+    Bar("order, the slowest of neighbouring sizes over the fastest", "at most 1.3", _neighbours),
+    Bar(
+        "iterating over a sampler, whole, against DistributedSampler",
+        "1.5 times the rate",
+        _sooner("data_sampler torch", "whole part", "pyscale ShardedSampler", ["torch Dist"], 1.5),
+    ),
+    Bar(
+        "the same from the first index on, a ready list there",
+        "-",
+        _sooner("data_sampler torch", "begun part", "pyscale ShardedSampler", ["torch Dist"], 1),
+    ),
+    Bar(
+        "memory of an iteration at n = 10^12",
+        "constant (1 MB)",
+        _most("data_sampler torch", "the first", "pyscale", "bytes", 1e6),
+    ),
+    Bar(
+        "resume in the middle of 10^9",
+        "1 ms",
+        _most("data_resume torch", "resume in the middle of 1,000,000,000", "pyscale", "seconds", 1e-3),
+    ),
+    Bar(
+        "the same, memory",
+        "1 MB",
+        _most("data_resume torch", "resume in the middle of 1,000,000,000", "pyscale", "bytes", 1e6),
+    ),
+    Bar(
+        "Loader on Parquet, against torch's DataLoader over pyarrow",
+        "3 times the best",
+        _sooner("data_loader torch", "from files", "pyscale", ["torch"], 3),
+    ),
+    Bar(
+        "the same, against Mosaic streaming",
+        "3 times",
+        _sooner("data_loader mosaic", "from files", "pyscale", ["Mosaic"], 3),
+    ),
+    Bar(
+        "Loader on columns in memory, against torch's DataLoader",
+        "-",
+        _sooner("data_loader torch", "in memory", "pyscale", ["torch, batches"], 1),
+    ),
+    Bar(
+        "gather_rows, rows of 256 B and more, against a plain copy in C++",
+        "0.8 times",
+        _record("bench_rows", "times plain C++", 0.8, _large, ["row", "threads"]),
+    ),
+    Bar(
+        "the same, against numpy.take with out= on 2 threads",
+        "2 times",
+        _record(
+            "bench_rows",
+            "times take, raise",
+            2,
+            lambda row: _large(row) and row["threads"] == 2,
+            ["row", "threads"],
+        ),
+    ),
+    Bar(
+        "the same, against numpy.take with mode='clip', which has no buffer",
+        "2 times",
+        _record(
+            "bench_rows",
+            "times take, clip",
+            2,
+            lambda row: _large(row) and row["threads"] == 2,
+            ["row", "threads"],
+        ),
+    ),
+    Bar(
+        "exchange of 1 GB over 2 ranks, against Alltoallv with packing in NumPy",
+        "1.5 times",
+        _record("bench_exchange", "ratio", 1.5, lambda row: True, ["row_bytes"]),
+    ),
+    Bar(
+        "balance of 4,096 lengths on 32 ranks, imbalance",
+        "below 0.1%",
+        lambda found: _balanced(found, "imbalance", 1e-3, "{:.4%}"),
+    ),
+    Bar(
+        "the same, time",
+        "1 ms",
+        lambda found: _balanced(found, "seconds", 1e-3, "{:.2g} s"),
+    ),
+)
+
+
+def bars(measured: Measured) -> Iterator[str]:
+    """Set out the bars and where we stand."""
+    yield "| | bar | measured | |"
+    yield "|---|---|---|---|"
+    for bar in BARS:
+        found = bar.measured(measured)
+        text, verdict = ("not measured", "") if found is None else (found[1], _verdict(found[0], bar.bar))
+        yield f"| {bar.what} | {bar.bar} | {text} | {verdict} |"
+
+
+def _verdict(share: float, bar: str) -> str:
+    if bar == "-":
+        return "" if share >= 1 else "slower"
+    return "reached" if share >= 1 else "**missed**"
+
+
+def table(recordings: Recordings, program: str) -> Iterator[str]:
+    """Set out all figures of a program."""
+    yield "| task | | time or rate | memory | pyscale is so many times as fast |"
+    yield "|---|---|--:|--:|--:|"
+    for run, recording in recordings.items():
+        if run.split()[0] != program:
+            continue
+        tasks = dict.fromkeys(figure.task for figure in recording.figures)
+        for task in tasks:
+            yield from _rows(task, [figure for figure in recording.figures if figure.task == task])
+
+
+def _rows(task: str, figures: Group) -> Iterator[str]:
+    spent = [figure for figure in figures if figure.quantity == "seconds"]
+    memory = {figure.contestant: figure for figure in figures if figure.quantity == "bytes"}
+    ours = best(figure for figure in spent if is_ours(figure))
+    for figure in spent:
+        rise = quantity(memory[figure.contestant]) if figure.contestant in memory else ""
+        ratio = "" if ours is None or is_ours(figure) else _ratio(times(figure, ours))
+        if ratio and figure.wrong:
+            ratio = f"(wrong: {figure.wrong})"
+        yield f"| {task} | {figure.contestant} | {quantity(figure)} | {rise} | {ratio} |"
+        task = ""
+
+
+def losses(recordings: Recordings) -> Iterator[str]:
+    """Everything at which a peer that was right took less than the best of ours."""
+    lost = []
+    for group in groups(recordings):
+        ours = best(figure for figure in group if is_ours(figure))
+        rivals = [figure for figure in group if not is_ours(figure) and not figure.wrong]
+        if ours:
+            lost += [(times(rival, ours), rival, ours) for rival in rivals if rival.median < ours.median]
+    if not lost:
+        yield "None: no peer took less of anything."
+        return
+    yield "| task | peer | | pyscale | | peer / pyscale |"
+    yield "|---|---|--:|---|--:|--:|"
+    for ratio, rival, ours in sorted(lost, key=lambda loss: loss[0]):
+        cells = (
+            rival.task,
+            rival.contestant,
+            quantity(rival),
+            ours.contestant,
+            quantity(ours),
+            f"{ratio:.2f}",
+        )
+        yield "| " + " | ".join(cells) + " |"
+
+
+def found(recordings: Recordings) -> Iterator[str]:
+    """List whose answers were wrong, what was noted, and what failed."""
+    for run, recording in recordings.items():
+        wrong = {
+            f"{figure.contestant}, {figure.task}": figure.wrong
+            for figure in recording.figures
+            if figure.wrong
+        }
+        yield from (f"- {what}: {flaw}." for what, flaw in wrong.items())
+        yield from (f"- {note}" for note in recording.notes)
+        if recording.failed:
+            yield f"- `{run}` failed: {recording.failed.strip().splitlines()[-1]}"
+
+
+def records(rows: Records) -> Iterator[str]:
+    """Set out records as tables, one for those of the same keys, a column a key."""
+    tables: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in map(_flat, rows):
+        tables.setdefault(tuple(row), []).append(row)
+    for names, table in tables.items():
+        yield "| " + " | ".join(name.replace("_", " ") for name in names) + " |"
+        yield "|" + "---|" * len(names)
+        for row in table:
+            yield "| " + " | ".join(_cell(row[name]) for name in names) + " |"
+        yield ""
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what is in mappings beside the rest."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        inner = value if isinstance(value, dict) else {}
+        flat |= {f"{name}: {key}": item for key, item in inner.items()} or {name: value}
+    return flat
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
