@@ -73,9 +73,9 @@ RUNS = (
     Run("data_resume", "grain", "grain", 300),
     Run("data_resume", "mosaic", "mosaic", 1200),
     Run("data_loader", "torch", "torch", 1800),
-    Run("data_loader", "mosaic", "mosaic", 1200),
-    Run("data_loader", "webdataset", "torch", 1200),
-    Run("data_loader", "grain", "grain", 1200),
+    Run("data_loader", "mosaic", "mosaic", 2400),
+    Run("data_loader", "webdataset", "torch", 2400),
+    Run("data_loader", "grain", "grain", 2400),
 )
 
 

@@ -124,20 +124,21 @@ def in_memory(peer: str, given: Flights, batch: int, workers: int) -> dict[str, 
 def measure(options: argparse.Namespace) -> Iterator[Figure | Note]:
     """All that is measured beside one peer."""
     peer, quick = options.peer, options.quick
+    rounds = 2 if quick else 5 if peer == "torch" else 3
     few = Flights(options.data, 1)
     many = Flights(options.data, 2 if quick else MANY) if peer == "torch" else few
     for batch in BATCHES[:1] if quick or peer == "grain" else BATCHES:
         streams: dict[str, Epoch] = {"pyscale": partial(iter, _loaders_pyscale.streamed(many.paths, batch))}
         for workers in (0, 2):
             streams |= from_files(peer, many, batch, workers)
-        yield from contest("from files", streams, many.columns, batch, rounds=2 if quick else 5)
+        yield from contest("from files", streams, many.columns, batch, rounds=rounds)
         for given in (few, many) if peer == "torch" else (few,) if peer == "grain" else ():
             memory: dict[str, Epoch] = {
                 "pyscale": partial(iter, _loaders_pyscale.in_memory(given.columns, batch))
             }
             for workers in (0, 2):
                 memory |= in_memory(peer, given, batch, workers)
-            yield from contest("in memory", memory, given.columns, batch, rounds=2 if quick else 5)
+            yield from contest("in memory", memory, given.columns, batch, rounds=rounds)
 
 
 if __name__ == "__main__":
