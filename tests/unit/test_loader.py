@@ -217,3 +217,20 @@ def test_what_is_refused() -> None:
         Loader(x, None, 2, num_threads=0)
     with pytest.raises(TypeError, match="of integers"):
         list(Loader(x, [[0.5]]))
+
+
+def test_memory_is_used_again_but_not_while_anybody_has_a_part_of_it() -> None:
+    data = {"id": np.arange(640), "x": np.random.default_rng(0).normal(size=(640, 3))}
+    loader = Loader(data, batches(640, 64), prefetch=1)
+    kept = []
+    places = set()
+    for _ in range(20):
+        for step, batch in enumerate(loader):
+            places.add(batch["x"].__array_interface__["data"][0])
+            if step == 4:
+                kept.append((batch["id"].copy(), batch["id"][:10], batch["x"][5:].T))
+            del batch
+    assert len(places) < 60, "of 200 batches"
+    for ids, some_ids, some_x in kept:
+        assert np.array_equal(some_ids, ids[:10])
+        assert np.array_equal(some_x, data["x"][ids][5:].T)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol
 
@@ -12,10 +12,11 @@ import numpy.typing as npt
 from pyscale import _core
 from pyscale.arrays import view
 from pyscale.data.arguments import Indices
+from pyscale.data.loading.buffers import Buffers, Columns, Rows
 from pyscale.data.loading.windows import Windows
 from pyscale.data.orders.window import Share, WindowOrder
 from pyscale.data.samplers import ShardedBatchSampler
-from pyscale.data.tables.shards import Columns, ParquetShards
+from pyscale.data.tables.shards import ParquetShards
 
 Array = npt.NDArray[Any]
 
@@ -53,16 +54,21 @@ class Arrays:
             name: _rows(array, f"Loader: source[{name}]" if name else "Loader: source")
             for name, array in given.items()
         }
-        self.arrays = [array for array, _ in views.values()]
-        self._like = [like for _, like in views.values()]
+        self.arrays = {name: array for name, (array, _) in views.items()}
+        self._like = {name: like for name, (_, like) in views.items()}
         lengths = {name: len(array) for name, (array, _) in views.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"Loader: expected arrays of one length, got {lengths or 'none'}")
         self.length = next(iter(lengths.values()))
 
-    def structured(self, arrays: Sequence[Array]) -> Any:
+    @property
+    def dtypes(self) -> dict[str, Rows]:
+        """Of each array, the dtype and the shape of a row."""
+        return {name: (array.dtype, array.shape[1:]) for name, array in self.arrays.items()}
+
+    def structured(self, columns: Columns) -> Any:
         """Return arrays, one for each of the source's, in its structure and of its libraries."""
-        made = [like(array) for like, array in zip(self._like, arrays, strict=True)]
+        made = [self._like[name](array) for name, array in columns.items()]
         if isinstance(self._source, Mapping):
             return dict(zip(self._source, made, strict=True))
         if isinstance(self._source, (tuple, list)):
@@ -73,16 +79,19 @@ class Arrays:
 class ArrayFeed:
     """Batches of rows of arrays, gathered in C++ threads."""
 
-    def __init__(self, source: Arrays, indices: Callable[[int], Indices], num_threads: int) -> None:
-        self._source, self._indices = source, indices
+    def __init__(
+        self, source: Arrays, indices: Callable[[int], Indices], buffers: Buffers, num_threads: int
+    ) -> None:
+        self._source, self._indices, self._buffers = source, indices, buffers
+        self._arrays = list(source.arrays.values())
         self._core = _core.GatherAhead(num_threads)
-        self._requested: dict[int, tuple[int, list[Array]]] = {}
+        self._requested: dict[int, tuple[int, Columns]] = {}
 
     def request(self, step: int) -> None:
         """Begin to gather the batch of a step."""
         indices = self._indices(step)
-        outs = [np.empty((len(indices), *array.shape[1:]), array.dtype) for array in self._source.arrays]
-        self._requested[step] = self._core.submit(self._source.arrays, indices, outs), outs
+        outs = self._buffers.take(len(indices), len(indices))
+        self._requested[step] = self._core.submit(self._arrays, indices, list(outs.values())), outs
 
     def take(self, step: int) -> Any:
         """Return the batch of a step, once it is gathered."""
@@ -102,14 +111,20 @@ class ShardFeed:
     _ROWS = 1 << 15  # of a buffer
 
     def __init__(
-        self, shards: ParquetShards, sampler: ShardedBatchSampler, steps: int, num_threads: int
+        self,
+        shards: ParquetShards,
+        sampler: ShardedBatchSampler,
+        steps: int,
+        buffers: Buffers,
+        num_threads: int,
     ) -> None:
         order = sampler.order
         assert isinstance(order, WindowOrder)
-        self._windows, self._sampler, self._steps = Windows(shards, order, num_threads), sampler, steps
+        self._sampler, self._steps = sampler, steps
         most = min(self._ROWS, order.window_size * order.streams // sampler.num_replicas)
         self._group = max(1, most // sampler.batch_size)
-        self._buffers: dict[int, tuple[Future[Columns], list[Share], list[int]]] = {}
+        self._windows = Windows(shards, order, buffers, self._group * sampler.batch_size, num_threads)
+        self._groups: dict[int, tuple[Future[Columns], list[Share], list[int]]] = {}
         self._current: Columns = {}
 
     def request(self, step: int) -> None:
@@ -119,23 +134,23 @@ class ShardFeed:
             last = min(step + self._group, self._steps)
             shares = self._sampler.shares(step, last)
             ends = np.cumsum([self._sampler.size(step) for step in range(step, last)]).tolist()
-            self._buffers[group] = self._windows.read(shares, ends[-1]), shares, [0, *ends]
+            self._groups[group] = self._windows.read(shares, ends[-1]), shares, [0, *ends]
 
     def take(self, step: int) -> Columns:
         """Return the columns of a batch, once it is there."""
         group, number = divmod(step, self._group)
-        future, shares, bounds = self._buffers[group]
+        future, shares, bounds = self._groups[group]
         if number == 0:
             self._current = future.result()
             self._windows.move_on(shares)
         if number == len(bounds) - 2:
-            del self._buffers[group]
+            del self._groups[group]
         return {name: array[bounds[number] : bounds[number + 1]] for name, array in self._current.items()}
 
     def close(self) -> None:
         """Let go of everything; when this returns, no thread is at work any more."""
         self._windows.close()
-        self._buffers.clear()
+        self._groups.clear()
         self._current = {}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pyscale.config import num_threads as default_threads
 from pyscale.data.arguments import Indices, integer, integers
+from pyscale.data.loading.buffers import Buffers
 from pyscale.data.loading.feeds import ArrayFeed, Arrays, Feed, ShardFeed
 from pyscale.data.samplers import ShardedBatchSampler, ShardedSampler
 from pyscale.data.tables.shards import ParquetShards
@@ -73,6 +74,7 @@ class Loader:
             raise ValueError(
                 "Loader: expected a sampler of the shards: ShardedBatchSampler(shards, batch_size)"
             )
+        self._buffers = Buffers(self._source.dtypes)
         self._iteration: _Iteration | None = None
 
     def __len__(self) -> int:
@@ -81,7 +83,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Any]:
         """Begin an iteration; the one before, if it was not at its end, is over."""
-        self.close()
+        self._end()
         self._batches.begin()
         self._iteration = _Iteration(self._feed(), self._batches, self._prefetch, self._deliver)
         return self._iteration
@@ -106,7 +108,11 @@ class Loader:
         self._iteration = None
 
     def close(self) -> None:
-        """End the iteration in progress and its threads. The loader can be used again."""
+        """End the iteration in progress and its threads, free memory. The loader can be used again."""
+        self._end()
+        self._buffers.clear()
+
+    def _end(self) -> None:
         if self._iteration is not None:
             self._iteration.close()
 
@@ -127,11 +133,12 @@ class Loader:
 
     def _feed(self) -> Feed:
         if isinstance(self._source, Arrays):
-            return ArrayFeed(self._source, self._batches.indices, self._num_threads)
+            return ArrayFeed(self._source, self._batches.indices, self._buffers, self._num_threads)
         if not isinstance(self.sampler, ShardedBatchSampler):
             kind = type(self.sampler).__name__
             raise TypeError(f"Loader: expected a ShardedBatchSampler for files, got {kind}")
-        return ShardFeed(self._source, self.sampler, self._batches.count(), self._num_threads)
+        steps = self._batches.count()
+        return ShardFeed(self._source, self.sampler, steps, self._buffers, self._num_threads)
 
 
 class _Iteration:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pyscale import _core
 from pyscale.data.arguments import Indices
+from pyscale.data.loading.buffers import Buffers
 from pyscale.data.orders.window import Piece, Share, WindowOrder
 from pyscale.data.tables.shards import Columns, ParquetShards
 
@@ -16,10 +17,15 @@ _Futures = dict[tuple[int, int], Future[Columns]]  # of windows, by stream and n
 
 
 class Windows:
-    """The windows that one rank reads in an epoch: of each stream, those in use and the next one."""
+    """The windows that one rank reads in an epoch: of each stream, those in use and the next one.
 
-    def __init__(self, shards: ParquetShards, order: WindowOrder, num_threads: int) -> None:
-        self._shards, self._order = shards, order
+    No more than `rows` are asked for at once.
+    """
+
+    def __init__(
+        self, shards: ParquetShards, order: WindowOrder, buffers: Buffers, rows: int, num_threads: int
+    ) -> None:
+        self._order, self._buffers, self._rows = order, buffers, rows
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="pyscale-windows")
         self._windows: _Futures = {}
         self._blocks = _Blocks(shards)
@@ -49,11 +55,8 @@ class Windows:
         if (stream, number) not in self._windows and self._order.window(stream, number):
             self._windows[stream, number] = self._threads.submit(self._make, stream, number)
 
-    def _empty(self, rows: int) -> Columns:
-        return {name: np.empty((rows, *shape), dtype) for name, (dtype, shape) in self._shards.dtypes.items()}
-
     def _fill(self, shares: list[Share], rows: int, windows: _Futures) -> Columns:
-        out = self._empty(rows)
+        out = self._buffers.take(rows, self._rows)
         for stream, steps, places in shares:
             for number, chosen in self._order.by_window(steps):
                 # Begun before this, so that it cannot be waiting for a thread that waits here.
@@ -63,14 +66,14 @@ class Windows:
         return out
 
     def _make(self, stream: int, number: int) -> Columns:
-        parts = []
+        within = self._order.within(stream, number)
+        out = self._buffers.take(len(within), self._order.window_size)
         for piece in self._order.pieces(stream, number):
             columns = self._blocks.read(stream, piece)
-            parts.append({name: array[piece.rows.start : piece.rows.stop] for name, array in columns.items()})
+            rows = np.arange(piece.rows.start, piece.rows.stop)
+            places = within.inverse(np.arange(piece.offset, piece.offset + len(rows)))
+            _place(columns, rows, out, places)
             self._blocks.made(stream, number, piece.block)
-        order = self._order.within(stream, number)[:]
-        out = self._empty(len(order))
-        _place(_joined(parts), order, out, np.arange(len(order)))
         return out
 
 
@@ -118,12 +121,6 @@ class _Blocks:
             held[1].difference_update(windows)
             if not held[1]:
                 del self._held[key]
-
-
-def _joined(parts: list[Columns]) -> Columns:
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _place(columns: Columns, rows: Indices, out: Columns, places: Indices) -> None:
