@@ -52,7 +52,7 @@ def times(peer: Figure, ours: Figure) -> float:
 
 
 def _ratio(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
 
 
 @dataclass(frozen=True)
