@@ -27,13 +27,15 @@ class GatherAhead {
     // outs[k][i] = sources[k][indices[i]]
     uint64_t submit(const std::vector<py::array>& sources, const py::array& indices,
                     const std::vector<py::array>& outs) {
-        const Indices positions = indices_of(indices);
+        // A copy: the caller may use the array again before the rows are gathered.
+        const py::array own(indices.attr("copy")());
+        const Indices positions = indices_of(own);
         std::vector<Move> moves = moves_of(sources, positions.count, outs);
         Gil gil;
         if (!moves.empty()) check(positions, sources[0].shape(0), 1, gil);
         const uint64_t ticket = jobs_.submit(
             [moves = std::move(moves), positions] { gather(moves.data(), moves.size(), positions, 1); });
-        held_.emplace(ticket, py::make_tuple(sources, indices, outs));
+        held_.emplace(ticket, py::make_tuple(sources, own, outs));
         return ticket;
     }
 

@@ -8,13 +8,13 @@
 
 namespace pyscale {
 
-Jobs::Jobs(int threads) : process_(getpid()) {
+Jobs::Jobs(int threads) : process_(getpid()), state_(new State) {
     // Signals are for the threads of the program, which know what to do with them.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
-        for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+        for (int i = 0; i < threads; ++i) state_->threads.emplace_back([state = state_] { work(*state); });
     } catch (...) {
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
         close();
@@ -23,51 +23,53 @@ Jobs::Jobs(int threads) : process_(getpid()) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
+Jobs::State& Jobs::open() const {
+    if (getpid() != process_)
+        throw std::runtime_error("Jobs: expected the process that made them, got its fork");
+    if (state_ == nullptr) throw std::runtime_error("Jobs: expected to be open, got a call after close");
+    return *state_;
+}
+
 uint64_t Jobs::submit(std::function<void()> job) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (closed_) throw std::runtime_error("Jobs: expected to be open, got a job after close");
-    waiting_.emplace_back(next_, std::move(job));
-    something_to_do_.notify_one();
-    return next_++;
+    State& state = open();
+    const std::lock_guard<std::mutex> lock(state.mutex);
+    state.waiting.emplace_back(state.next, std::move(job));
+    state.something_to_do.notify_one();
+    return state.next++;
 }
 
 bool Jobs::wait(uint64_t ticket, std::chrono::milliseconds limit) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (!something_done_.wait_for(lock, limit, [&] { return closed_ || done_.count(ticket) != 0; }))
+    State& state = open();
+    std::unique_lock<std::mutex> lock(state.mutex);
+    if (!state.something_done.wait_for(lock, limit, [&] { return state.done.count(ticket) != 0; }))
         return false;
-    const auto found = done_.find(ticket);
-    if (found == done_.end()) throw std::runtime_error("Jobs: expected to be open, got a wait after close");
+    const auto found = state.done.find(ticket);
     const std::exception_ptr error = found->second;
-    done_.erase(found);
+    state.done.erase(found);
     if (error) std::rethrow_exception(error);
     return true;
 }
 
 void Jobs::close() {
-    // A forked child has none of the threads, and the lock as it was when its parent forked.
-    if (getpid() != process_) {
-        for (std::thread& thread : threads_) thread.detach();
-        threads_.clear();
-        return;
-    }
+    if (state_ == nullptr || getpid() != process_) return;
     {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        closed_ = true;
-        waiting_.clear();
+        const std::lock_guard<std::mutex> lock(state_->mutex);
+        state_->closed = true;
+        state_->waiting.clear();
     }
-    something_to_do_.notify_all();
-    something_done_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
-    threads_.clear();
+    state_->something_to_do.notify_all();
+    for (std::thread& thread : state_->threads) thread.join();
+    delete state_;
+    state_ = nullptr;
 }
 
-void Jobs::work() {
-    std::unique_lock<std::mutex> lock(mutex_);
+void Jobs::work(State& state) {
+    std::unique_lock<std::mutex> lock(state.mutex);
     for (;;) {
-        something_to_do_.wait(lock, [&] { return closed_ || !waiting_.empty(); });
-        if (closed_) return;
-        const auto [ticket, job] = std::move(waiting_.front());
-        waiting_.pop_front();
+        state.something_to_do.wait(lock, [&] { return state.closed || !state.waiting.empty(); });
+        if (state.closed) return;
+        const auto [ticket, job] = std::move(state.waiting.front());
+        state.waiting.pop_front();
         lock.unlock();
         std::exception_ptr error;
         try {
@@ -76,8 +78,8 @@ void Jobs::work() {
             error = std::current_exception();
         }
         lock.lock();
-        done_.emplace(ticket, error);
-        something_done_.notify_all();
+        state.done.emplace(ticket, error);
+        state.something_done.notify_all();
     }
 }
 

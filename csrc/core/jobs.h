@@ -29,16 +29,22 @@ class Jobs {
     void close();
 
    private:
-    void work();
+    struct State {
+        std::mutex mutex;
+        std::condition_variable something_to_do, something_done;
+        std::deque<std::pair<uint64_t, std::function<void()>>> waiting;
+        std::map<uint64_t, std::exception_ptr> done;  // null: it went well
+        uint64_t next = 0;
+        bool closed = false;
+        std::vector<std::thread> threads;
+    };
+    static void work(State& state);
+    State& open() const;
 
-    std::mutex mutex_;
-    std::condition_variable something_to_do_, something_done_;
-    std::deque<std::pair<uint64_t, std::function<void()>>> waiting_;
-    std::map<uint64_t, std::exception_ptr> done_;  // null: it went well
-    uint64_t next_ = 0;
-    bool closed_ = false;
-    int process_;
-    std::vector<std::thread> threads_;
+    const int process_;
+    // A forked child has none of the threads, and the lock as it was when its parent forked: it leaves all
+    // that alone, and never frees it.
+    State* state_;
 };
 
 }  // namespace pyscale

@@ -21,4 +21,21 @@ constexpr uint64_t combine(std::initializer_list<uint64_t> parts, uint64_t state
     return state;
 }
 
+// Numbers that follow from a state alone.
+class Numbers {
+   public:
+    explicit Numbers(uint64_t state) : state_(state) {}
+    uint64_t next() { return mix(state_ += kGolden); }
+    // Below the bound, each as likely as any other (Lemire, 2019).
+    uint64_t below(uint64_t bound) {
+        for (;;) {
+            const unsigned __int128 product = static_cast<unsigned __int128>(next()) * bound;
+            if (static_cast<uint64_t>(product) >= -bound % bound) return static_cast<uint64_t>(product >> 64);
+        }
+    }
+
+   private:
+    uint64_t state_;
+};
+
 }  // namespace pyscale

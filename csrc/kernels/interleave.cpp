@@ -1,6 +1,8 @@
 #include "kernels/interleave.h"
 
 #include <algorithm>
+#include <numeric>
+#include <stdexcept>
 
 #include "core/mix.h"
 
@@ -9,14 +11,23 @@ namespace pyscale {
 namespace {
 
 constexpr uint32_t kLeaf = 0;  // as a right child: the root is nobody's
+constexpr int64_t kLimit = int64_t{1} << 62;
 
 }  // namespace
 
 Interleave::Interleave(const std::vector<int64_t>& weights, int64_t length, uint64_t seed, int64_t epoch)
     : parts_(weights.size()),
       length_(length),
-      first_(length * epoch),
       key_(combine({seed, static_cast<uint64_t>(epoch), weights.size()})) {
+    __int128 sum = 0;
+    bool negative = false;
+    for (const int64_t weight : weights) sum += weight, negative = negative || weight < 0;
+    const __int128 end = (static_cast<__int128>(epoch) + 1) * length;
+    if (weights.empty() || negative || sum >= kLimit || (sum == 0 && length > 0) || length < 0 || epoch < 0 ||
+        end >= kLimit) {
+        throw std::invalid_argument("Interleave: expected weights from 0, and draws and a sum below 2^62");
+    }
+    first_ = length * epoch;
     nodes_.reserve(2 * parts_);
     build(weights, 0, parts_, seed);
 }
@@ -51,38 +62,35 @@ inline int64_t gone_left(int64_t draws, int64_t left, int64_t weight, int64_t ph
 
 }  // namespace
 
-// A Feistel network of 16 by 16, which walks on where the last block is short.
-int64_t Interleave::place_in_block(int64_t position) const {
-    const int64_t block = position / kBlock, begin = block * kBlock;
-    const int64_t size = std::min(kBlock, length_ - begin);
-    const uint64_t hash = combine({key_, static_cast<uint64_t>(block)});
-    auto x = static_cast<uint32_t>(position - begin);
-    do {
-        uint32_t l = x >> 4, r = x & 15;
-        for (int round = 0; round < 4; ++round) {
-            const auto keys = static_cast<uint32_t>(hash >> 16 * round);
-            l ^= ((r + (keys & 0xFF)) * ((keys >> 8) | 1) * 0x9E3779B1u) >> 28;
-            std::swap(l, r);
-        }
-        x = l << 4 | r;
-    } while (x >= size);
-    return begin + x;
+int64_t Interleave::draw_at(int64_t position, Block& block) const {
+    const int64_t number = position / kBlock, begin = number * kBlock;
+    if (number != block.number) {
+        const int64_t size = std::min(kBlock, length_ - begin);
+        Numbers numbers(combine({key_, static_cast<uint64_t>(number)}));
+        std::iota(block.place, block.place + size, int16_t{0});
+        for (int64_t i = size; i > 1; --i)
+            std::swap(block.place[i - 1], block.place[numbers.below(static_cast<uint64_t>(i))]);
+        block.number = number;
+    }
+    return first_ + begin + block.place[position - begin];
+}
+
+void Interleave::find(int64_t draw, int64_t& part, int64_t& number) const {
+    uint32_t at = 0;
+    while (nodes_[at].right != kLeaf) {
+        const Node& node = nodes_[at];
+        const int64_t left = gone_left(draw, node.left_weight, node.weight, node.phase);
+        const bool goes_left = gone_left(draw + 1, node.left_weight, node.weight, node.phase) > left;
+        draw = goes_left ? left : draw - left;
+        at = goes_left ? at + 1 : node.right;
+    }
+    part = nodes_[at].part;
+    number = draw;
 }
 
 void Interleave::locate(const int64_t* positions, size_t count, int64_t* part, int64_t* number) const {
-    for (size_t i = 0; i < count; ++i) {
-        int64_t draw = first_ + place_in_block(positions[i]);
-        uint32_t at = 0;
-        while (nodes_[at].right != kLeaf) {
-            const Node& node = nodes_[at];
-            const int64_t left = gone_left(draw, node.left_weight, node.weight, node.phase);
-            const bool goes_left = gone_left(draw + 1, node.left_weight, node.weight, node.phase) > left;
-            draw = goes_left ? left : draw - left;
-            at = goes_left ? at + 1 : node.right;
-        }
-        part[i] = nodes_[at].part;
-        number[i] = draw;
-    }
+    Block block;
+    for (size_t i = 0; i < count; ++i) find(draw_at(positions[i], block), part[i], number[i]);
 }
 
 void Interleave::counts(int64_t position, int64_t* out) const {
@@ -98,9 +106,10 @@ void Interleave::counts(int64_t position, int64_t* out) const {
         draws[at + 1] = gone_left(draws[at], node.left_weight, node.weight, node.phase);
         draws[node.right] = draws[at] - draws[at + 1];
     }
+    Block block;
     for (int64_t p = whole; p < position; ++p) {
         int64_t part = 0, number = 0;
-        locate(&p, 1, &part, &number);
+        find(draw_at(p, block), part, number);
         ++out[part];
     }
 }

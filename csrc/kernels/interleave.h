@@ -14,13 +14,13 @@ namespace pyscale {
 // the depth of the tree; where that is a whole number at all nodes, it is met.
 //
 // Such a stream is regular: every n-th of its draws may come from one part. So an epoch, which is `length`
-// draws, takes them in blocks of kBlock, each in an order of its own.
+// draws, takes them in blocks of kBlock, each shuffled.
 class Interleave {
    public:
     static constexpr int64_t kBlock = 256;
 
     // Weights from 0, some of them above, with a sum below 2^62. Epoch e has the draws from e * length on,
-    // which together are below 2^62.
+    // and ends before draw 2^62. Throws std::invalid_argument for others.
     Interleave(const std::vector<int64_t>& weights, int64_t length, uint64_t seed, int64_t epoch);
 
     int64_t length() const { return length_; }
@@ -38,7 +38,14 @@ class Interleave {
         uint32_t part;   // of a leaf
     };
     void build(const std::vector<int64_t>& weights, size_t first, size_t last, uint64_t seed);
-    int64_t place_in_block(int64_t position) const;
+    // The order of a block's draws, by Fisher and Yates.
+    struct Block {
+        int64_t number = -1;
+        int16_t place[kBlock];
+    };
+    // The draw of the epoch at a position; `block` is the one that was used last.
+    int64_t draw_at(int64_t position, Block& block) const;
+    void find(int64_t draw, int64_t& part, int64_t& number) const;
 
     std::vector<Node> nodes_;  // depth first
     size_t parts_;

@@ -20,24 +20,6 @@ namespace pyscale {
 
 namespace {
 
-// Numbers that follow from the key alone.
-class Keys {
-   public:
-    Keys(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t stream)
-        : state_(combine({seed, epoch, stream, n}, kPermutationVersion)) {}
-    uint64_t next() { return mix(state_ += kGolden); }
-    // Below the bound, each as likely as any other (Lemire, 2019).
-    uint64_t below(uint64_t bound) {
-        for (;;) {
-            const unsigned __int128 product = static_cast<unsigned __int128>(next()) * bound;
-            if (static_cast<uint64_t>(product) >= -bound % bound) return static_cast<uint64_t>(product >> 64);
-        }
-    }
-
-   private:
-    uint64_t state_;
-};
-
 uint64_t ceil_sqrt(uint64_t n) {
     auto root = static_cast<uint64_t>(std::sqrt(static_cast<double>(n)));
     while (root * root < n) ++root;
@@ -51,7 +33,7 @@ Permutation::Permutation(uint64_t n, uint64_t seed, uint64_t epoch, uint64_t str
     if (n > INT64_MAX) {
         throw std::invalid_argument("Permutation: expected n up to 2^63 - 1, got " + std::to_string(n));
     }
-    Keys keys(n, seed, epoch, stream);
+    Numbers keys(combine({seed, epoch, stream, n}, kPermutationVersion));
     if (n <= kLargestTable) {
         table_.resize(n);
         std::iota(table_.begin(), table_.end(), 0);
