@@ -231,6 +231,7 @@ def main(
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="where the flights lie")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was measured is written
     run = f"{Path(sys.argv[0]).stem} {options.peer}"
     recording = Recording(versions=versions(_PACKAGES))
     try:
@@ -242,7 +243,7 @@ def main(
             recording.figures.append(Figure(**{**asdict(found), "run": run}))
             flaw = f"  WRONG: {found.wrong}" if found.wrong else ""
             print(f"{found.task:<58}{found.contestant:<44}{quantity(found):>20}{flaw}", flush=True)
-    except Exception:
+    except BaseException:
         recording.failed = traceback.format_exc()
         raise
     finally:  # what came before a failure is kept

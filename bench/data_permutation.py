@@ -167,9 +167,9 @@ def first_index_by_torch(quick: bool) -> Iterator[Figure]:
     )
 
 
-def first_index_by_mosaic(quick: bool) -> Iterator[Figure]:
+def first_index_by_mosaic(quick: bool) -> Iterator[Figure | Note]:
     """Time and memory until the order of an epoch is there, by Mosaic's default algorithm, py1e."""
-    from _data_mosaic import get_shuffle
+    from _data_mosaic import get_partitions, get_shuffle
 
     def ours(small: bool) -> int:
         return Permutation(_WARM if small else n, seed=1)[_RANK]
@@ -181,6 +181,10 @@ def first_index_by_mosaic(quick: bool) -> Iterator[Figure]:
         return int(get_shuffle("py1e", shards, _RANKS, 1, 0, 1 << 18)[0])
 
     n = 10**6 if quick else 10**7
+    odd = 1_000_003
+    places = get_partitions("relaxed", odd, 8, 8, 8, 1, 256)  # 8 nodes of 8 ranks
+    flaw = flaw_of(places[places >= 0], odd)
+    yield Note(f"Mosaic, 64 ranks, n = {odd:,}: {flaw or 'every index once'}.")
     yield from timed_afresh(
         f"first index of {n:,}",
         {"pyscale Permutation": ours, "Mosaic, py1e": mosaic},
