@@ -151,7 +151,7 @@ def main() -> int:
         folder = Path(temporary)
         write_files(folder / "flights")
         steps = options.epochs * -(-len(flights_data.load()) // GLOBAL_BATCH)
-        die_at = random.Random(options.seed).randrange(1, steps)
+        die_at = random.Random(options.seed).randrange(CHECKPOINT_STEPS + 1, steps)
         undisturbed = run(4, folder / "flights", folder / "undisturbed.npz", options.epochs)
         kept = run(4, folder / "flights", folder / "disturbed.npz", options.epochs, die_at)
         print(f"  the last checkpoint is of step {len(kept)}")

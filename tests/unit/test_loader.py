@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyscale import PyscaleError
 from pyscale.data import Loader, ShardedBatchSampler, ShardedSampler
 
 
@@ -135,7 +136,8 @@ def test_a_new_iteration_ends_the_one_before() -> None:
     first = iter(loader)
     next(first)
     second = iter(loader)
-    assert next(first, None) is None
+    with pytest.raises(PyscaleError, match="a later one has ended"):
+        next(first)
     assert len(list(second)) == 10
 
 

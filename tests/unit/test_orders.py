@@ -182,7 +182,7 @@ def test_batches_of_strata_are_alike() -> None:
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat([0, 1, 2], [9000, 900, 100]))
     sampler = ShardedBatchSampler(Stratified(labels), 256, num_replicas=1, rank=0)
-    for batch in list(sampler)[:-1]:
+    for batch in list(sampler)[:-2]:
         counts = np.bincount(labels[batch], minlength=3)
         assert (np.abs(counts - np.array([0.9, 0.09, 0.01]) * 256) <= 4).all()
 
@@ -249,8 +249,8 @@ PLANS: dict[str, Callable[[], Any]] = {
 PINNED = {
     "sequential": [0, 1, 2, 3, 4, 5],
     "window": [309, 264, 302, 172, 364, 179],
-    "mixture": [113, 339, 302, 224, 400, 262],
-    "stratified": [266, 250, 480, 354, 212, 173],
+    "mixture": [163, 387, 272, 169, 363, 254],
+    "stratified": [284, 101, 31, 304, 342, 358],
     "weighted": [496, 395, 336, 433, 405, 67],
     "without replacement": [277, 353, 256, 441, 303, 213],
 }

@@ -16,6 +16,7 @@ from pyscale.data.loading.buffers import Buffers, Columns, Rows
 from pyscale.data.loading.windows import Windows
 from pyscale.data.orders.window import Share, WindowOrder
 from pyscale.data.samplers import ShardedBatchSampler
+from pyscale.data.samplers.progress import Iteration
 from pyscale.data.tables.shards import ParquetShards
 
 Array = npt.NDArray[Any]
@@ -114,13 +115,14 @@ class ShardFeed:
         self,
         shards: ParquetShards,
         sampler: ShardedBatchSampler,
-        steps: int,
+        iteration: Iteration,
         buffers: Buffers,
         num_threads: int,
     ) -> None:
-        order = sampler.order
+        order = iteration.order
         assert isinstance(order, WindowOrder)
-        self._sampler, self._steps = sampler, steps
+        self._sampler, self._order, self._start = sampler, order, iteration.start
+        self._steps = sampler._steps(iteration.start)
         most = min(self._ROWS, order.window_size * order.streams // sampler.num_replicas)
         self._group = max(1, most // sampler.batch_size)
         self._windows = Windows(shards, order, buffers, self._group * sampler.batch_size, num_threads)
@@ -132,8 +134,8 @@ class ShardFeed:
         group, number = divmod(step, self._group)
         if number == 0:
             last = min(step + self._group, self._steps)
-            shares = self._sampler.shares(step, last)
-            ends = np.cumsum([self._sampler.size(step) for step in range(step, last)]).tolist()
+            shares, lengths = self._sampler._shares_of(self._order, self._start, step, last)
+            ends = np.cumsum(lengths).tolist()
             self._groups[group] = self._windows.read(shares, ends[-1]), shares, [0, *ends]
 
     def take(self, step: int) -> Columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -12,8 +13,10 @@ from pyscale.config import num_threads as default_threads
 from pyscale.data.arguments import Indices, integer, integers
 from pyscale.data.loading.buffers import Buffers
 from pyscale.data.loading.feeds import ArrayFeed, Arrays, Feed, ShardFeed
-from pyscale.data.samplers import ShardedBatchSampler, ShardedSampler
+from pyscale.data.samplers import BalancedBatchSampler, ShardedBatchSampler, ShardedSampler
+from pyscale.data.samplers.base import Handed
 from pyscale.data.tables.shards import ParquetShards
+from pyscale.errors import PyscaleError
 
 
 class Loader:
@@ -70,10 +73,8 @@ class Loader:
         self._source: ParquetShards | Arrays = source if isinstance(source, ParquetShards) else Arrays(source)
         self.sampler = self._default_sampler(batch_size) if sampler is None else sampler
         self._batches = _batches(self.sampler, batch_size)
-        if isinstance(source, ParquetShards) and getattr(sampler, "plan", source.plan) is not source.plan:
-            raise ValueError(
-                "Loader: expected a sampler of the shards: ShardedBatchSampler(shards, batch_size)"
-            )
+        if isinstance(self._source, ParquetShards):
+            _check_of_files(self._source, self.sampler)
         self._buffers = Buffers(self._source.dtypes)
         self._iteration: _Iteration | None = None
 
@@ -93,19 +94,17 @@ class Loader:
 
         See `ShardedSampler.state_dict`.
         """
-        return self._batches.state_dict(0 if self._iteration is None else self._iteration.delivered)
+        return self._batches.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where the ranks were; see `ShardedSampler.load_state_dict`. Ends an iteration in progress."""
         self._batches.load_state_dict(state)
-        self.close()
-        self._iteration = None
+        self._end()
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the iterations from now on; see `ShardedSampler.set_epoch`."""
-        self.sampler.set_epoch(epoch)
-        self.close()
-        self._iteration = None
+        self._batches.set_epoch(epoch)
+        self._end()
 
     def close(self) -> None:
         """End the iteration in progress and its threads, free memory. The loader can be used again."""
@@ -115,6 +114,7 @@ class Loader:
     def _end(self) -> None:
         if self._iteration is not None:
             self._iteration.close()
+            self._iteration = None
 
     def __enter__(self) -> Loader:
         return self
@@ -126,19 +126,15 @@ class Loader:
         if batch_size is None:
             raise TypeError("Loader: expected a sampler or a batch_size, got neither")
         if isinstance(self._source, ParquetShards):
-            return ShardedBatchSampler(
-                self._source.plan, batch_size, comm=self._source.comm, seed=self._source.seed
-            )
+            return ShardedBatchSampler(self._source, batch_size)
         return ShardedBatchSampler(self._source.length, batch_size)
 
     def _feed(self) -> Feed:
         if isinstance(self._source, Arrays):
             return ArrayFeed(self._source, self._batches.indices, self._buffers, self._num_threads)
-        if not isinstance(self.sampler, ShardedBatchSampler):
-            kind = type(self.sampler).__name__
-            raise TypeError(f"Loader: expected a ShardedBatchSampler for files, got {kind}")
-        steps = self._batches.count()
-        return ShardFeed(self._source, self.sampler, steps, self._buffers, self._num_threads)
+        assert isinstance(self._batches, _Sharded)
+        iteration = self._batches.iteration
+        return ShardFeed(self._source, self.sampler, iteration, self._buffers, self._num_threads)
 
 
 class _Iteration:
@@ -147,37 +143,41 @@ class _Iteration:
     def __init__(self, feed: Feed, batches: _Batches, prefetch: int, deliver: Callable[[Any], Any]) -> None:
         self._feed, self._batches, self._deliver = feed, batches, deliver
         self._prefetch = prefetch
-        self._requested = 0
-        self.delivered = 0
-        self._closed = False
+        self._requested = self._delivered = 0
+        self._at_end = self._closed = False
+        self._process = os.getpid()
 
     def __iter__(self) -> _Iteration:
         return self
 
     def __next__(self) -> Any:
-        if self._closed:
+        if self._at_end:
             raise StopIteration
+        if self._process != os.getpid():
+            raise PyscaleError("Loader: expected the process that began the iteration, got a fork of it")
+        if self._closed:
+            raise PyscaleError("Loader: expected an open iteration, got one that a later one has ended")
         try:
-            while self._requested <= self.delivered + self._prefetch and self._batches.has(self._requested):
+            while self._requested <= self._delivered + self._prefetch and self._batches.has(self._requested):
                 self._feed.request(self._requested)
                 self._requested += 1
-            if self.delivered == self._requested:
+            if self._delivered == self._requested:
+                self._at_end = True
+                self._batches.handed(self._delivered, at_end=True)
                 raise StopIteration
-            batch = self._deliver(self._feed.take(self.delivered))
-        except StopIteration:
-            self._batches.finish()
+            batch = self._deliver(self._feed.take(self._delivered))
+        except BaseException:  # the end, a failure, Ctrl-C
             self.close()
             raise
-        except BaseException:  # a failure, Ctrl-C
-            self.close()
-            raise
-        self.delivered += 1
+        self._delivered += 1
+        self._batches.handed(self._delivered, at_end=False)
         return batch
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._feed.close()
+            if self._process == os.getpid():
+                self._feed.close()
 
     def __del__(self) -> None:
         self.close()
@@ -189,8 +189,8 @@ class _Batches(Protocol):
     def begin(self) -> None:
         """Begin an iteration."""
 
-    def finish(self) -> None:
-        """Note that the iteration is at its end."""
+    def handed(self, batches: int, *, at_end: bool) -> None:
+        """Note how many batches were delivered, and whether there is no more."""
 
     def count(self) -> int:
         """Return the number of batches."""
@@ -201,46 +201,64 @@ class _Batches(Protocol):
     def indices(self, step: int) -> Indices:
         """Return the rows of a step that there is."""
 
-    def state_dict(self, delivered: int) -> dict[str, Any]:
-        """Return the sampler's state after so many batches."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sampler's state after what was delivered."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the sampler's state."""
 
+    def set_epoch(self, epoch: int) -> None:
+        """Set the sampler's epoch."""
+
 
 class _Sharded:
-    """Batches of pyscale's samplers, any of which is found by its step."""
+    """Batches of pyscale's samplers, each found by its step, whatever the sampler does meanwhile."""
 
     def __init__(self, sampler: ShardedBatchSampler | ShardedSampler, batch_size: int | None) -> None:
         self._sampler, self._size = sampler, batch_size
+        self._begun = False
 
     def begin(self) -> None:
-        iter(self._sampler)
-        self._steps = self.count()
+        self._counter = Handed()
+        self.iteration = self._sampler._begin(self._counter)
+        self._steps = self._in_batches(self._sampler._steps(self.iteration.start))
+        self._begun = True
 
-    def finish(self) -> None:
-        self._sampler._finish()
+    def handed(self, batches: int, *, at_end: bool) -> None:
+        samples = batches if self._size is None else batches * self._size
+        self._counter.delivered = min(samples, self._sampler._count(self.iteration.start))
+        self._counter.exhausted = at_end or batches == self._steps
 
     def count(self) -> int:
-        return len(self._sampler) if self._size is None else -(-len(self._sampler) // self._size)
+        if self._size is None:
+            return len(self._sampler)
+        # Of the share that is longest, so that all ranks have as many.
+        return self._in_batches(self._sampler._steps(self._sampler._upcoming()))
 
     def has(self, step: int) -> bool:
         return step < self._steps
 
     def indices(self, step: int) -> Indices:
+        order, start = self.iteration.order, self.iteration.start
         if isinstance(self._sampler, ShardedBatchSampler):
-            return self._sampler.indices(step)
+            return self._sampler._batch_of(order, start, step)
         assert self._size is not None
-        return self._sampler.indices(step * self._size, min((step + 1) * self._size, len(self._sampler)))
+        end = min((step + 1) * self._size, self._sampler._count(start))
+        return self._sampler._part(order, start, min(step * self._size, end), end)
 
-    def state_dict(self, delivered: int) -> dict[str, Any]:
-        if not delivered or self._sampler.finished:
-            return self._sampler.state_dict()
-        samples = delivered if self._size is None else min(delivered * self._size, len(self._sampler))
-        return self._sampler.state_dict(delivered=samples)
+    def state_dict(self) -> dict[str, Any]:
+        return self._sampler._state(self.iteration) if self._begun else self._sampler.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._sampler.load_state_dict(state)
+        self._begun = False
+
+    def set_epoch(self, epoch: int) -> None:
+        self._sampler.set_epoch(epoch)
+        self._begun = False
+
+    def _in_batches(self, steps: int) -> int:
+        return steps if self._size is None else -(-steps // self._size)
 
 
 class _Listed:
@@ -253,7 +271,7 @@ class _Listed:
         self._iterator = iter(self._sampler)
         self._next: tuple[int, Indices] | None = None
 
-    def finish(self) -> None:
+    def handed(self, batches: int, *, at_end: bool) -> None:
         pass
 
     def count(self) -> int:
@@ -268,20 +286,39 @@ class _Listed:
                 found = next(self._iterator, None)
             else:
                 found = [index for _, index in zip(range(self._size), self._iterator, strict=False)] or None
-            self._next = None if found is None else (step, integers("Loader: expected indices", found))
+            self._next = None if found is None else (step, self._whole(found))
         return self._next is not None
 
     def indices(self, step: int) -> Indices:
         assert self._next is not None
         return self._next[1]
 
-    def state_dict(self, delivered: int) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         raise TypeError(
             f"Loader: expected a sampler of pyscale for a state, got {type(self._sampler).__name__}"
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.state_dict(0)
+        self.state_dict()
+
+    def set_epoch(self, epoch: int) -> None:
+        self._sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+
+    def _whole(self, found: Any) -> Indices:
+        if np.ndim(found) != 1:
+            what = "a list of indices for each batch, or a batch_size"
+            raise TypeError(f"Loader: expected {what}, got {found!r:.80}")
+        return integers("Loader: expected indices", found)
+
+
+def _check_of_files(shards: ParquetShards, sampler: Any) -> None:
+    if not isinstance(sampler, ShardedBatchSampler) or isinstance(sampler, BalancedBatchSampler):
+        kind = type(sampler).__name__
+        raise TypeError(f"Loader: expected a ShardedBatchSampler for files, got {kind}")
+    if sampler.plan is not shards.plan:
+        raise ValueError("Loader: expected a sampler of the shards: ShardedBatchSampler(shards, batch_size)")
+    if sampler.remainder == "pad":
+        raise ValueError("Loader: expected remainder 'exact' or 'drop' for files, got 'pad'")
 
 
 def _batches(sampler: Any, batch_size: int | None) -> _Batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from threading import Lock
 
 import numpy as np
@@ -28,6 +28,7 @@ class Windows:
         self._order, self._buffers, self._rows = order, buffers, rows
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="pyscale-windows")
         self._windows: _Futures = {}
+        self._closing = False
         self._blocks = _Blocks(shards)
 
     def read(self, shares: list[Share], rows: int) -> Future[Columns]:
@@ -48,6 +49,7 @@ class Windows:
 
     def close(self) -> None:
         """Let go of everything; returns when no thread is reading any more."""
+        self._closing = True
         self._threads.shutdown(cancel_futures=True)
         self._windows.clear()
 
@@ -69,6 +71,8 @@ class Windows:
         within = self._order.within(stream, number)
         out = self._buffers.take(len(within), self._order.window_size)
         for piece in self._order.pieces(stream, number):
+            if self._closing:
+                raise CancelledError
             columns = self._blocks.read(stream, piece)
             rows = np.arange(piece.rows.start, piece.rows.stop)
             places = within.inverse(np.arange(piece.offset, piece.offset + len(rows)))
@@ -78,24 +82,25 @@ class Windows:
 
 
 class _Blocks:
-    """Blocks that several windows of a stream need: read once, and held until all of them are made."""
+    """Blocks that several windows need: read once, and held until all of those are made."""
 
     def __init__(self, shards: ParquetShards) -> None:
         self._shards = shards
         self._lock = Lock()
-        self._held: dict[tuple[int, int], tuple[Future[Columns], set[int]]] = {}
+        # With each, the windows that still need it, by stream and number.
+        self._held: dict[int, tuple[Future[Columns], set[tuple[int, int]]]] = {}
         self._passed: dict[int, int] = {}  # of each stream, the windows before which are not needed any more
 
     def read(self, stream: int, piece: Piece) -> Columns:
         """Return the columns of the block of a piece."""
         with self._lock:
-            held = self._held.get((stream, piece.block))
-            if held is None:
-                future: Future[Columns] = Future()
-                waiting = set(piece.windows[max(0, self._passed.get(stream, 0) - piece.windows.start) :])
-                self._held[stream, piece.block] = future, waiting
+            held = self._held.get(piece.block)
+            future, waiting = held or (Future(), set())
+            first = max(0, self._passed.get(stream, 0) - piece.windows.start)
+            waiting |= {(stream, number) for number in piece.windows[first:]}
+            self._held[piece.block] = future, waiting
         if held is not None:
-            return held[0].result()
+            return future.result()
         try:
             future.set_result(self._shards.read(piece.block))
         except BaseException as error:
@@ -106,21 +111,21 @@ class _Blocks:
     def made(self, stream: int, number: int, block: int) -> None:
         """Let go of a block if no other window needs it, now that this one has it."""
         with self._lock:
-            self._drop((stream, block), {number})
+            self._drop(block, {(stream, number)})
 
     def let_go(self, stream: int, before: int) -> None:
-        """Let go of what only the windows before this one need."""
+        """Let go of what only the windows of a stream before this one need."""
         with self._lock:
             self._passed[stream] = before
-            for key in [key for key in self._held if key[0] == stream]:
-                self._drop(key, set(range(min(self._held[key][1], default=before), before)))
+            for block, (_, waiting) in list(self._held.items()):
+                self._drop(block, {key for key in waiting if key[0] == stream and key[1] < before})
 
-    def _drop(self, key: tuple[int, int], windows: set[int]) -> None:
-        held = self._held.get(key)
+    def _drop(self, block: int, windows: set[tuple[int, int]]) -> None:
+        held = self._held.get(block)
         if held is not None:
             held[1].difference_update(windows)
             if not held[1]:
-                del self._held[key]
+                del self._held[block]
 
 
 def _place(columns: Columns, rows: Indices, out: Columns, places: Indices) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from pyscale import _core
 from pyscale.data.arguments import Indices, integer, integers
 from pyscale.data.orders.digest import digest
-from pyscale.data.orders.order import Order
+from pyscale.data.orders.order import Order, Plan
 from pyscale.data.orders.permutation import VERSION, Permutation
 
 _UNIT = 1 << 30  # what weights that are fractions add up to
@@ -26,7 +25,7 @@ class MixtureOrder(Order):
         self._sizes, self._offsets = sizes, np.concatenate([[0], np.cumsum(sizes)])
         self._seed, self._length = seed, length
         self._core = _core.Interleave(weights.tolist(), length, seed, epoch)
-        self._permutations: OrderedDict[tuple[int, int], Permutation] = OrderedDict()
+        self._passes: dict[int, dict[int, Permutation]] = {}  # of each data set, the last two
 
     def __len__(self) -> int:
         return self._length
@@ -55,16 +54,17 @@ class MixtureOrder(Order):
 
     def _pass(self, part: int, number: int) -> Permutation:
         """Return the order of a data set in its pass of this number; the last ones are kept."""
-        found = self._permutations.get((part, number))
-        if found is None:
-            found = Permutation(int(self._sizes[part]), seed=self._seed, epoch=number, stream=1 + part)
-            self._permutations[part, number] = found
-            if len(self._permutations) > 2 * len(self._sizes):  # one that ends and one that begins
-                self._permutations.popitem(last=False)
-        return found
+        passes = self._passes.setdefault(part, {})
+        if number not in passes:
+            passes[number] = Permutation(
+                int(self._sizes[part]), seed=self._seed, epoch=number, stream=1 + part
+            )
+            if len(passes) > 2:  # one that ends and one that begins
+                del passes[min(passes.keys() - {number})]
+        return passes[number]
 
 
-class Mixture:
+class Mixture(Plan):
     """Several data sets, each with a fixed share of every stretch of the epoch.
 
     A sample is a number in the concatenation of the data sets; `locate` tells which it is of which.
@@ -72,7 +72,8 @@ class Mixture:
     The share is kept within a few samples at any position, not on average: of the first ``t`` samples, how
     many are from each data set is known from ``t`` alone. Every data set is passed through, shuffled, before
     any of it comes again (within 256 positions of the end of a pass, the next may have begun); where an epoch
-    ends within such a pass, the next epoch goes on with the rest.
+    ends within such a pass, the next epoch goes on with the rest. A data set of up to 65,536 samples takes 8
+    bytes for each of them, a larger one nothing.
 
     Parameters
     ----------
@@ -94,6 +95,7 @@ class Mixture:
         self.sizes = integers("Mixture: expected sizes", sizes)
         if self.sizes.ndim != 1 or not len(self.sizes) or (self.sizes < 0).any():
             raise ValueError(f"Mixture: expected a list of sizes from 0, got {sizes!r}")
+        integer("Mixture: expected sizes with a sum", sum(self.sizes.tolist()), 0, (1 << 61) - 1)
         self.weights = self.sizes if weights is None else _whole("Mixture", weights, len(self.sizes))
         empty = np.flatnonzero((self.weights > 0) & (self.sizes == 0))
         if empty.size:
@@ -103,6 +105,7 @@ class Mixture:
         if self._length and not self.weights.any():
             raise ValueError("Mixture: expected a weight above 0, got none")
         self._offsets = np.concatenate([[0], np.cumsum(self.sizes)])
+        self._parts = digest(self.sizes, self.weights)
 
     def __len__(self) -> int:
         return self._length
@@ -110,6 +113,9 @@ class Mixture:
     def locate(self, indices: npt.ArrayLike) -> tuple[Indices, Indices]:
         """Return of samples which data set they are from, and which of its samples they are."""
         samples = integers("Mixture.locate: expected indices", indices)
+        outside = samples[(samples < 0) | (samples >= self._offsets[-1])]
+        if outside.size:
+            raise IndexError(f"Mixture.locate: expected 0 to {self._offsets[-1] - 1}, got {outside.flat[0]}")
         parts = np.searchsorted(self._offsets, samples, "right") - 1
         return parts, samples - self._offsets[parts]
 
@@ -123,8 +129,9 @@ class Mixture:
         return {
             "kind": "mixture",
             "n": self._length,
-            "parts": digest(self.sizes, self.weights),
+            "parts": self._parts,
             "permutation": VERSION,
+            "version": 1,
         }
 
 
@@ -141,7 +148,7 @@ class StratifiedOrder(Order):
         return self._members[self._order._at(positions)]
 
 
-class Stratified:
+class Stratified(Plan):
     """All samples of a data set once, each stretch of the epoch having its share of every class.
 
     Parameters
@@ -159,6 +166,7 @@ class Stratified:
         self.classes, classes, sizes = np.unique(array, return_inverse=True, return_counts=True)
         self._members = np.argsort(classes, kind="stable").astype(np.int64, copy=False)
         self._parts = Mixture(sizes if len(sizes) else [0])
+        self._digest = digest(self._members)
 
     def __len__(self) -> int:
         return len(self._members)
@@ -169,7 +177,7 @@ class Stratified:
 
     def describe(self) -> dict[str, Any]:
         """Return what tells this plan from others, in values that JSON has."""
-        return {**self._parts.describe(), "kind": "stratified", "members": digest(self._members)}
+        return {**self._parts.describe(), "kind": "stratified", "members": self._digest}
 
 
 def _whole(what: str, weights: Sequence[float], count: int) -> Indices:
@@ -184,5 +192,6 @@ def _whole(what: str, weights: Sequence[float], count: int) -> Indices:
         raise ValueError(f"{what}: expected weights from 0, got {array[bad[0]]} at {bad[0]}")
     if array.dtype.kind in "iu" and sum(array.tolist()) < 1 << 61:
         return array.astype(np.int64)
-    whole = np.rint(array / max(array.sum(), np.finfo(np.float64).tiny) * _UNIT).astype(np.int64)
+    shares = array / max(array.max(initial=0), np.finfo(np.float64).tiny)  # whose sum is finite
+    whole = np.rint(shares / max(shares.sum(), 1) * _UNIT).astype(np.int64)
     return np.where(array > 0, np.maximum(whole, 1), 0)

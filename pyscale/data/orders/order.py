@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -99,20 +99,23 @@ class Order(ABC):
         return self._range(start, stop, step)
 
 
-class Plan(Protocol):
+class Plan(ABC):
     """What an epoch consists of; with a seed, it gives the order of each epoch."""
 
+    @abstractmethod
     def __len__(self) -> int:
         """Return the number of positions of an epoch."""
 
+    @abstractmethod
     def order(self, *, seed: int, epoch: int) -> Order:
         """Return the order of an epoch."""
 
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return what tells this plan from others, in values that JSON has."""
 
 
-class Sequential(Order):
+class Sequential(Order, Plan):
     """The samples as they stand: 0, 1, and so on. It is its own plan.
 
     Parameters

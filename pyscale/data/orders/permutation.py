@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pyscale import _core
 from pyscale.data.arguments import Indices, integer, integers
-from pyscale.data.orders.order import Order
+from pyscale.data.orders.order import Order, Plan
 
 VERSION: int = _core.PERMUTATION_VERSION  # of the algorithm: an order of one version never changes
 
@@ -74,7 +74,7 @@ class Permutation(Order):
         return int(found) if values.ndim == 0 else found
 
 
-class Shuffled:
+class Shuffled(Plan):
     """All samples in a random order.
 
     Parameters

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pyscale.data.arguments import Indices, integer
 from pyscale.data.orders.digest import digest
-from pyscale.data.orders.order import Order
+from pyscale.data.orders.order import Order, Plan
 from pyscale.data.orders.permutation import VERSION, Permutation
 
 _BITS = 62
@@ -44,13 +44,13 @@ class Listed(Order):
         return self._samples[positions]
 
 
-class Weighted:
+class Weighted(Plan):
     """Samples drawn with probabilities that are as their weights.
 
     With replacement, each draw is by itself (inverse transform sampling). Without, no sample comes twice in
     an epoch: the next one is drawn from those that are left, by the weights that are left [1]_.
 
-    Takes 8 bytes a sample, and without replacement 8 more a draw.
+    Takes 16 bytes a sample with replacement; without, 8, and 8 more a draw.
 
     Parameters
     ----------
@@ -78,6 +78,7 @@ class Weighted:
         bad = np.flatnonzero(~(np.isfinite(self._weights) & (self._weights >= 0)))
         if bad.size:
             raise ValueError(f"Weighted: expected weights from 0, got {given[bad[0]]} at {bad[0]}")
+        self._digest = digest(self._weights)
         self._replacement = replacement
         above = int(np.count_nonzero(self._weights))
         if replacement:
@@ -111,8 +112,9 @@ class Weighted:
         return {
             "kind": "weighted" if self._replacement else "weighted without replacement",
             "n": self._length,
-            "weights": digest(self._weights),
+            "weights": self._digest,
             "permutation": VERSION,
+            "version": 1,
         }
 
     def _thresholds(self) -> Indices:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyscale.data.arguments import Indices, integer, integers
 from pyscale.data.orders.digest import digest
-from pyscale.data.orders.order import Order, Sequential
+from pyscale.data.orders.order import Order, Plan, Sequential
 from pyscale.data.orders.permutation import VERSION, Permutation
 from pyscale.data.shares import share
 
@@ -45,6 +45,11 @@ class Blocks:
         """Return the number of samples of a block."""
         return int(self._sizes[block])
 
+    def samples(self, sequence: Indices) -> Indices:
+        """Return what stands at positions of the sequence of blocks."""
+        slots = np.searchsorted(self._starts, sequence, "right") - 1
+        return self._firsts[slots] + (sequence - self._starts[slots])
+
     def slots(self, start: int, stop: int) -> tuple[Indices, Indices, Indices]:
         """Return the blocks at positions `start` to ``stop - 1``: their numbers, first samples, places."""
         low = int(np.searchsorted(self._starts, start, "right")) - 1
@@ -64,6 +69,14 @@ class EvenBlocks:
         """Return the number of samples of a block."""
         return min(self._size, self._n - block * self._size)
 
+    def samples(self, sequence: Indices) -> Indices:
+        """Return the same as `Blocks.samples`."""
+        missing = self._size - self._short
+        after = sequence >= self._slot_of_short * self._size + self._short
+        slots, within = np.divmod(sequence + after * missing, self._size)
+        samples: Indices = self._permutation._at(slots) * self._size + within
+        return samples
+
     def slots(self, start: int, stop: int) -> tuple[Indices, Indices, Indices]:
         """Return the same as `Blocks.slots`."""
         slots = np.arange(self._slot(start), self._slot(stop - 1) + 1)
@@ -82,9 +95,7 @@ class WindowOrder(Order):
     """The order of one epoch of a `Window`."""
 
     def __init__(self, plan: Window, *, seed: int, epoch: int) -> None:
-        self._n = len(plan)
-        self.streams = self._streams = plan.streams
-        self.window_size = self._window = plan.window_of_stream
+        self._n, self.streams, self.window_size = len(plan), plan.streams, plan.window_of_stream
         self._seed, self._epoch, self._shuffle = seed, epoch, plan.shuffle
         permutation = self._permutation(plan.num_blocks, 0)
         self.blocks: Blocks | EvenBlocks
@@ -94,7 +105,7 @@ class WindowOrder(Order):
             )
         else:
             self.blocks = Blocks(plan.sizes, permutation)
-        self._resolved: OrderedDict[tuple[int, int], Indices] = OrderedDict()
+        self._windows: OrderedDict[tuple[int, int], Permutation | Sequential] = OrderedDict()
 
     def __len__(self) -> int:
         return self._n
@@ -111,8 +122,8 @@ class WindowOrder(Order):
         part of them is from few; the rank has number ``firsts[t]`` to ``lasts[t] - 1``. Places are given to
         what it has in all batches, one after the other.
         """
-        streams = np.arange(self._streams)
-        starts, stops = (-((streams - x[:, None]) // self._streams) for x in (begins, ends))
+        streams = np.arange(self.streams)
+        starts, stops = (-((streams - x[:, None]) // self.streams) for x in (begins, ends))
         before = np.cumsum(stops - starts, axis=1) - (stops - starts)
         low, high = (np.clip(x[:, None] - before, 0, stops - starts) for x in (firsts, lasts))
         sizes = lasts - firsts
@@ -125,29 +136,21 @@ class WindowOrder(Order):
 
     def by_window(self, steps: Indices) -> list[tuple[int, slice]]:
         """Return ascending steps of a stream by its windows: their numbers, and which of the steps."""
-        numbers = steps // self._window
+        numbers = steps // self.window_size
         cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(steps)]
         return [(int(numbers[low]), slice(low, high)) for low, high in pairwise(cuts)]
 
-    def _part(self, begin: int, end: int, first: int, last: int) -> Indices:
-        out = np.empty(last - first, np.int64)
-        for stream, steps, places in self.shares(*np.array([[begin], [end], [first], [last]])):
-            for number, chosen in self.by_window(steps):
-                samples = self._resolve(stream, number)
-                out[places[chosen]] = samples[steps[chosen] - number * self._window]
-        return out
-
     def stream(self, stream: int) -> range:
         """Return the part of the sequence of blocks that a stream reads, one position after the other."""
-        return range(*share(self._n, stream, self._streams))
+        return range(*share(self._n, stream, self.streams))
 
     def window(self, stream: int, number: int) -> range:
         """Return the part of the sequence of blocks that a window holds."""
-        return self.stream(stream)[number * self._window : (number + 1) * self._window]
+        return self.stream(stream)[number * self.window_size : (number + 1) * self.window_size]
 
     def within(self, stream: int, number: int) -> Permutation | Sequential:
         """Return the order in which what a window holds is delivered."""
-        windows = -(-self._n // self._window)  # at most so many in a stream
+        windows = -(-self._n // self.window_size)  # at most so many in a stream
         return self._permutation(len(self.window(stream, number)), 1 + stream * windows + number)
 
     def pieces(self, stream: int, number: int) -> list[Piece]:
@@ -163,50 +166,49 @@ class WindowOrder(Order):
                 range(max(part.start, start) - start, min(part.stop, end) - start),
                 max(part.start, start) - part.start,
                 range(
-                    (max(start, whole.start) - whole.start) // self._window,
-                    (min(end, whole.stop) - 1 - whole.start) // self._window + 1,
+                    (max(start, whole.start) - whole.start) // self.window_size,
+                    (min(end, whole.stop) - 1 - whole.start) // self.window_size + 1,
                 ),
             )
             for block, start, end in zip(blocks, starts, ends, strict=True)
             if start < end
         ]
 
-    def sequence(self, part: range) -> Indices:
-        """Return the samples at a part of the sequence of blocks."""
-        if not part:
-            return _NONE
-        _, firsts, starts = self.blocks.slots(part.start, part.stop)
-        ends = np.append(starts[1:], part.stop)
-        return np.arange(part.start, part.stop) + np.repeat(
-            firsts - starts, ends - np.maximum(starts, part.start)
-        )
-
     def _at(self, positions: Indices) -> Indices:
         # Position p is step p // streams of stream p % streams.
-        steps, streams = np.divmod(positions.reshape(-1), self._streams)
-        numbers, steps = np.divmod(steps, self._window)
-        out = np.empty(positions.size, np.int64)
+        steps, streams = np.divmod(positions.reshape(-1), self.streams)
+        numbers, steps = np.divmod(steps, self.window_size)
+        sequence = np.empty(positions.size, np.int64)
         # Where all is in the order of its windows, which is how it is read, the sort has nothing to do.
-        keys = numbers * self._streams + streams
+        keys = numbers * self.streams + streams
         by_window = np.argsort(keys, kind="stable")
         bounds = np.flatnonzero(np.diff(keys[by_window], prepend=-1, append=-1))
         for low, high in pairwise(bounds.tolist()):
             chosen = by_window[low:high]
-            out[chosen] = self._resolve(int(streams[chosen[0]]), int(numbers[chosen[0]]))[steps[chosen]]
-        return out.reshape(positions.shape)
+            stream, number = int(streams[chosen[0]]), int(numbers[chosen[0]])
+            sequence[chosen] = self._shuffled(stream, number, steps[chosen])
+        return self.blocks.samples(sequence).reshape(positions.shape)
 
-    def _resolve(self, stream: int, number: int) -> Indices:
-        """Return the samples of a window, in their order; the last windows are kept."""
-        found = self._resolved.get((stream, number))
+    def _part(self, begin: int, end: int, first: int, last: int) -> Indices:
+        sequence = np.empty(last - first, np.int64)
+        for stream, steps, places in self.shares(*np.array([[begin], [end], [first], [last]])):
+            for number, chosen in self.by_window(steps):
+                within = steps[chosen] - number * self.window_size
+                sequence[places[chosen]] = self._shuffled(stream, number, within)
+        return self.blocks.samples(sequence)
+
+    def _shuffled(self, stream: int, number: int, steps: Indices) -> Indices:
+        """Return where steps of a window stand in the sequence of blocks; the last windows are kept."""
+        found = self._windows.get((stream, number))
         if found is None:
-            found = self.sequence(self.window(stream, number))[self.within(stream, number)[:]]
-            self._resolved[stream, number] = found
-            if len(self._resolved) > self._streams + 1:
-                self._resolved.popitem(last=False)
-        return found
+            found = self.within(stream, number)
+            self._windows[stream, number] = found
+            if len(self._windows) > self.streams + 1:
+                self._windows.popitem(last=False)
+        return self.window(stream, number).start + found._at(steps)
 
 
-class Window:
+class Window(Plan):
     """All samples, in an order that reads them nearly from front to back: for files, and memory mapped.
 
     Blocks of consecutive samples are put into a random order; what they hold, one block after the other, is
@@ -228,13 +230,16 @@ class Window:
     streams : int
     shuffle : bool
         False: blocks and windows stay as they are, and only the streams are side by side.
+    identity : str
+        What tells these samples from others of as many, such as names of files: a state is of one of them.
 
     Notes
     -----
-    How good the shuffle is: two samples of one batch come from the same block with a probability of about
-    ``block_size / window``, which a full shuffle has at ``block_size / n``. In the worst case, where all the
-    samples of a block are alike, the mean of a batch so varies more than that of a full shuffle has it, by
-    `variance_inflation`: 1.13 for batches of 256, blocks of 1,000 and windows of 2,000,000.
+    How good the shuffle is: two samples of one global batch come from the same block with a probability of
+    about ``block_size / window``, which a full shuffle has at ``block_size / n``. In the worst case, where
+    all the samples of a block are alike, the mean of a global batch so varies more than that of a full
+    shuffle, by `variance_inflation`: 1.13 for batches of 256, blocks of 1,000 and windows of 2,000,000. (The
+    part of one rank, which is from few streams, varies more.)
     """
 
     def __init__(
@@ -245,9 +250,11 @@ class Window:
         block_size: int | None = None,
         streams: int = 1,
         shuffle: bool = True,
+        identity: str = "",
     ) -> None:
+        self._identity = identity
         self.shuffle = bool(shuffle)
-        self.streams = integer("Window: expected streams", streams, 1, 1 << 20)
+        self.streams = integer("Window: expected streams", streams, 1, 1 << 12)
         self.sizes: Indices | None = None
         if np.ndim(n) == 0:
             self._n = integer("Window: expected n", n, 0, (1 << 63) - 1)
@@ -261,9 +268,10 @@ class Window:
             self.sizes = integers("Window: expected sizes", n)
             if self.sizes.ndim != 1 or (self.sizes < 0).any():
                 raise ValueError("Window: expected a list of sizes from 0, got " + repr(n))
-            self._n = int(self.sizes.sum())
+            self._n = integer("Window: expected sizes with a sum", sum(self.sizes.tolist()), 0, (1 << 63) - 1)
             self.num_blocks = len(self.sizes)
             self.block_size = max(1, -(-self._n // max(1, self.num_blocks)))
+        self._blocks = self.block_size if self.sizes is None else digest(self.sizes)
         self._window = integer("Window: expected window", window, 1, (1 << 63) - 1)
 
     def __len__(self) -> int:
@@ -275,7 +283,7 @@ class Window:
         return max(1, self._window // self.streams)
 
     def variance_inflation(self, batch_size: int) -> float:
-        """Return how much more the mean of a batch varies than that of a full shuffle.
+        """Return how much more the mean of a global batch varies than that of a full shuffle.
 
         In the worst case, that samples of one block are all alike: the ratio of the variances is
         ``1 + (batch_size - 1) * same``, where `same` is the probability that two samples of a batch come from
@@ -291,15 +299,16 @@ class Window:
 
     def describe(self) -> dict[str, Any]:
         """Return what tells this plan from others, in values that JSON has."""
-        sizes = None if self.sizes is None else digest(self.sizes)
         return {
             "kind": "window",
             "n": self._n,
-            "blocks": self.block_size if sizes is None else sizes,
+            "blocks": self._blocks,
             "window": self._window,
             "streams": self.streams,
             "shuffle": self.shuffle,
+            "identity": self._identity,
             "permutation": VERSION,
+            "version": 1,
         }
 
 

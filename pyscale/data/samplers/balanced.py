@@ -11,7 +11,6 @@ import numpy.typing as npt
 from pyscale.comm import Communicator
 from pyscale.data.arguments import Indices
 from pyscale.data.orders.order import Order, Plan
-from pyscale.data.orders.window import Share
 from pyscale.data.samplers.balance import balance
 from pyscale.data.samplers.base import Remainder, Shuffle
 from pyscale.data.samplers.batches import ShardedBatchSampler
@@ -49,7 +48,7 @@ class BalancedBatchSampler(ShardedBatchSampler):
         rank: int | None = None,
         comm: Communicator | None = None,
         shuffle: Shuffle = True,
-        seed: int = 0,
+        seed: int | None = None,
         drop_last: bool = False,
         remainder: Remainder = "exact",
         block_size: int | None = None,
@@ -70,11 +69,9 @@ class BalancedBatchSampler(ShardedBatchSampler):
         )
         self._lengths = _lengths(lengths)
         self._linear, self._quadratic = linear, quadratic
-        balance(self._lengths[:1], 1, linear=linear, quadratic=quadratic)  # which refuses what is no cost
-
-    def shares(self, first: int, last: int) -> list[Share]:
-        """Refuse: rows of files have no lengths before they are read."""
-        raise TypeError("BalancedBatchSampler: expected data in memory, got files: use ShardedBatchSampler")
+        # What is no cost is refused at once, by the longest that may come together.
+        longest = np.full(1, self._lengths.max(initial=0))
+        balance(longest, 1, linear=linear, quadratic=quadratic)
 
     def _batch(self, order: Order, begin: int, end: int) -> Indices:
         if end <= len(order):

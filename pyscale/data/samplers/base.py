@@ -15,7 +15,7 @@ from pyscale.data.arguments import Indices, integer
 from pyscale.data.orders.order import Order, Plan, Sequential
 from pyscale.data.orders.permutation import Shuffled
 from pyscale.data.orders.window import Window
-from pyscale.data.samplers.progress import Progress
+from pyscale.data.samplers.progress import Counter, Iteration, Progress
 
 STATE_VERSION = 1
 
@@ -35,7 +35,7 @@ class Sampler(ABC, Generic[T]):
         rank: int | None,
         comm: Communicator | None,
         shuffle: Shuffle,
-        seed: int,
+        seed: int | None,
         drop_last: bool,
         remainder: Remainder,
         block_size: int | None,
@@ -45,23 +45,23 @@ class Sampler(ABC, Generic[T]):
         if remainder not in ("exact", "pad", "drop"):
             raise ValueError(f"{name}: expected remainder 'exact', 'pad' or 'drop', got {remainder!r}")
         self.plan = _plan(name, data, shuffle, block_size, window)
+        of_files = self.plan is not data and hasattr(data, "plan")  # which have their own ranks and seed
+        if seed is None:
+            seed = getattr(data, "seed", 0) if of_files else 0
+        if comm is None and num_replicas is None and of_files:
+            comm = getattr(data, "comm", None)
         self.seed = integer(f"{name}: expected seed", seed, 0, (1 << 64) - 1)
         self.num_replicas, self.rank = _place(name, num_replicas, rank, comm)
         self.remainder = remainder
         self.drop_last = bool(drop_last)
         self._progress = Progress()
-        self._iterator: Any = None
+        self._iteration: Iteration | None = None
         self._cached: tuple[int, Order] | None = None
 
     @property
     def epoch(self) -> int:
         """The epoch of the iteration that was begun last, or of the next one where none was."""
         return self._current()[0]
-
-    @property
-    def order(self) -> Order:
-        """The order of that epoch."""
-        return self._order(self.epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the iterations from now on; after this, it no longer advances by itself.
@@ -70,18 +70,18 @@ class Sampler(ABC, Generic[T]):
         """
         epoch = integer(f"{type(self).__name__}.set_epoch: expected an epoch", epoch, 0, (1 << 63) - 1)
         self._progress.set_epoch(epoch)
-        self._iterator = None
+        self._iteration = None
 
     def __len__(self) -> int:
         """Return what the iteration in progress delivers here in all, or the next one where there is none."""
-        _, start = self._progress.next(len(self.plan)) if self.finished else self._current()
-        return self._count(start)
+        return self._count(self._upcoming())
 
+    @abstractmethod
     def __iter__(self) -> Iterator[T]:
-        """Begin an iteration: the one of a state that was loaded, or of the next epoch."""
-        self._progress.begin(len(self.plan))
-        self._iterator = self._iterate(self._order(self._progress.epoch), self._progress.start)
-        return self._iterator  # type: ignore[no-any-return]
+        """Return an iterator of the state that was loaded, or of the next epoch, which it begins when asked.
+
+        Only when something is taken of it: torch's DataLoader makes some that it never uses.
+        """
 
     def state_dict(self, *, delivered: int | None = None) -> dict[str, Any]:
         """Return where the ranks are in the epoch: a few values that JSON has, the same on all of them.
@@ -96,22 +96,27 @@ class Sampler(ABC, Generic[T]):
             asks for them ahead.
         """
         epoch, start = self._progress.epoch, self._progress.start
-        name = type(self).__name__
         if delivered is not None:
-            delivered = integer(f"{name}.state_dict: expected delivered", delivered, 0, self._count(start))
-        elif self._iterator is None:
-            delivered = 0
-        elif self.finished:
-            delivered = self._steps(start)
-        else:
-            delivered = self._iterator.delivered
-        position = self._position(start, delivered)
-        if self._progress.begun and delivered >= self._steps(start):
+            what = f"{type(self).__name__}.state_dict: expected delivered"
+            delivered = integer(what, delivered, 0, self._count(start))
+        return self._state(Iteration(epoch, start, self._order(epoch), self._handed(delivered)))
+
+    def _handed(self, delivered: int | None) -> Counter:
+        if delivered is not None:
+            return Handed(delivered)
+        return Handed() if self._iteration is None else self._iteration.counter
+
+    def _state(self, iteration: Iteration) -> dict[str, Any]:
+        start, counter = iteration.start, iteration.counter
+        begun = self._iteration is not None
+        if begun and (counter.exhausted or counter.delivered >= self._steps(start)):
             position = len(self.plan)
+        else:
+            position = self._position(start, counter.delivered)
         return {
             "version": STATE_VERSION,
             "order": {**self.plan.describe(), "seed": self.seed},
-            "epoch": epoch,
+            "epoch": iteration.epoch,
             "position": position,
         }
 
@@ -140,26 +145,29 @@ class Sampler(ABC, Generic[T]):
         except TypeError as error:
             raise ValueError(f"{what} integers, got {state['epoch']!r}, {state['position']!r}") from error
         self._progress.load(epoch, position)
-        self._iterator = None
+        self._iteration = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy is made from, which goes on where this sampler is."""
         state, progress = self.state_dict(), copy(self._progress)
         progress.load(state["epoch"], state["position"])
-        return {**self.__dict__, "_progress": progress, "_iterator": None, "_cached": None}
+        return {**self.__dict__, "_progress": progress, "_iteration": None, "_cached": None}
 
-    @property
-    def finished(self) -> bool:
-        """Whether the iteration that was begun last is at its end."""
-        return self._iterator is not None and self._iterator.exhausted
+    def _begin(self, counter: Counter) -> Iteration:
+        """Begin an iteration, of which `counter` tells how far it is."""
+        self._progress.begin(len(self.plan))
+        epoch, start = self._progress.epoch, self._progress.start
+        self._iteration = Iteration(epoch, start, self._order(epoch), counter)
+        return self._iteration
 
-    def _finish(self) -> None:
-        """Note that the iteration is at its end, for who did it by random access."""
-        self._iterator = _Finished()
+    def _upcoming(self) -> int:
+        """Return the first position of the iteration in progress, or of the next one where there is none."""
+        at_end = self._iteration is not None and self._iteration.counter.exhausted
+        return (self._progress.next(len(self.plan)) if at_end else self._current())[1]
 
     def _current(self) -> tuple[int, int]:
         """Return epoch and first position of the iteration begun last, or of the next where there is none."""
-        if self._iterator is None:
+        if self._iteration is None:
             return self._progress.next(len(self.plan))
         return self._progress.epoch, self._progress.start
 
@@ -183,9 +191,6 @@ class Sampler(ABC, Generic[T]):
         return order._at(np.arange(start, stop, step, dtype=np.int64) % len(order))
 
     @abstractmethod
-    def _iterate(self, order: Order, start: int) -> Any: ...
-
-    @abstractmethod
     def _steps(self, start: int) -> int:
         """Return the steps of an iteration; on all ranks the same."""
 
@@ -198,10 +203,11 @@ class Sampler(ABC, Generic[T]):
         """Return the position up to which all ranks have read, after so many steps."""
 
 
-class _Finished:
-    """An iterator at its end."""
+class Handed:
+    """A counter that others count up."""
 
-    delivered, exhausted = 0, True
+    def __init__(self, delivered: int = 0) -> None:
+        self.delivered, self.exhausted = delivered, False
 
 
 def _plan(
@@ -215,11 +221,11 @@ def _plan(
         raise ValueError(f"{name}: expected shuffle True, False, 'full' or 'window', got {shuffle!r}")
     if shuffle != "window" and (block_size is not None or window is not None):
         raise ValueError(f"{name}: expected block_size and window with shuffle='window', got {shuffle!r}")
-    data = getattr(data, "plan", data)
-    if hasattr(data, "order") and hasattr(data, "describe"):
+    plan = getattr(data, "plan", data)  # ParquetShards have one
+    if isinstance(plan, Plan):
         if shuffle not in (True, "full"):
             raise ValueError(f"{name}: expected a plan to say how to shuffle, got shuffle={shuffle!r}")
-        return data  # type: ignore[return-value]
+        return plan
     length = len(data) if isinstance(data, Sized) else operator.index(data)
     n = integer(f"{name}: expected a length", length, 0, (1 << 63) - 1)
     if shuffle == "window":

@@ -12,6 +12,7 @@ from pyscale.data.arguments import Indices, integer
 from pyscale.data.orders.order import Order, Plan
 from pyscale.data.orders.window import Share, WindowOrder
 from pyscale.data.samplers.base import Remainder, Sampler, Shuffle
+from pyscale.data.samplers.progress import Iteration
 from pyscale.data.shares import share
 
 
@@ -20,9 +21,10 @@ class ShardedBatchSampler(Sampler[list[int]]):
 
     A global batch, which is the batches of all ranks at one step, has the next ``R * batch_size`` positions
     of the epoch's order, which does not depend on the ranks; each rank has its part of them, one after the
-    other. With ``remainder="exact"`` the last global batch is what is left, split evenly, so that batches are
-    shorter, or empty where less is left than there are ranks; `num_valid` has the number of its samples, for
-    means over all ranks.
+    other. With ``remainder="exact"`` the last global batch is what is left, split evenly; where that is less
+    than half of one, the last two are made equal. So batches are shorter at the end, and empty only if
+    `batch_size` is 1 or the data have fewer samples than there are ranks. (torch's DataLoader cannot collate
+    an empty batch.) `num_valid` has the number of samples of a step, for means over all ranks.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ class ShardedBatchSampler(Sampler[list[int]]):
         rank: int | None = None,
         comm: Communicator | None = None,
         shuffle: Shuffle = True,
-        seed: int = 0,
+        seed: int | None = None,
         drop_last: bool = False,
         remainder: Remainder = "exact",
         block_size: int | None = None,
@@ -80,7 +82,7 @@ class ShardedBatchSampler(Sampler[list[int]]):
     def indices(self, step: int) -> Indices:
         """Return the same as an array of int64."""
         epoch, start = self._current()
-        return self._batch(self._order(epoch), *self._bounds(start, self._step(step)))
+        return self._batch_of(self._order(epoch), start, self._step(step))
 
     def num_valid(self, step: int) -> int:
         """Return the samples of a step, of all ranks together, those that complete it not counted."""
@@ -94,36 +96,48 @@ class ShardedBatchSampler(Sampler[list[int]]):
         return index % len(self)
 
     def _bounds(self, start: int, step: int) -> tuple[int, int]:
-        begin = start + step * self.global_batch_size
-        return begin, min(begin + self.global_batch_size, self._end(start, self.num_replicas))
+        """Return the positions of a global batch: from, and up to before."""
+        size, end = self.global_batch_size, self._end(start, self.num_replicas)
+        begin = start + step * size
+        over = (end - start) % size
+        penultimate = end - over - size
+        if (
+            0 < 2 * over < size
+            and begin >= penultimate >= start
+            and not self.drop_last
+            and self.remainder == "exact"
+        ):
+            # Two short steps rather than one at which ranks may have nothing; whatever their number.
+            middle = penultimate + (size + over + 1) // 2
+            return (penultimate, middle) if begin == penultimate else (middle, end)
+        return begin, min(begin + size, end)
+
+    def _own(self, bounds: tuple[int, int]) -> tuple[int, int]:
+        """Return which of a global batch's samples are this rank's: from, and up to before."""
+        return share(bounds[1] - bounds[0], self.rank, self.num_replicas)
+
+    def _batch_of(self, order: Order, start: int, step: int) -> Indices:
+        return self._batch(order, *self._bounds(start, step))
 
     def _batch(self, order: Order, begin: int, end: int) -> Indices:
         """Return this rank's part of positions `begin` to ``end - 1``."""
-        first, last = share(end - begin, self.rank, self.num_replicas)
+        first, last = self._own((begin, end))
         if end <= len(order):
             return order._part(begin, end, first, last)
         return self._padded(order, begin + first, begin + last)
 
-    def shares(self, first: int, last: int) -> list[Share]:
-        """Return the batches of steps `first` to ``last - 1`` by the streams of a `Window`."""
-        epoch, start = self._current()
-        order = self._order(epoch)
-        bounds = np.array([self._bounds(start, step) for step in range(first, last)]).reshape(-1, 2)
-        if not isinstance(order, WindowOrder) or (bounds > len(order)).any():
-            raise TypeError("ShardedBatchSampler.shares: expected a plan of windows, and no padding")
-        own = [share(end - begin, self.rank, self.num_replicas) for begin, end in bounds.tolist()]
-        return order.shares(*bounds.T, *np.array(own).reshape(-1, 2).T)
+    def _shares_of(
+        self, order: WindowOrder, start: int, first: int, last: int
+    ) -> tuple[list[Share], list[int]]:
+        """Return the batches of steps `first` to ``last - 1`` by streams, and the length of each."""
+        bounds = [self._bounds(start, step) for step in range(first, last)]
+        own = [self._own(one) for one in bounds]
+        shares = order.shares(*np.array(bounds).reshape(-1, 2).T, *np.array(own).reshape(-1, 2).T)
+        return shares, [high - low for low, high in own]
 
-    def size(self, step: int) -> int:
-        """Return the length of the batch of a step."""
-        begin, end = self._bounds(self._current()[1], self._step(step))
-        first, last = share(end - begin, self.rank, self.num_replicas)
-        return last - first
-
-    def _iterate(self, order: Order, start: int) -> BatchIterator:
-        return BatchIterator(
-            self._batch(order, *self._bounds(start, step)) for step in range(self._steps(start))
-        )
+    def __iter__(self) -> Iterator[list[int]]:
+        """Return an iterator of the rest of an epoch that was loaded, or of the next epoch."""
+        return BatchIterator(self)
 
     def _steps(self, start: int) -> int:
         samples = self._end(start, self.num_replicas) - start
@@ -133,24 +147,28 @@ class ShardedBatchSampler(Sampler[list[int]]):
         return self._steps(start)
 
     def _position(self, start: int, delivered: int) -> int:
-        return min(start + delivered * self.global_batch_size, len(self.plan))
+        return min(self._bounds(start, delivered - 1)[1], len(self.plan)) if delivered else start
 
 
 class BatchIterator:
     """Batches as lists, counted."""
 
-    def __init__(self, batches: Iterator[Indices]) -> None:
-        self._batches = batches
+    def __init__(self, sampler: ShardedBatchSampler) -> None:
+        self._sampler = sampler
+        self._iteration: Iteration | None = None
+        self._steps = 0
         self.delivered, self.exhausted = 0, False
 
     def __iter__(self) -> BatchIterator:
         return self
 
     def __next__(self) -> list[int]:
-        try:
-            batch: list[int] = next(self._batches).tolist()
-        except StopIteration:
+        if self._iteration is None:
+            self._iteration = self._sampler._begin(self)
+            self._steps = self._sampler._steps(self._iteration.start)
+        if self.delivered == self._steps:
             self.exhausted = True
-            raise
+            raise StopIteration
+        batch = self._sampler._batch_of(self._iteration.order, self._iteration.start, self.delivered)
         self.delivered += 1
-        return batch
+        return batch.tolist()  # type: ignore[no-any-return]

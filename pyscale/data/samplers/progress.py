@@ -1,5 +1,34 @@
 """How far the ranks are: which epoch, and from which position of it on."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyscale.data.orders.order import Order
+
+
+class Counter(Protocol):
+    """What counts that which is handed out here."""
+
+    @property
+    def delivered(self) -> int:
+        """How much was."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no more."""
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """Where an iteration began, and how far it is; what the sampler does meanwhile does not change it."""
+
+    epoch: int
+    start: int
+    order: Order
+    counter: Counter
+
 
 class Progress:
     """Which epoch is read, and from which position of it on; all ranks have the same.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from typing import Any, overload
+
+import numpy as np
 
 from pyscale._iterate import IndexIterator
 from pyscale.comm import Communicator
@@ -19,8 +21,9 @@ class ShardedSampler(Sampler[int]):
     """One rank's share of each epoch, a sample at a time.
 
     Rank ``r`` of ``R`` has positions ``r``, ``r + R``, ``r + 2 R``, … of the epoch's order, which does not
-    depend on the ranks. Memory is constant, whatever the size of the data. For torch's DataLoader, it is a
-    sampler; for batches, and the same number of them on all ranks, use `ShardedBatchSampler`.
+    depend on the ranks. Memory is constant, whatever the size of the data. For torch's DataLoader it is a
+    sampler. Shares may differ by one sample, and DataLoader's batches of them by one batch: use
+    `ShardedBatchSampler` where all ranks must have as many.
 
     The epoch advances by itself: every iteration has the next one, and a new order. Not so where `set_epoch`
     was called.
@@ -37,7 +40,8 @@ class ShardedSampler(Sampler[int]):
     shuffle : bool, "full" or "window"
         Every sample anywhere (True, "full"), or blocks and windows as in `Window`, of `block_size` samples
         and `window` samples. False: as they stand.
-    seed : int
+    seed : int, optional
+        By default 0, or that of `ParquetShards`.
     drop_last : bool
         The same as ``remainder="drop"``.
     remainder : {"exact", "pad", "drop"}
@@ -57,7 +61,7 @@ class ShardedSampler(Sampler[int]):
         rank: int | None = None,
         comm: Communicator | None = None,
         shuffle: Shuffle = True,
-        seed: int = 0,
+        seed: int | None = None,
         drop_last: bool = False,
         remainder: Remainder = "exact",
         block_size: int | None = None,
@@ -86,8 +90,12 @@ class ShardedSampler(Sampler[int]):
         """Return what the iteration that was begun last delivers here, or the next: a sample, or a slice."""
         count = len(self)
         if isinstance(index, slice):
-            start, stop, step = index.indices(count)
-            return self._share(start, max(start, stop))[::step] if step > 0 else self._share(0, count)[index]
+            chosen = range(*index.indices(count))
+            if not chosen:
+                return self._share(0, 0)
+            low, high = sorted((chosen[0], chosen[-1]))
+            samples = self._share(low, high + 1, abs(chosen.step))
+            return samples if chosen.step > 0 else samples[::-1].copy()
         at = operator.index(index)
         if not -count <= at < count:
             raise IndexError(f"ShardedSampler: expected an index of {count}, got {at}")
@@ -102,20 +110,30 @@ class ShardedSampler(Sampler[int]):
             )
         return self._share(start, stop)
 
-    def _share(self, first: int, last: int) -> Indices:
+    def _share(self, first: int, last: int, step: int = 1) -> Indices:
         epoch, start = self._current()
-        return self._part(self._order(epoch), start, first, last)
+        return self._part(self._order(epoch), start, first, last, step)
 
-    def _part(self, order: Order, start: int, first: int, last: int) -> Indices:
-        step = self.num_replicas
-        begin = start + self.rank + first * step
-        return self._padded(order, begin, begin + max(0, last - first - 1) * step + (last > first), step)
+    def _part(self, order: Order, start: int, first: int, last: int, step: int = 1) -> Indices:
+        """Return number ``range(first, last, step)`` of what this rank has from `start` on."""
+        positions = range(start + self.rank, len(order) + self.num_replicas, self.num_replicas)[
+            first:last:step
+        ]
+        if not positions:
+            return order._at(np.empty(0, np.int64))
+        return self._padded(order, positions[0], positions[-1] + 1, positions.step)
 
-    def _iterate(self, order: Order, start: int) -> IndexIterator:
-        count = self._count(start)
-        return IndexIterator(
-            self._part(order, start, first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)
-        )
+    def __iter__(self) -> Iterator[int]:
+        """Return an iterator of the rest of an epoch that was loaded, or of the next epoch."""
+        mine: list[IndexIterator] = []
+        mine.append(IndexIterator(self._chunks(mine)))
+        return mine[0]
+
+    def _chunks(self, iterator: list[IndexIterator]) -> Iterator[Indices]:
+        iteration = self._begin(iterator.pop())
+        count = self._count(iteration.start)
+        for first in range(0, count, _CHUNK):
+            yield self._part(iteration.order, iteration.start, first, min(first + _CHUNK, count))
 
     def _steps(self, start: int) -> int:
         return -(-(self._end(start, self.num_replicas) - start) // self.num_replicas)

@@ -68,7 +68,10 @@ class ParquetFile(File):
         super().__init__(path)
         self._metadata = parquet.read_metadata(path)
         self._schema = self._metadata.schema.to_arrow_schema()
-        self._fragment = dataset.ParquetFileFormat().make_fragment(path, fs.LocalFileSystem())
+        checked = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+        self._fragment = dataset.ParquetFileFormat(default_fragment_scan_options=checked).make_fragment(
+            path, fs.LocalFileSystem()
+        )
 
     @property
     def schema(self) -> Any:
@@ -85,7 +88,9 @@ class ParquetFile(File):
         import pyarrow.parquet as parquet
 
         if where is None:
-            with parquet.ParquetFile(self.path, metadata=self._metadata) as file:
+            with parquet.ParquetFile(
+                self.path, metadata=self._metadata, page_checksum_verification=True
+            ) as file:
                 return file.read_row_group(number, columns=list(columns), use_threads=False)
         group = self._fragment.subset(row_group_ids=[number], schema=self._schema)
         return group.to_table(schema=self._schema, columns=list(columns), filter=where, use_threads=False)
@@ -103,8 +108,11 @@ class ArrowFile(File):
         import pyarrow as pa
 
         super().__init__(path)
+        # Of one column, so that not all is read.
+        first = pa.ipc.IpcReadOptions(included_fields=[0])
         with pa.OSFile(path) as source, pa.ipc.open_file(source) as reader:
             self._schema = reader.schema
+        with pa.OSFile(path) as source, pa.ipc.open_file(source, options=first) as reader:
             rows = [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
         size = os.path.getsize(path) // max(1, len(rows))
         self._blocks = [Block(path, i, count, size) for i, count in enumerate(rows)]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pyscale.comm import Communicator, world
 from pyscale.data.arguments import integer
+from pyscale.data.orders.digest import digest
 from pyscale.data.orders.window import Window
 from pyscale.data.tables.arrow import arrow
 from pyscale.data.tables.blocks import Block, File, open_file, read_block
@@ -48,8 +49,9 @@ class ParquetShards:
         Rows that are shuffled together, in all streams. A rank holds its share of two windows, and the row
         groups that they are from.
     streams : int
-        Should be as large as the number of ranks, or a multiple of it: where it is not, some row groups are
-        read by two ranks. Where it changes, so does the order.
+        Should be a multiple of the number of ranks, and divide the global batch: where it does not, some row
+        groups are read by two ranks. Where it changes, so does the order. Without a shuffle, one stream is
+        the order of the files.
     seed : int
     filters : pyarrow.compute.Expression, or list as of pyarrow.parquet.read_table, optional
         Which rows to read. Row groups whose statistics exclude it are not read. Needs one pass over the
@@ -84,6 +86,16 @@ class ParquetShards:
         self.seed = integer("ParquetShards: expected seed", seed, 0, (1 << 64) - 1)
         self._fill = dict(fill or {})
         self._where = _expression(filters)
+        columns_given = dict(columns) if isinstance(columns, Mapping) else columns and list(columns)
+        self._agree(
+            columns=columns_given,
+            shuffle=bool(shuffle),
+            window=window,
+            streams=streams,
+            seed=seed,
+            filters=str(self._where),
+            fill=self._fill,
+        )
         self.files = find_files(paths, self.comm)
         if not self.files:
             raise ValueError(f"ParquetShards: expected files, got none in {paths!r}")
@@ -95,7 +107,10 @@ class ParquetShards:
             blocks = self._counted(blocks)
         self.blocks = [block for block in blocks if block.rows]
         rows = [block.rows for block in self.blocks]
-        self.plan = Window(rows, window=window, streams=streams, shuffle=bool(shuffle))
+        told = [f"{os.path.basename(path)} {self._sizes[path]}" for path in self.files]
+        told.append(repr((self.dtypes, str(self._where), self._fill)))
+        identity = digest(*(np.frombuffer(text.encode(), np.uint8) for text in told))
+        self.plan = Window(rows, window=window, streams=streams, shuffle=bool(shuffle), identity=identity)
         self._open: dict[str, File] = {}
         self._lock = Lock()
 
@@ -134,6 +149,15 @@ class ParquetShards:
             with self._lock:
                 self._open[path] = found
         return found
+
+    def _agree(self, **arguments: Any) -> None:
+        """Raise on all ranks where an argument is not the same on all of them."""
+        told = self.comm.all_gather_object({name: repr(value) for name, value in arguments.items()})
+        for rank, others in enumerate(told):
+            for name, value in others.items():
+                if value != told[0][name]:
+                    what = f"ParquetShards: expected {name} to be the same on every rank"
+                    raise ValueError(f"{what}, got {told[0][name]} on rank 0 and {value} on rank {rank}")
 
     def _catalogue(self, files: list[str], columns: Any) -> tuple[dict[str, int], Any, list[Block]]:
         """Look into all files, each on one rank. Return their sizes, the schema and all blocks."""

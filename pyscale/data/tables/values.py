@@ -18,8 +18,8 @@ def dtype_of(name: str, kind: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
         return dtype_of(name, kind.value_type)
     if pa.types.is_fixed_size_list(kind):
         dtype, shape = dtype_of(name, kind.value_type)
-        if dtype.kind in "iufb":
-            return dtype, (kind.list_size, *shape)
+        if dtype.kind in "iufb" and not shape:
+            return dtype, (kind.list_size,)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return np.dtype(kind.to_pandas_dtype()), ()
     elif pa.types.is_temporal(kind) and not (pa.types.is_time(kind) or pa.types.is_interval(kind)):
@@ -53,7 +53,11 @@ def as_array(name: str, column: Any, fill: Any = None) -> npt.NDArray[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if column.null_count and fill is not None:
-        column = column.fill_null(fill)
+        try:
+            column = column.fill_null(pa.scalar(fill, column.type))
+        except (ValueError, TypeError, NotImplementedError) as error:  # pyarrow's own are these
+            what = f"column {name!r}: expected a fill of {column.type}, got {fill!r}"
+            raise DataError(f"{what}: {error}") from error
     dtype, shape = dtype_of(name, column.type)
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if shape:
