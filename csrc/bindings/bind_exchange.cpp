@@ -84,10 +84,16 @@ struct PyPartition {
 };
 
 void exchange_rows(PyGroup& self, const py::array& rows, const py::array& destinations, size_t all_ranks,
-                   const std::vector<size_t>& ranks, std::vector<py::array> outputs, size_t window_bytes) {
+                   const std::vector<size_t>& ranks, std::vector<py::array> outputs, size_t window_bytes,
+                   std::optional<py::array> staging) {
     Group& group = self.group();
+    RowStaging buffers = own_staging(group);
+    if (staging) {
+        buffers = {static_cast<std::byte*>(staging->mutable_data()),
+                   static_cast<size_t>(staging->nbytes()) / Group::kStagingBuffers};
+    }
     Partition partition =
-        partition_of(rows, destinations, all_ranks, std::min(window_bytes, largest_window(group)));
+        partition_of(rows, destinations, all_ranks, std::min(window_bytes, largest_window(group, buffers)));
     const Rows from = rows_of(rows);
     std::vector<std::byte*> starts;
     std::vector<uint64_t> bytes;
@@ -106,7 +112,7 @@ void exchange_rows(PyGroup& self, const py::array& rows, const py::array& destin
     Call call;
     const auto row_bytes = static_cast<int64_t>(from.bytes);
     call.set_shape(&row_bytes, 1);
-    self.call(total, [&] { exchange(group, call, partition, ranks, starts, bytes); });
+    self.call(total, [&] { exchange(group, call, partition, ranks, buffers, starts, bytes); });
 }
 
 }  // namespace
@@ -114,7 +120,8 @@ void exchange_rows(PyGroup& self, const py::array& rows, const py::array& destin
 void bind_exchange(py::module_& m) {
     m.def("count_destinations", &count_all, py::arg("destinations"), py::arg("ranks"));
     m.def("exchange", &exchange_rows, py::arg("group"), py::arg("rows"), py::arg("destinations"),
-          py::arg("all_ranks"), py::arg("ranks"), py::arg("outputs"), py::arg("window_bytes"));
+          py::arg("all_ranks"), py::arg("ranks"), py::arg("outputs"), py::arg("window_bytes"),
+          py::arg("staging") = py::none());
     py::class_<PyPartition>(m, "Partition")
         .def(py::init(
                  [](const py::array& rows, const py::array& destinations, size_t ranks, size_t window_bytes) {

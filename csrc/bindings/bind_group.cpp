@@ -142,7 +142,7 @@ void bind_group(py::module_& m) {
             [](PyGroup& self, size_t eager, size_t eager_shared, size_t one_shot, size_t piece,
                size_t cache) {
                 if (eager > kEagerBytes || eager_shared < sizeof(Link) || piece < 64 ||
-                    piece > Group::kLargestPiece) {
+                    piece > Group::kStagingBufferBytes) {
                     throw py::value_error("set_tuning: expected sizes that the mailbox has room for");
                 }
                 self.group().set_tuning({eager, eager_shared, one_shot, piece, cache});

@@ -64,7 +64,7 @@ void all_to_all(Group& group, Call call, const void* input, const std::vector<ui
         return group.step();
     }
     // A piece holds a part of the block for each peer, in slots of equal size.
-    const size_t slot = Group::kLargestPiece / ranks;
+    const size_t slot = Group::kStagingBufferBytes / ranks;
     const Pieces pieces(group, largest, slot);
     group.advance_pieces(pieces.count());
     const auto part_of = [&](uint64_t block, size_t i) {

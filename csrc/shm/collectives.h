@@ -36,11 +36,19 @@ void broadcast(Group& group, Call call, void* data, size_t bytes);
 // One block a peer, in rank order and without gaps, on both sides.
 void all_to_all(Group& group, Call call, const void* input, const std::vector<uint64_t>& send_bytes,
                 void* output, const std::vector<uint64_t>& receive_bytes);
+// Where an exchange stages its rows: Group::kStagingBuffers buffers, one after the other, in this rank's
+// arena.
+struct RowStaging {
+    std::byte* data;
+    size_t buffer_bytes;
+};
+RowStaging own_staging(Group& group);  // the group's
+// What a buffer has room for: windows of the rows may be no larger.
+size_t largest_window(const Group& group, const RowStaging& staging);
 // Each row to the rank that it is for. Rank i of the group is number ranks[i] among the destinations; rows
-// for others are left out. What comes from rank i goes to outputs[i], and is output_bytes[i]. No window of
-// the rows is larger than largest_window().
+// for others are left out. What comes from rank i goes to outputs[i], and is output_bytes[i].
 void exchange(Group& group, Call call, Partition& rows, const std::vector<size_t>& ranks,
-              const std::vector<std::byte*>& outputs, const std::vector<uint64_t>& output_bytes);
-size_t largest_window(const Group& group);
+              const RowStaging& staging, const std::vector<std::byte*>& outputs,
+              const std::vector<uint64_t>& output_bytes);
 
 }  // namespace pyscale

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "core/errors.h"
@@ -50,68 +51,91 @@ class Arrivals {
     std::vector<uint64_t> left_;
 };
 
-uint64_t most_windows(Group& group) {
-    uint64_t most = 0;
-    for (int peer = 0; peer < group.size(); ++peer) {
-        uint64_t windows;
-        std::memcpy(&windows, group.letter(peer).announcement.payload, sizeof windows);
-        most = std::max(most, windows);
-    }
-    return most;
+// What a rank says of its part, behind the Link to its staging buffers.
+struct Part {
+    uint64_t windows;
+    uint64_t buffer_bytes;
+};
+static_assert(sizeof(Link) + sizeof(Part) <= Announcement::kInlineBytes);
+
+Part part_of(Group& group, int rank) {
+    Part part;
+    std::memcpy(&part, group.letter(rank).announcement.payload + sizeof(Link), sizeof part);
+    return part;
 }
 
-void move_rows(Group& group, Partition& rows, const std::vector<size_t>& ranks, Arrivals& arrivals,
-               uint64_t windows) {
+// The staging buffer of a rank for its window of this number, counted on from the group's earlier pieces.
+const std::byte* staged(Group& group, int rank, uint64_t number) {
+    return group.input(rank) + number % Group::kStagingBuffers * part_of(group, rank).buffer_bytes;
+}
+
+void move_rows(Group& group, Partition& rows, const std::vector<size_t>& ranks, const RowStaging& staging,
+               Arrivals& arrivals) {
     const auto members = static_cast<size_t>(group.size()), self = static_cast<size_t>(group.rank());
+    uint64_t windows = 0;
+    for (int peer = 0; peer < group.size(); ++peer) windows = std::max(windows, part_of(group, peer).windows);
+    if (windows == 0) return;
     const Pieces pieces(group, windows, 1);
     group.advance_pieces(windows);
     std::vector<std::byte*> cursors(rows.ranks());
     const auto pack = [&](size_t i) {
         rows.read(i);
-        std::byte* const staging = group.staging(group.rank(), pieces.number(i));
+        std::byte* const buffer =
+            staging.data + pieces.number(i) % Group::kStagingBuffers * staging.buffer_bytes;
         uint64_t end = table_bytes(members);
         for (size_t to = 0; to < members; ++to) {
             const size_t bytes = rows.bytes(ranks[to]);
-            cursors[ranks[to]] = to == self ? arrivals.take(self, bytes) : staging + end;
+            cursors[ranks[to]] = to == self ? arrivals.take(self, bytes) : buffer + end;
             if (to != self) end += bytes;
-            std::memcpy(staging + to * sizeof end, &end, sizeof end);
+            std::memcpy(buffer + to * sizeof end, &end, sizeof end);
         }
         rows.write(cursors.data());
     };
     const auto unpack = [&](size_t i) {
         for (size_t k = 1; k < members; ++k) {
             const size_t from = (self + k) % members;
-            const std::byte* const staging = group.staging(static_cast<int>(from), pieces.number(i));
+            const std::byte* const buffer = staged(group, static_cast<int>(from), pieces.number(i));
             uint64_t start = table_bytes(members), end;
-            if (self > 0) std::memcpy(&start, staging + (self - 1) * sizeof start, sizeof start);
-            std::memcpy(&end, staging + self * sizeof end, sizeof end);
-            copy_bytes(arrivals.take(from, end - start), staging + start, end - start);
+            if (self > 0) std::memcpy(&start, buffer + (self - 1) * sizeof start, sizeof start);
+            std::memcpy(&end, buffer + self * sizeof end, sizeof end);
+            copy_bytes(arrivals.take(from, end - start), buffer + start, end - start);
         }
     };
-    group.stores().begin(Collective::exchange,
-                         0);  // rows are written one by one, whatever is fastest for arrays
+    group.stores().begin(Collective::exchange, 0);  // no array is copied that one of its ways would suit best
     pack(0);
     group.step();
     run_pipeline(group, windows, pack, unpack);
+    group.step();  // staging that is the caller's is free again
 }
 
 }  // namespace
 
-size_t largest_window(const Group& group) {
-    return Group::kStagingBufferBytes - table_bytes(static_cast<size_t>(group.size()));
+RowStaging own_staging(Group& group) { return {group.staging(group.rank(), 0), Group::kStagingBufferBytes}; }
+
+size_t largest_window(const Group& group, const RowStaging& staging) {
+    const size_t table = table_bytes(static_cast<size_t>(group.size()));
+    if (staging.buffer_bytes <= table) {
+        throw_expected("staging", "more than " + std::to_string(table) + " bytes a buffer",
+                       std::to_string(staging.buffer_bytes));
+    }
+    return staging.buffer_bytes - table;
 }
 
 void exchange(Group& group, Call call, Partition& rows, const std::vector<size_t>& ranks,
-              const std::vector<std::byte*>& outputs, const std::vector<uint64_t>& output_bytes) {
+              const RowStaging& staging, const std::vector<std::byte*>& outputs,
+              const std::vector<uint64_t>& output_bytes) {
     call.collective = Collective::exchange;
     Letter& letter = group.open(call, 0);
-    const uint64_t own = rows.windows();
-    std::memcpy(letter.announcement.payload, &own, sizeof own);
+    const size_t staging_bytes = Group::kStagingBuffers * staging.buffer_bytes;
+    if (group.link_arrays(letter, staging.data, staging_bytes, nullptr, 0) != Link::input)
+        throw_expected("staging", "memory of this rank's arena", "other memory");
+    const Part part{rows.windows(), staging.buffer_bytes};
+    std::memcpy(letter.announcement.payload + sizeof(Link), &part, sizeof part);
     group.announce();
     group.meet();
     Arrivals arrivals(outputs, output_bytes);
     try {
-        if (const uint64_t windows = most_windows(group)) move_rows(group, rows, ranks, arrivals, windows);
+        move_rows(group, rows, ranks, staging, arrivals);
         arrivals.check_all_came();
     } catch (const std::invalid_argument& error) {  // another thread has changed them under way
         group.abandon(error.what());

@@ -105,8 +105,6 @@ class Group {
     // call's first piece never lands on the last one of the call before, which a peer may still be reading.
     static constexpr int kStagingBuffers = 3;
     static constexpr size_t kStagingBufferBytes = kStagingBytes / kStagingBuffers;
-    // The most of it that a piece of an array takes: more of them would not stay in the caches.
-    static constexpr size_t kLargestPiece = 1024 * 1024;
     std::byte* staging(int rank, uint64_t piece) {
         return members_[rank].mailbox->staging + piece % kStagingBuffers * kStagingBufferBytes;
     }

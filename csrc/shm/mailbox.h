@@ -25,8 +25,8 @@ namespace pyscale {
 
 constexpr size_t kCacheLine = 64;
 constexpr size_t kEagerBytes = 32 * 1024;  // the largest payload that travels with an announcement
-// For pieces of arrays that peers cannot see, and windows of rows; touched only when used.
-constexpr size_t kStagingBytes = 12 * 1024 * 1024;
+// For pieces of arrays that peers cannot see; touched only when used.
+constexpr size_t kStagingBytes = 3 * 1024 * 1024;
 
 // One cache line, so that a small call costs its reader one miss: the counter, what is compared, and the
 // smallest payloads.

@@ -19,7 +19,7 @@ void reduce_scatter(Group& group, Call call, const Fold& fold, const void* input
     const uint32_t flags = group.link_arrays(letter, input, ranks * count * item, nullptr, 0) & Link::input;
 
     // Every rank needs a part of each block, so that many ranks make the parts small, never empty.
-    const Pieces pieces(group, count, std::max<size_t>(1, Group::kLargestPiece / ranks / item));
+    const Pieces pieces(group, count, std::max<size_t>(1, Group::kStagingBufferBytes / ranks / item));
     const auto copy_in = [&](size_t i) {
         const Slice part = pieces[i];
         std::byte* staging = group.staging(group.rank(), pieces.number(i));

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+from pathlib import Path
 
 import pytest
 from launch import run
 from test_lifecycle import _available_bytes
 
 PROGRAM = "worker_exchange.py"
+BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
 @pytest.mark.parametrize(
@@ -92,13 +96,22 @@ def test_destinations_that_change_meanwhile(transport: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("transport", "chunk_bytes"), [("auto", 1 << 20), ("auto", 8 << 20), ("mpi", 4 << 20)]
+    ("transport", "chunk_bytes", "rows"),
+    [
+        ("auto", 1 << 20, 48_000),
+        ("auto", 8 << 20, 48_000),
+        ("auto", 16 << 20, 140_000),
+        ("mpi", 4 << 20, 48_000),
+    ],
 )
-def test_memory_is_bounded(transport: str, chunk_bytes: int) -> None:
-    job = run(PROGRAM, 3, "memory", str(chunk_bytes), env={"PYSCALE_TRANSPORT": transport})
+def test_memory_is_bounded(transport: str, chunk_bytes: int, rows: int) -> None:
+    job = run(PROGRAM, 3, "memory", str(chunk_bytes), str(rows), env={"PYSCALE_TRANSPORT": transport})
     slack = 2 << 20  # pages of 2 MiB, of which NumPy makes the output
+    ranks = (
+        3 if transport == "auto" else 1
+    )  # what a rank sees of the others' shared memory counts here as well
     for result in job.results:
-        assert result["beyond"] < chunk_bytes + slack, str(job.results)
+        assert result["beyond"] < ranks * chunk_bytes + slack, str(job.results)
     assert job.results[0]["received"] > 3 * job.results[1]["received"]
 
 
@@ -137,3 +150,17 @@ def test_ctrl_c() -> None:
 def test_more_than_2_to_the_31_rows(transport: str) -> None:
     job = run(PROGRAM, 2, "huge", env={"PYSCALE_TRANSPORT": transport}, timeout=200)
     assert job.results == [True, True], str(job)
+
+
+def test_the_benchmark_checks_and_compares(tmp_path: Path) -> None:
+    env = {"PYTHONPATH": os.pathsep.join([str(BENCH), os.environ.get("PYTHONPATH", "")])}
+    file = tmp_path / "exchange.json"
+    arguments = ("--quick", "--bytes", "1M", "--rows", "4,256", "--json", str(file))
+    job = run(str(BENCH / "bench_exchange.py"), 2, *arguments, env=env)
+    measured = json.loads(file.read_text())
+    assert [result["row_bytes"] for result in measured] == [4, 256]
+    for result in measured:
+        assert len(result["seconds"]) == 6
+        assert min(result["ratio"], result["ratio_reused"], *result["seconds"].values()) > 0
+    assert job.ranks[0].stdout.count("times as long") == 4
+    assert job.ranks[1].stdout == ""

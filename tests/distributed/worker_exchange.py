@@ -19,6 +19,7 @@ from launch import note, report
 from worker_kills import start_killer
 
 import pyscale as ps
+from pyscale.comm.transports import shm
 from pyscale.data import Permutation, exchange, shuffle_in_memory
 
 DTYPES: tuple[Any, ...] = (
@@ -70,6 +71,7 @@ def reference() -> None:
         kind = TARGETS[case % len(TARGETS)]
         most = size if rng.random() < 0.7 else 1
         targets = [((rng.integers(0, most, n) + case) % size).astype(kind) for n in lengths]
+        vars(shm)["_LARGE_EXCHANGE"] = 0 if case % 4 == 0 else 128 << 20
         x, to = rows[rank], targets[rank]
         right.append(same(exchange(x, to, chunk_bytes=chunk_bytes), expected(rank, rows, targets)))
         room = np.empty((sum(lengths) + 3, *x.shape[1:]), x.dtype)
@@ -208,8 +210,8 @@ def peak_bytes() -> int:
 
 def memory() -> None:
     """Beyond what goes in and comes out, no more than chunk_bytes."""
-    chunk_bytes = int(sys.argv[2])
-    size, n = ps.world_size(), 48_000
+    chunk_bytes, n = map(int, sys.argv[2:])
+    size = ps.world_size()
     rows = np.ones((n, 1000), np.uint8)
     # Half of all goes to rank 0.
     to = np.where(np.arange(n) % 2, np.arange(n) // 2 % size, 0).astype(np.int16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from pyscale.comm.node import Node
 from pyscale.comm.settings import setting
 from pyscale.comm.transports.base import Array
 
+# The larger the windows, the less often ranks wait for each other, as long as they stay in the cache: three
+# of each of two ranks in 32 MiB. From so many bytes on that a rank gives, memory of their own pays for them.
+_LARGEST_WINDOW, _OWN_WINDOW, _LARGE_EXCHANGE = 4 << 20, 1 << 20, 128 << 20
 WINDOWS = 4  # that an exchange has of its rows at a time: three are staged, and where they go takes one more
 
 
@@ -100,8 +104,12 @@ class ShmTransport:
         chunk_bytes: int,
     ) -> None:
         """Exchange the rows for the members of the group, which are these `ranks` among `size`."""
-        window = chunk_bytes // WINDOWS
-        _core.exchange(self.group, rows, destinations, size, list(ranks), list(outputs), window)
+        window = min(chunk_bytes // WINDOWS, _LARGEST_WINDOW)
+        staging = None  # the group's own
+        if window > _OWN_WINDOW and rows.nbytes >= _LARGE_EXCHANGE:
+            with contextlib.suppress(MemoryError):
+                staging = self.empty(((WINDOWS - 1) * window,), np.dtype(np.uint8))
+        _core.exchange(self.group, rows, destinations, size, list(ranks), list(outputs), window, staging)
 
     def barrier(self) -> None:
         self.group.barrier()
