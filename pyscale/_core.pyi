@@ -234,6 +234,7 @@ def exchange(
     ranks: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     outputs: collections.abc.Sequence[numpy.ndarray],
     window_bytes: typing.SupportsInt | typing.SupportsIndex,
+    staging: numpy.ndarray | None = None,
 ) -> None: ...
 def exit_before_mpi() -> bool: ...
 def fold(

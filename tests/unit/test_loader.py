@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,54 @@ def test_memory_is_used_again_but_not_while_anybody_has_a_part_of_it() -> None:
     for ids, some_ids, some_x in kept:
         assert np.array_equal(some_ids, ids[:10])
         assert np.array_equal(some_x, data["x"][ids][5:].T)
+
+
+def test_a_sampler_may_use_its_memory_again() -> None:
+    def reused() -> Iterator[np.ndarray[Any, Any]]:
+        indices = np.arange(4)
+        for _ in range(5):
+            yield indices
+            indices += 4
+
+    loader = Loader(np.arange(20), reused(), prefetch=3)
+    assert [batch.tolist() for batch in loader] == [list(range(i, i + 4)) for i in range(0, 20, 4)]
+
+
+def test_an_iteration_is_its_own() -> None:
+    sampler = batches(100, 10)
+    first, second = Loader(np.arange(100), sampler), Loader(np.arange(100), sampler)
+    one = iter(first)
+    ids = [next(one).tolist(), next(one).tolist()]
+    other = [batch.tolist() for batch in second]
+    sampler.set_epoch(7)
+    ids += [batch.tolist() for batch in one]
+    plain = batches(100, 10)
+    assert ids == list(plain)
+    assert other == list(plain)
+
+
+def test_ranks_have_as_many_batches_of_single_samples() -> None:
+    loaders = [Loader(np.arange(257), ShardedSampler(257, num_replicas=2, rank=r), 128) for r in range(2)]
+    assert [len(loader) for loader in loaders] == [2, 2]
+    sizes = [[len(batch) for batch in loader] for loader in loaders]
+    assert sizes == [[128, 1], [128, 0]]
+    states = [loader.state_dict() for loader in loaders]
+    assert states[0] == states[1]
+    assert states[0]["position"] == 257
+
+
+def test_a_forked_child_refuses_and_ends() -> None:
+    iterator = iter(Loader(np.arange(100), batches(100, 10), prefetch=2))
+    next(iterator)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            next(iterator)
+        except PyscaleError as error:
+            status = 0 if "a fork of it" in str(error) else 2
+        del iterator
+        gc.collect()
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(list(iterator)) == 9

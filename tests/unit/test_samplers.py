@@ -401,3 +401,48 @@ def test_lengths_that_are_refused() -> None:
         BalancedBatchSampler(2, 1, [1, 2], quadratic=-1, num_replicas=1, rank=0)
     with pytest.raises(IndexError, match="got 2 of them"):
         list(BalancedBatchSampler(3, 1, [1, 2], num_replicas=1, rank=0))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("by_batch", [True, False])
+def test_epochs_and_restarts_of_torch_with_workers(torch_data: Any, workers: int, by_batch: bool) -> None:
+    # With workers, torch makes two iterators for each epoch and uses one.
+    data = list(range(100))
+
+    def make() -> tuple[Any, Any]:
+        one: Any = batches(100, 10, 1, 0) if by_batch else sampler(100, 1, 0)
+        how = {"batch_sampler": one} if by_batch else {"sampler": one, "batch_size": 10}
+        return one, torch_data.DataLoader(data, num_workers=workers, **how)
+
+    one, loader = make()
+    for epoch in range(3):
+        assert one.epoch == max(0, epoch - 1)
+        assert flat(batch.tolist() for batch in loader) == order(100, epoch)
+        assert one.epoch == epoch
+    one, loader = make()
+    used = [batch.tolist() for batch in islice(loader, 4)]
+    state = one.state_dict(delivered=4 if by_batch else 40)
+    one, loader = make()
+    one.load_state_dict(state)
+    assert flat(used) + flat(batch.tolist() for batch in loader) == order(100)
+
+
+def test_no_rank_has_an_empty_batch_where_there_is_a_choice() -> None:
+    for n in range(8, 120):
+        for ranks, size in ((4, 4), (3, 2), (4, 2)):
+            delivered = [list(batches(n, size, ranks, rank)) for rank in range(ranks)]
+            if n >= ranks:
+                assert all(batch for one in delivered for batch in one)
+            whole = list(batches(n, size * ranks, 1, 0))
+            together = [flat(one[step] for one in delivered) for step in range(len(whole))]
+            assert together == whole, "the global batches do not depend on the number of ranks"
+
+
+def test_only_plans_are_plans() -> None:
+    class Data:
+        plan = "abc"
+
+        def __len__(self) -> int:
+            return 100
+
+    assert len(sampler(Data(), 1, 0)) == 100

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyscale.data import Loader, ParquetShards, ShardedBatchSampler, ShardedSampler
+from pyscale.data import Loader, ParquetShards, ShardedBatchSampler, ShardedSampler, to_parquet
 from pyscale.errors import DataError
 
 pa = pytest.importorskip("pyarrow")
@@ -268,8 +268,53 @@ def test_what_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="a sampler of the shards"):
         Loader(shards, ShardedBatchSampler(ROWS, 10))
     with pytest.raises(TypeError, match="expected a ShardedBatchSampler for files"):
-        iter(Loader(shards, ShardedSampler(shards), batch_size=10))
+        Loader(shards, ShardedSampler(shards), batch_size=10)
     with pytest.raises(ValueError, match="expected fill of"):
         ParquetShards(folder, ["id"], fill={"half": 0})
     with pytest.raises(ValueError, match="shuffle 'window' or False"):
         ParquetShards(folder, shuffle="full")
+
+
+def test_a_page_that_is_damaged(tmp_path: Path) -> None:
+    path = to_parquet({"id": np.arange(4000)}, tmp_path / "ids.parquet", compression=None)[0]
+    damaged = bytearray(path.read_bytes())
+    damaged[2000] ^= 1
+    path.write_bytes(damaged)
+    for filters in (None, [("id", ">=", 0)]):
+        with pytest.raises(DataError, match=r"ids\.parquet"):
+            list(Loader(ParquetShards(path, filters=filters), batch_size=100))
+
+
+def test_a_state_of_other_files(tmp_path: Path) -> None:
+    for name in "ab":
+        to_parquet(
+            {"id": np.arange(1000), "x": np.arange(1000)}, tmp_path / f"{name}.parquet", row_group_rows=100
+        )
+    first = Loader(ParquetShards(tmp_path / "a.parquet", ["id"]), batch_size=100)
+    list(islice(first, 3))
+    state = first.state_dict()
+    for paths, names in (([tmp_path / "b.parquet"], ["id"]), ([tmp_path / "a.parquet"], ["x"])):
+        with pytest.raises(ValueError, match="expected a state of identity"):
+            Loader(ParquetShards(paths, names), batch_size=100).load_state_dict(state)
+    Loader(ParquetShards(tmp_path / "a.parquet", ["id"]), batch_size=50).load_state_dict(state)
+
+
+def test_a_block_that_all_streams_need_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_parquet({"id": np.arange(10_000)}, tmp_path / "one.parquet", row_group_rows=10_000)
+    shards = ParquetShards(tmp_path, window=2000, streams=4)
+    read: list[int] = []
+    original = shards.read
+
+    def noted(number: int) -> Any:
+        read.append(number)
+        return original(number)
+
+    monkeypatch.setattr(shards, "read", noted)
+    assert sorted(ids(Loader(shards, batch_size=100, num_threads=2))) == list(range(10_000))
+    assert len(read) == 1
+
+
+def test_loaders_of_files_refuse_padding_at_once(folder: Path) -> None:
+    shards = ParquetShards(folder, ["id"])
+    with pytest.raises(ValueError, match="remainder 'exact' or 'drop' for files, got 'pad'"):
+        Loader(shards, ShardedBatchSampler(shards, 10, remainder="pad"))

@@ -48,7 +48,8 @@ class Blocks:
     def samples(self, sequence: Indices) -> Indices:
         """Return what stands at positions of the sequence of blocks."""
         slots = np.searchsorted(self._starts, sequence, "right") - 1
-        return self._firsts[slots] + (sequence - self._starts[slots])
+        samples: Indices = self._firsts[slots] + (sequence - self._starts[slots])
+        return samples
 
     def slots(self, start: int, stop: int) -> tuple[Indices, Indices, Indices]:
         """Return the blocks at positions `start` to ``stop - 1``: their numbers, first samples, places."""
