@@ -155,6 +155,24 @@ def test_ranks_that_stride_meet_every_data_set() -> None:
             assert 0.3 < which.mean() < 0.7
 
 
+def test_blocks_of_a_mixture_are_shuffled() -> None:
+    # What a rank that strides gets of a block of 256 is a draw without replacement: hypergeometric.
+    blocks = 3000
+    plan = Mixture([10**6, 10**6], [1, 1], length=256 * blocks)
+    which, _ = plan.locate(plan.order(seed=1, epoch=0)[:])
+    by_block = which.reshape(blocks, 256)
+    assert (by_block.sum(axis=1) == 128).all()
+    expected = 128 * 0.25 * (256 - 128) / 255
+    for chosen in (np.s_[:, ::2], np.s_[:, :128], np.s_[:, np.arange(256) % 16 < 8]):
+        assert by_block[chosen].sum(axis=1).var() == pytest.approx(expected, rel=0.12)
+    # The draws in their regular order would not pass.
+    regular = np.tile([0, 1], 128 * blocks).reshape(blocks, 256)
+    assert regular[:, ::2].sum(axis=1).var() == 0
+    # Neighbours are alike as often as they should be.
+    alike = (by_block[:, 1:] == by_block[:, :-1]).mean()
+    assert alike == pytest.approx(127 / 255, abs=0.003)
+
+
 def test_counts_take_no_longer_far_into_an_epoch() -> None:
     plan = Mixture([10**9, 10**6], [0.9, 0.1], length=10**12)
     order = plan.order(seed=0, epoch=3)

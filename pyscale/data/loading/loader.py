@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -180,7 +181,10 @@ class _Iteration:
                 self._feed.close()
 
     def __del__(self) -> None:
-        self.close()
+        with suppress(
+            RuntimeError
+        ):  # of a thread that cannot wait for itself, where the last reference was its own
+            self.close()
 
 
 class _Batches(Protocol):
