@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -66,6 +66,20 @@ def test_structures() -> None:
         assert isinstance(batch, tuple)
         assert np.array_equal(batch[0], x[i])
         assert np.array_equal(batch[1], y[i])
+
+
+class Pair(NamedTuple):
+    x: Any
+    y: Any
+
+
+def test_named_tuples_and_keys_that_look_alike() -> None:
+    x, y = np.arange(20), np.arange(20) * 2
+    for batch in Loader(Pair(x, y), batches(20, 8)):
+        assert isinstance(batch, Pair)
+        assert np.array_equal(batch.y, batch.x * 2)
+    for batch in Loader({1: x, "1": y}, batches(20, 8)):
+        assert np.array_equal(batch["1"], batch[1] * 2)
 
 
 def test_dtypes_and_strides(tmp_path: Path) -> None:

@@ -271,6 +271,11 @@ def test_what_is_refused(folder: Path) -> None:
         Loader(shards, ShardedSampler(shards), batch_size=10)
     with pytest.raises(ValueError, match="expected fill of"):
         ParquetShards(folder, ["id"], fill={"half": 0})
+    with pytest.raises(ValueError, match="each file once"):
+        ParquetShards([folder, folder / "part-0.parquet"])
+    for dtype in (">i8", "U5", object):
+        with pytest.raises(TypeError, match="a dtype of numbers or dates"):
+            ParquetShards(folder, {"id": dtype})
     with pytest.raises(ValueError, match="shuffle 'window' or False"):
         ParquetShards(folder, shuffle="full")
 

@@ -46,15 +46,12 @@ class Arrays:
     def __init__(self, source: Any) -> None:
         self._source = source
         if isinstance(source, Mapping):
-            given = {str(name): array for name, array in source.items()}
+            given = {f"[{name!r}]": array for name, array in source.items()}
         elif isinstance(source, (tuple, list)):
-            given = {str(i): array for i, array in enumerate(source)}
+            given = {f"[{i}]": array for i, array in enumerate(source)}
         else:
             given = {"": source}
-        views = {
-            name: _rows(array, f"Loader: source[{name}]" if name else "Loader: source")
-            for name, array in given.items()
-        }
+        views = {name: _rows(array, f"Loader: source{name}") for name, array in given.items()}
         self.arrays = {name: array for name, (array, _) in views.items()}
         self._like = {name: like for name, (_, like) in views.items()}
         lengths = {name: len(array) for name, (array, _) in views.items()}
@@ -72,6 +69,8 @@ class Arrays:
         made = [self._like[name](array) for name, array in columns.items()]
         if isinstance(self._source, Mapping):
             return dict(zip(self._source, made, strict=True))
+        if hasattr(self._source, "_fields"):  # a NamedTuple
+            return type(self._source)(*made)
         if isinstance(self._source, (tuple, list)):
             return tuple(made)
         return made[0]

@@ -18,7 +18,9 @@ from pyscale.data.rows.table import Table
 
 Array = npt.NDArray[Any]
 
-CHUNK_BYTES = 64 << 20  # larger ones are no faster: bench/bench_exchange.py --chunks
+# In shared memory larger ones are no faster (bench/bench_exchange.py --chunks). Between nodes they are, by up
+# to a third: this is a bound on memory.
+CHUNK_BYTES = 64 << 20
 _LEAST_CHUNK_BYTES = 64
 
 

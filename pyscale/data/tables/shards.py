@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
@@ -97,6 +98,9 @@ class ParquetShards:
             fill=self._fill,
         )
         self.files = find_files(paths, self.comm)
+        if len(set(self.files)) < len(self.files):
+            again = next(path for path, count in Counter(self.files).items() if count > 1)
+            raise ValueError(f"ParquetShards: expected each file once, got {again} again")
         if not self.files:
             raise ValueError(f"ParquetShards: expected files, got none in {paths!r}")
         self._sizes, schema, blocks = self._catalogue(self.files, columns)
@@ -227,6 +231,11 @@ def _types(
     import pyarrow as pa
 
     wanted = columns if isinstance(columns, Mapping) else {}
+    for name, dtype in wanted.items():
+        if np.dtype(dtype).kind not in "iufbMm" or not np.dtype(dtype).isnative:
+            raise TypeError(
+                f"column {name!r}: expected a dtype of numbers or dates, got {np.dtype(dtype).str}"
+            )
     targets = {name: pa.from_numpy_dtype(np.dtype(dtype)) for name, dtype in wanted.items()}
     targets = {name: target for name, target in targets.items() if target != schema.field(name).type}
     return {
