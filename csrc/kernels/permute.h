@@ -21,7 +21,7 @@ class Permutation {
     static constexpr int kRounds = 8;
     static constexpr uint64_t kLargestTable = 1 << 16;
     // Up to here, values and all between fit 32 bits.
-    static constexpr uint64_t kLargestNarrow = (uint64_t{1} << 32) - (1 << 17);
+    static constexpr uint64_t kLargestNarrow = (uint64_t{1} << 32) - 1;
 
     // The key is mixed from all of seed, epoch and stream. Throws std::invalid_argument for n beyond 2^63
     // - 1.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 VERSION, ROUNDS = 1, 8
-LARGEST_TABLE, LARGEST_NARROW = 1 << 16, (1 << 32) - (1 << 17)
+LARGEST_TABLE, LARGEST_NARROW = 1 << 16, (1 << 32) - 1
 GOLDEN, MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
 U64 = npt.NDArray[np.uint64]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from itertools import chain, islice, repeat
@@ -287,7 +289,7 @@ def test_ranks_have_as_many_batches_of_single_samples() -> None:
     assert states[0]["position"] == 257
 
 
-def test_a_forked_child_refuses_and_ends() -> None:
+def fork_with_an_iteration_open() -> None:
     iterator = iter(Loader(np.arange(100), batches(100, 10), prefetch=2))
     next(iterator)
     child = os.fork()
@@ -302,3 +304,12 @@ def test_a_forked_child_refuses_and_ends() -> None:
         os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(list(iterator)) == 9
+
+
+def test_a_forked_child_refuses_and_ends() -> None:
+    # In a process of its own, since this one may have threads of others.
+    program = "import test_loader; test_loader.fork_with_an_iteration_open()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

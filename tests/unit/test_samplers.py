@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterable
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -403,16 +406,15 @@ def test_lengths_that_are_refused() -> None:
         list(BalancedBatchSampler(3, 1, [1, 2], num_replicas=1, rank=0))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("by_batch", [True, False])
-def test_epochs_and_restarts_of_torch_with_workers(torch_data: Any, workers: int, by_batch: bool) -> None:
-    # With workers, torch makes two iterators for each epoch and uses one.
+def go_through_torchs_loader(workers: int, by_batch: bool) -> None:
+    from torch.utils.data import DataLoader
+
     data = list(range(100))
 
     def make() -> tuple[Any, Any]:
         one: Any = batches(100, 10, 1, 0) if by_batch else sampler(100, 1, 0)
         how = {"batch_sampler": one} if by_batch else {"sampler": one, "batch_size": 10}
-        return one, torch_data.DataLoader(data, num_workers=workers, **how)
+        return one, DataLoader(data, num_workers=workers, **how)
 
     one, loader = make()
     for epoch in range(3):
@@ -425,6 +427,22 @@ def test_epochs_and_restarts_of_torch_with_workers(torch_data: Any, workers: int
     one, loader = make()
     one.load_state_dict(state)
     assert flat(used) + flat(batch.tolist() for batch in loader) == order(100)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("by_batch", [True, False])
+def test_epochs_and_restarts_of_torch_with_workers(torch_data: Any, workers: int, by_batch: bool) -> None:
+    # With workers, torch makes two iterators for each epoch and uses one. They are forks: of a process of its
+    # own, since this one may have threads.
+    program = f"import test_samplers; test_samplers.go_through_torchs_loader({workers}, {by_batch})"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_rank_has_an_empty_batch_where_there_is_a_choice() -> None:
