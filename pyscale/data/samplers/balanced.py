@@ -74,10 +74,7 @@ class BalancedBatchSampler(ShardedBatchSampler):
         balance(longest, 1, linear=linear, quadratic=quadratic)
 
     def _batch(self, order: Order, begin: int, end: int) -> Indices:
-        if end <= len(order):
-            samples = order._part(begin, end, 0, end - begin)
-        else:
-            samples = self._padded(order, begin, end)
+        samples = self._samples(order, begin, end, 0, end - begin)
         if len(samples) and (largest := samples.max()) >= len(self._lengths):
             raise IndexError(
                 f"BalancedBatchSampler: expected a length of each sample, got {len(self._lengths)} of them "

@@ -121,7 +121,10 @@ class ShardedBatchSampler(Sampler[list[int]]):
 
     def _batch(self, order: Order, begin: int, end: int) -> Indices:
         """Return this rank's part of positions `begin` to ``end - 1``."""
-        first, last = self._own((begin, end))
+        return self._samples(order, begin, end, *self._own((begin, end)))
+
+    def _samples(self, order: Order, begin: int, end: int, first: int, last: int) -> Indices:
+        """Return number `first` to ``last - 1`` of a global batch."""
         if end <= len(order):
             return order._part(begin, end, first, last)
         return self._padded(order, begin + first, begin + last)
