@@ -59,7 +59,7 @@ bench-data: $(STAMPS)/mpich $(STAMPS)/measure build
 	$(call say,Benchmarks of the data part)
 	$(BIN)/python bench/bench_data.py
 
-lint: $(STAMPS)/mpich $(STAMPS)/dev build
+lint: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/dev build
 	$(call say,Lint)
 	ruff check
 	ruff format --check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,9 @@ def vanishing_file(folder: str) -> None:
 
 
 def killed(folder: str) -> None:
-    """Read until a rank is killed."""
-    for step, batch in enumerate(loader(folder)):
+    """Read, one epoch after another, until a rank is killed."""
+    reading = loader(folder)
+    for step, batch in enumerate(chain.from_iterable(repeat(reading))):
         if step == 3:
             note(f"reading.{ps.rank()}")
         try:

