@@ -2,7 +2,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
+#include <optional>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -61,19 +64,33 @@ class GatherAhead {
     std::unordered_map<uint64_t, py::object> held_;  // what threads may be reading and writing
 };
 
-// outs[k][to[i]] = sources[k][from[i]]
-void place_columns(const std::vector<py::array>& sources,
-                   const py::array_t<int64_t, py::array::c_style>& from, const std::vector<py::array>& outs,
-                   const py::array_t<int64_t, py::array::c_style>& to) {
-    const Indices taken = indices_of(from), put = indices_of(to);
-    if (taken.count != put.count) throw py::value_error("place_columns: expected as many places as rows");
-    std::vector<Move> moves = moves_between(sources, outs);
+using Places = py::array_t<uint32_t, py::array::c_style>;
+
+// Throws IndexError, holding the lock, for one that is not below `count`.
+void check_below(const uint32_t* indices, size_t n, int64_t count, const char* what, Gil& gil) {
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; ++i) most = std::max(most, indices[i]);
+    if (n == 0 || most < count) return;
+    gil.take();
+    throw py::index_error(std::string("place_columns: expected ") + what + " below " + std::to_string(count) +
+                          ", got " + std::to_string(most));
+}
+
+// outs[k][places[i]] = sources[k][rows[i]], or sources[k][i] without rows
+void place_columns(const std::vector<py::array>& sources, const std::optional<Places>& rows,
+                   const std::vector<py::array>& outs, const Places& places) {
+    const std::vector<Move> moves = moves_between(sources, outs);
     if (moves.empty()) return;
+    const auto count = static_cast<size_t>(places.size());
+    const auto given = static_cast<size_t>(rows ? rows->size() : sources[0].shape(0));
+    if (count != given) throw py::value_error("place_columns: expected as many places as rows");
+    const uint32_t* const from = rows ? rows->data() : nullptr;
+    const uint32_t* const to = places.data();
     Gil gil;
-    if (taken.count * moves.size() > kReleaseBytes / sizeof(int64_t)) gil.release();
-    check(taken, sources[0].shape(0), 1, gil);
-    check(put, outs[0].shape(0), 1, gil);
-    place(moves.data(), moves.size(), from.data(), to.data(), taken.count);
+    if (count * moves.size() > kReleaseBytes / sizeof(int64_t)) gil.release();
+    if (from) check_below(from, count, sources[0].shape(0), "rows", gil);
+    check_below(to, count, outs[0].shape(0), "places", gil);
+    place(moves.data(), moves.size(), from, to, count);
 }
 
 }  // namespace
@@ -84,8 +101,8 @@ void bind_loader(py::module_& m) {
         .def("submit", &GatherAhead::submit, py::arg("sources"), py::arg("indices"), py::arg("outs"))
         .def("wait", &GatherAhead::wait, py::arg("ticket"))
         .def("close", &GatherAhead::close);
-    m.def("place_columns", &place_columns, py::arg("sources").noconvert(), py::arg("rows"),
-          py::arg("outs").noconvert(), py::arg("places"));
+    m.def("place_columns", &place_columns, py::arg("sources").noconvert(), py::arg("rows").noconvert(),
+          py::arg("outs").noconvert(), py::arg("places").noconvert());
 }
 
 }  // namespace pyscale

@@ -8,8 +8,8 @@
 
 namespace pyscale {
 
-// Row to[i] of each `to` becomes row from[i] of its `from`, for arrays that the caches hold. All indices must
+// Row to[i] of each `to` becomes row from[i] of its `from`, or row i where `from` is null. All indices must
 // have been checked. Of those of one place, the last stays.
-void place(const Move* moves, size_t count, const int64_t* from, const int64_t* to, size_t rows);
+void place(const Move* moves, size_t count, const uint32_t* from, const uint32_t* to, size_t rows);
 
 }  // namespace pyscale

@@ -62,7 +62,9 @@ def test_files_that_vanish_within_an_epoch(folder: Path) -> None:
     assert "DataError" in kinds
     assert set(kinds) <= {"DataError", "CommError", None}
     assert job.returncode != 0
-    assert "No such file or directory" in job.stderr  # found by looking at it, or a moment later by opening it
+    assert (
+        "No such file or directory" in job.stderr
+    )  # found by looking at it, or a moment later by opening it
     assert ".parquet: expected" in job.stderr
 
 

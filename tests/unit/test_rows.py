@@ -493,3 +493,26 @@ def test_the_binding_checks_what_memory_safety_needs() -> None:
             _core.scatter_rows(out, np.array([0, position]), array, 1)
         with pytest.raises(IndexError):
             _core.check_indices(np.array([0, position]), 4, 1)
+
+
+def test_places_are_checked() -> None:
+    source, out = np.arange(4.0), np.zeros(6)
+    rows, places = np.array([3, 0], np.uint32), np.array([5, 1], np.uint32)
+    _core.place_columns([source], rows, [out], places)
+    assert out.tolist() == [0, 0, 0, 0, 0, 3]
+    _core.place_columns([source[:2]], None, [out], places)
+    assert out.tolist() == [0, 1, 0, 0, 0, 0]
+    before = out.copy()
+    for bad_rows, bad_places, error in (
+        ([4, 0], [5, 1], IndexError),
+        ([3, 0], [6, 1], IndexError),
+        ([3, 0], [2**32 - 1, 1], IndexError),
+        ([3, 0], [5], ValueError),
+        (None, [5, 1], ValueError),
+    ):
+        chosen = None if bad_rows is None else np.array(bad_rows, np.uint32)
+        with pytest.raises(error, match="expected"):
+            _core.place_columns([source], chosen, [out], np.array(bad_places, np.uint32))
+    with pytest.raises(TypeError):
+        _core.place_columns([source], rows, [out], places.astype(np.int64))
+    assert (out == before).all()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import threading
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyscale.data import Loader, ParquetShards, ShardedBatchSampler, ShardedSampler, to_parquet
+from pyscale.data.loading.buffers import Columns
 from pyscale.errors import DataError
 
 pa = pytest.importorskip("pyarrow")
@@ -127,16 +130,52 @@ def test_restarts_within_files_at_other_world_sizes(folder: Path) -> None:
 def test_memory_is_bounded_by_the_window(folder: Path) -> None:
     shards = ParquetShards(folder, ["id"], window=400, streams=2)
     loader = Loader(shards, batch_size=10, num_threads=2)
-    most_windows = most_blocks = 0
+    most_begun = most_blocks = 0
     for _ in loader:
-        windows = loader._iteration._feed._windows  # type: ignore[union-attr]
-        most_windows = max(most_windows, len(windows._windows))
-        most_blocks = max(most_blocks, len(windows._blocks._held))
-    assert most_windows <= 2 * 2
+        feed: Any = loader._iteration._feed  # type: ignore[union-attr]
+        most_begun = max(most_begun, len(feed._groups))
+        most_blocks = max(most_blocks, len(feed._made._held._blocks))
+    assert most_begun <= 1  # beside the one that is delivered
     # A window has parts of at most 200 / 90 + 2 of the smallest row groups.
     assert most_blocks <= 2 * 2 * 4
-    assert not windows._windows
-    assert not windows._blocks._held
+    assert not feed._made._held._blocks
+    rows = [len(array) for kept in loader._buffers._kept.values() for array in kept]
+    assert sum(rows) <= 3 * (400 + 10)
+    loader.close()
+    assert not loader._buffers._kept
+
+
+def test_blocks_are_read_once_and_files_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = ParquetShards(folder, ["id"], window=400, streams=2)
+    read = Counter[int]()
+    original = shards.read
+
+    def counted(number: int) -> Columns:
+        read[number] += 1
+        return original(number)
+
+    monkeypatch.setattr(shards, "read", counted)
+    before = _open_files()
+    # Windows and groups of batches end at other rows than row groups do.
+    for _ in Loader(shards, batch_size=37, num_threads=2):
+        pass
+    assert sorted(read) == list(range(len(shards.blocks)))
+    # But for those that two streams share, each at another time.
+    assert [number for number, times in read.items() if times > 1][1:] == []
+    assert _open_files() == before
+
+
+def _open_files() -> set[str]:
+    return {
+        target for link in Path("/proc/self/fd").iterdir() if (target := _target(link)).endswith(".parquet")
+    }
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:  # of the listing itself
+        return ""
 
 
 @pytest.mark.parametrize("ending", ["arrow", "feather", "csv"])

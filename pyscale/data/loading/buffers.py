@@ -15,36 +15,33 @@ Rows = tuple[np.dtype[Any], tuple[int, ...]]  # the dtype and the shape of each 
 
 
 class Buffers:
-    """Columns that come again once nobody has any part of them any more.
+    """Arrays that come again once nobody has any part of them any more.
 
     A part of an array, also a tensor of it, holds a reference to the array that owns the memory: so the
     references tell whether it is in use.
     """
 
-    _KEPT = 64  # of one size
+    _KEPT = 64  # of one name and size
 
     def __init__(self, columns: Mapping[str, Rows]) -> None:
         self._columns = dict(columns)
         self._lock = Lock()
-        self._kept: dict[int, list[Columns]] = {}  # by their size
+        self._kept: dict[tuple[str, int], list[npt.NDArray[Any]]] = {}  # by their names and sizes
         # Python without its lock counts references in a way that does not tell.
         self._counts = getattr(sys, "_is_gil_enabled", lambda: True)()
-        self._when_free = 0
 
-    def take(self, rows: int, size: int) -> Columns:
-        """Return columns of so many rows, of which the values are not defined: those of buffers of `size`."""
+    def take(self, name: str, rows: int, size: int) -> npt.NDArray[Any]:
+        """Return the first rows of a buffer for `size` rows of a column; their values are not defined."""
         with self._lock:
-            kept = self._kept.setdefault(size, [])
-            for columns in kept:
-                if _references(columns) == self._when_free:
-                    return _first(rows, columns)
-            columns = {
-                name: np.empty((size, *shape), dtype) for name, (dtype, shape) in self._columns.items()
-            }
+            kept = self._kept.setdefault((name, size), [])
+            for array in kept:
+                if sys.getrefcount(array) == _WHEN_FREE:
+                    return array[:rows]
+            dtype, shape = self._columns[name]
+            array = np.empty((size, *shape), dtype)
             if self._counts and len(kept) < self._KEPT:
-                kept.append(columns)
-                self._when_free = _references(columns)
-            return _first(rows, columns)
+                kept.append(array)
+            return array[:rows]
 
     def clear(self) -> None:
         """Let go of all that is not in use."""
@@ -52,9 +49,10 @@ class Buffers:
             self._kept.clear()
 
 
-def _first(rows: int, columns: Columns) -> Columns:
-    return {name: array[:rows] for name, array in columns.items()}
+def _references_of_what_a_list_has() -> int:
+    for array in [np.empty(0)]:
+        return sys.getrefcount(array)
+    raise AssertionError
 
 
-def _references(columns: Columns) -> int:
-    return sum(map(sys.getrefcount, columns.values()))
+_WHEN_FREE = _references_of_what_a_list_has()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,13 +13,16 @@ from pyscale import _core
 from pyscale.arrays import view
 from pyscale.data.arguments import Indices
 from pyscale.data.loading.buffers import Buffers, Columns, Rows
-from pyscale.data.loading.windows import Windows
-from pyscale.data.orders.window import Share, WindowOrder
+from pyscale.data.loading.delivery import Delivery
+from pyscale.data.loading.groups import Groups, Making
+from pyscale.data.orders.window import WindowOrder
 from pyscale.data.samplers import ShardedBatchSampler
 from pyscale.data.samplers.progress import Iteration
 from pyscale.data.tables.shards import ParquetShards
 
 Array = npt.NDArray[Any]
+
+_MOST_ROWS = (1 << 32) - 1  # of a group
 
 
 class Feed(Protocol):
@@ -29,7 +32,7 @@ class Feed(Protocol):
         """Begin to make the batch of a step. Steps are requested one after the other."""
 
     def take(self, step: int) -> Any:
-        """Return the batch of a step that was requested, as arrays in the structure of the source."""
+        """Return the batch of a step that was requested, as it is delivered. Steps are taken in turn."""
 
     def close(self) -> None:
         """Let go of everything; when this returns, no thread is at work any more."""
@@ -80,9 +83,14 @@ class ArrayFeed:
     """Batches of rows of arrays, gathered in C++ threads."""
 
     def __init__(
-        self, source: Arrays, indices: Callable[[int], Indices], buffers: Buffers, num_threads: int
+        self,
+        source: Arrays,
+        indices: Callable[[int], Indices],
+        buffers: Buffers,
+        num_threads: int,
+        delivery: Delivery,
     ) -> None:
-        self._source, self._indices, self._buffers = source, indices, buffers
+        self._source, self._indices, self._buffers, self._delivery = source, indices, buffers, delivery
         self._arrays = list(source.arrays.values())
         self._core = _core.GatherAhead(num_threads)
         self._requested: dict[int, tuple[int, Columns]] = {}
@@ -90,14 +98,15 @@ class ArrayFeed:
     def request(self, step: int) -> None:
         """Begin to gather the batch of a step."""
         indices = self._indices(step)
-        outs = self._buffers.take(len(indices), len(indices))
+        rows = len(indices)
+        outs = {name: self._buffers.take(name, rows, rows) for name in self._source.arrays}
         self._requested[step] = self._core.submit(self._arrays, indices, list(outs.values())), outs
 
     def take(self, step: int) -> Any:
         """Return the batch of a step, once it is gathered."""
         ticket, outs = self._requested.pop(step)
         self._core.wait(ticket)
-        return self._source.structured(outs)
+        return self._delivery.batch(self._source.structured(outs))
 
     def close(self) -> None:
         """Let go of everything; when this returns, no thread is at work any more."""
@@ -105,10 +114,16 @@ class ArrayFeed:
         self._requested.clear()
 
 
-class ShardFeed:
-    """Batches of files: several at a time are put together in threads, as parts of one buffer."""
+class _Group(NamedTuple):
+    """Batches that are made together."""
 
-    _ROWS = 1 << 15  # of a buffer
+    end: int  # the step after the last
+    making: Making
+    bounds: list[int]  # of its batches
+
+
+class ShardFeed:
+    """Batches of files, of which those of one window are made together: parts of one buffer."""
 
     def __init__(
         self,
@@ -117,42 +132,52 @@ class ShardFeed:
         iteration: Iteration,
         buffers: Buffers,
         num_threads: int,
+        delivery: Delivery,
     ) -> None:
         order = iteration.order
         assert isinstance(order, WindowOrder)
         self._sampler, self._order, self._start = sampler, order, iteration.start
+        self._delivery = delivery
         self._steps = sampler._steps(iteration.start)
-        most = min(self._ROWS, order.window_size * order.streams // sampler.num_replicas)
-        self._group = max(1, most // sampler.batch_size)
-        self._windows = Windows(shards, order, buffers, self._group * sampler.batch_size, num_threads)
-        self._groups: dict[int, tuple[Future[Columns], list[Share], list[int]]] = {}
-        self._current: Columns = {}
+        self._window = order.window_size * order.streams
+        most = min(self._window // sampler.global_batch_size + 1, max(1, self._steps)) * sampler.batch_size
+        if most > _MOST_ROWS:
+            raise ValueError(f"Loader: expected a window of at most {_MOST_ROWS} rows a rank, got {most}")
+        self._made = Groups(shards, order, buffers, most, num_threads)
+        self._groups: deque[_Group] = deque()  # that were begun, and of which no batch was taken
+        self._batches: Iterator[Any] = iter(())  # of the one before those
+        self._current_end = 0
 
     def request(self, step: int) -> None:
-        """Begin to make the buffer that has the batch of a step."""
-        group, number = divmod(step, self._group)
-        if number == 0:
-            last = min(step + self._group, self._steps)
-            shares, lengths = self._sampler._shares_of(self._order, self._start, step, last)
-            ends = np.cumsum(lengths).tolist()
-            self._groups[group] = self._windows.read(shares, ends[-1]), shares, [0, *ends]
+        """Begin to make the group that has the batch of a step."""
+        if step >= (self._groups[-1].end if self._groups else self._current_end):
+            self._begin(step)
 
-    def take(self, step: int) -> Columns:
-        """Return the columns of a batch, once it is there."""
-        group, number = divmod(step, self._group)
-        future, shares, bounds = self._groups[group]
-        if number == 0:
-            self._current = future.result()
-            self._windows.move_on(shares)
-        if number == len(bounds) - 2:
-            del self._groups[group]
-        return {name: array[bounds[number] : bounds[number + 1]] for name, array in self._current.items()}
+    def take(self, step: int) -> Any:
+        """Return the batch of a step, once it is there."""
+        if step == self._current_end:
+            group = self._groups.popleft()
+            self._current_end = group.end
+            if not self._groups and group.end < self._steps:
+                self._begin(group.end)  # already: it is being made while this one is delivered
+            self._batches = self._delivery.cut(group.making.result(), group.bounds)
+        return next(self._batches)
 
     def close(self) -> None:
         """Let go of everything; when this returns, no thread is at work any more."""
-        self._windows.close()
+        self._made.close()
         self._groups.clear()
-        self._current = {}
+        self._batches = iter(())
+
+    def _begin(self, step: int) -> None:
+        """Begin to make the group whose first batch is that of a step: the rest of a window."""
+        begin, _ = self._sampler._bounds(self._start, step)
+        end_of_window = (begin // self._window + 1) * self._window
+        batches = -(-(end_of_window - begin) // self._sampler.global_batch_size)
+        last = min(step + batches, self._steps)
+        shares, lengths = self._sampler._shares_of(self._order, self._start, step, last)
+        bounds = [0, *np.cumsum(lengths).tolist()]
+        self._groups.append(_Group(last, self._made.make(shares, bounds[-1]), bounds))
 
 
 class _Rows(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import numpy as np
 from pyscale.config import num_threads as default_threads
 from pyscale.data.arguments import Indices, integer, integers
 from pyscale.data.loading.buffers import Buffers
+from pyscale.data.loading.delivery import delivery
 from pyscale.data.loading.feeds import ArrayFeed, Arrays, Feed, ShardFeed
 from pyscale.data.samplers import BalancedBatchSampler, ShardedBatchSampler, ShardedSampler
 from pyscale.data.samplers.base import Handed
@@ -37,7 +38,8 @@ class Loader:
     batch_size : int, optional
         Rows of a batch, where `sampler` does not say.
     prefetch : int
-        How many batches are made before they are asked for. Of `ParquetShards`, at least the next window is.
+        How many batches are made before they are asked for. Of `ParquetShards`, at least the next window is,
+        and the batches of a window are parts of one buffer: copy what is to be kept for long.
     num_threads : int, optional
         By default this rank's share of the cores.
     device : str or torch.device, optional
@@ -70,7 +72,7 @@ class Loader:
         self._prefetch = integer("Loader: expected prefetch", prefetch, 0, 1 << 16)
         threads = default_threads() if num_threads is None else num_threads
         self._num_threads = integer("Loader: expected num_threads", threads, 1, 1 << 10)
-        self._deliver = _delivery(device)
+        self._delivery = delivery(device)
         self._source: ParquetShards | Arrays = source if isinstance(source, ParquetShards) else Arrays(source)
         self.sampler = self._default_sampler(batch_size) if sampler is None else sampler
         self._batches = _batches(self.sampler, batch_size)
@@ -87,7 +89,7 @@ class Loader:
         """Begin an iteration; the one before, if it was not at its end, is over."""
         self._end()
         self._batches.begin()
-        self._iteration = _Iteration(self._feed(), self._batches, self._prefetch, self._deliver)
+        self._iteration = _Iteration(self._feed(), self._batches, self._prefetch)
         return self._iteration
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,17 +134,21 @@ class Loader:
 
     def _feed(self) -> Feed:
         if isinstance(self._source, Arrays):
-            return ArrayFeed(self._source, self._batches.indices, self._buffers, self._num_threads)
+            return ArrayFeed(
+                self._source, self._batches.indices, self._buffers, self._num_threads, self._delivery
+            )
         assert isinstance(self._batches, _Sharded)
         iteration = self._batches.iteration
-        return ShardFeed(self._source, self.sampler, iteration, self._buffers, self._num_threads)
+        return ShardFeed(
+            self._source, self.sampler, iteration, self._buffers, self._num_threads, self._delivery
+        )
 
 
 class _Iteration:
     """The batches of one epoch, counted as they are handed out."""
 
-    def __init__(self, feed: Feed, batches: _Batches, prefetch: int, deliver: Callable[[Any], Any]) -> None:
-        self._feed, self._batches, self._deliver = feed, batches, deliver
+    def __init__(self, feed: Feed, batches: _Batches, prefetch: int) -> None:
+        self._feed, self._batches = feed, batches
         self._prefetch = prefetch
         self._requested = self._delivered = 0
         self._at_end = self._closed = False
@@ -166,7 +172,7 @@ class _Iteration:
                 self._at_end = True
                 self._batches.handed(self._delivered, at_end=True)
                 raise StopIteration
-            batch = self._deliver(self._feed.take(self._delivered))
+            batch = self._feed.take(self._delivered)
         except BaseException:  # the end, a failure, Ctrl-C
             self.close()
             raise
@@ -226,11 +232,12 @@ class _Sharded:
         self._counter = Handed()
         self.iteration = self._sampler._begin(self._counter)
         self._steps = self._in_batches(self._sampler._steps(self.iteration.start))
+        self._samples = self._sampler._count(self.iteration.start)
         self._begun = True
 
     def handed(self, batches: int, *, at_end: bool) -> None:
         samples = batches if self._size is None else batches * self._size
-        self._counter.delivered = min(samples, self._sampler._count(self.iteration.start))
+        self._counter.delivered = min(samples, self._samples)
         self._counter.exhausted = at_end or batches == self._steps
 
     def count(self) -> int:
@@ -339,34 +346,3 @@ def _batches(sampler: Any, batch_size: int | None) -> _Batches:
     if not isinstance(sampler, Iterable):
         raise TypeError(f"Loader: expected a sampler that is iterable, got {type(sampler).__name__}")
     return _Listed(sampler, batch_size)
-
-
-def _delivery(device: Any) -> Callable[[Any], Any]:
-    """Return what makes of a batch what the caller gets."""
-    if device is None:
-        return lambda batch: batch
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "Loader: expected torch for a device, got none: pip install 'pyscale-ml[torch]'"
-        ) from error
-    target = torch.device(device)
-
-    def tensor(array: Any) -> Any:
-        if isinstance(array, np.ndarray):
-            if array.dtype.kind not in "iufb":
-                raise TypeError(f"Loader: expected numbers for a tensor, got {array.dtype}")
-            array = torch.from_numpy(array)
-        if target.type == "cuda":
-            return array.pin_memory().to(target, non_blocking=True)
-        return array.to(target)
-
-    def deliver(batch: Any) -> Any:
-        if isinstance(batch, dict):
-            return {name: tensor(array) for name, array in batch.items()}
-        if isinstance(batch, tuple):
-            return tuple(tensor(array) for array in batch)
-        return tensor(batch)
-
-    return deliver

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -26,11 +26,41 @@ class Piece(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What a rank has of a stream."""
+    """What a rank has of a stream: runs of its steps, ascending."""
 
     stream: int
-    steps: Indices  # ascending
-    places: Indices  # of these, among all that the rank has
+    counts: Indices  # of steps in each run
+    first_steps: Indices
+    first_places: Indices  # of those, among all that the rank has; the places of a run follow each other too
+
+    @property
+    def end(self) -> int:
+        """The step after the last."""
+        return int(self.first_steps[-1] + self.counts[-1])
+
+    def windows(self, window_size: int) -> list[int]:
+        """Return the numbers of the windows that the steps are of."""
+        ends = self.first_steps + self.counts - 1
+        firsts, lasts = (x[self.counts > 0] // window_size for x in (self.first_steps, ends))
+        numbers: list[int] = np.unique(_ranges(firsts, lasts - firsts + 1)).tolist()
+        return numbers
+
+    def by_window(self, window_size: int) -> Iterator[tuple[int, slice | Indices, Indices]]:
+        """Give the steps by windows: its number, the steps from the start of the window, and their places."""
+        places = _ranges(self.first_places, self.counts)
+        start, stop = int(self.first_steps[0]), self.end
+        if stop - start == len(places):  # all one after the other
+            for number in range(start // window_size, (stop - 1) // window_size + 1):
+                first = number * window_size
+                low, high = max(start, first), min(stop, first + window_size)
+                yield number, slice(low - first, high - first), places[low - start : high - start]
+            return
+        steps = _ranges(self.first_steps, self.counts)
+        numbers = steps // window_size
+        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(steps)]
+        for low, high in pairwise(cuts):
+            number = int(numbers[low])
+            yield number, steps[low:high] - number * window_size, places[low:high]
 
 
 class Blocks:
@@ -130,16 +160,10 @@ class WindowOrder(Order):
         sizes = lasts - firsts
         steps, places = (starts + low).T, ((np.cumsum(sizes) - sizes - firsts)[:, None] + before + low).T
         return [
-            Share(stream, _ranges(steps[stream], counts), _ranges(places[stream], counts))
+            Share(stream, counts, steps[stream], places[stream])
             for stream, counts in enumerate((high - low).T)
             if counts.any()
         ]
-
-    def by_window(self, steps: Indices) -> list[tuple[int, slice]]:
-        """Return ascending steps of a stream by its windows: their numbers, and which of the steps."""
-        numbers = steps // self.window_size
-        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(steps)]
-        return [(int(numbers[low]), slice(low, high)) for low, high in pairwise(cuts)]
 
     def stream(self, stream: int) -> range:
         """Return the part of the sequence of blocks that a stream reads, one position after the other."""
@@ -149,8 +173,11 @@ class WindowOrder(Order):
         """Return the part of the sequence of blocks that a window holds."""
         return self.stream(stream)[number * self.window_size : (number + 1) * self.window_size]
 
-    def within(self, stream: int, number: int) -> Permutation | Sequential:
-        """Return the order in which what a window holds is delivered."""
+    def within(self, stream: int, number: int, steps: slice | Indices) -> Indices:
+        """Return where steps of a window, counted from its start, are in what it holds."""
+        return _at(self._within(stream, number), steps)
+
+    def _within(self, stream: int, number: int) -> Permutation | Sequential:
         windows = -(-self._n // self.window_size)  # at most so many in a stream
         return self._permutation(len(self.window(stream, number)), 1 + stream * windows + number)
 
@@ -192,21 +219,20 @@ class WindowOrder(Order):
 
     def _part(self, begin: int, end: int, first: int, last: int) -> Indices:
         sequence = np.empty(last - first, np.int64)
-        for stream, steps, places in self.shares(*np.array([[begin], [end], [first], [last]])):
-            for number, chosen in self.by_window(steps):
-                within = steps[chosen] - number * self.window_size
-                sequence[places[chosen]] = self._shuffled(stream, number, within)
+        for share_of_stream in self.shares(*np.array([[begin], [end], [first], [last]])):
+            for number, within, places in share_of_stream.by_window(self.window_size):
+                sequence[places] = self._shuffled(share_of_stream.stream, number, within)
         return self.blocks.samples(sequence)
 
-    def _shuffled(self, stream: int, number: int, steps: Indices) -> Indices:
+    def _shuffled(self, stream: int, number: int, steps: slice | Indices) -> Indices:
         """Return where steps of a window stand in the sequence of blocks; the last windows are kept."""
         found = self._windows.get((stream, number))
         if found is None:
-            found = self.within(stream, number)
+            found = self._within(stream, number)
             self._windows[stream, number] = found
             if len(self._windows) > self.streams + 1:
                 self._windows.popitem(last=False)
-        return self.window(stream, number).start + found._at(steps)
+        return self.window(stream, number).start + _at(found, steps)
 
 
 class Window(Plan):
@@ -314,6 +340,14 @@ class Window(Plan):
 
 
 _NONE = np.empty(0, np.int64)
+
+
+def _at(order: Permutation | Sequential, positions: slice | Indices) -> Indices:
+    return (
+        order.indices(positions.start, positions.stop)
+        if isinstance(positions, slice)
+        else order._at(positions)
+    )
 
 
 def _ranges(starts: Indices, counts: Indices) -> Indices:

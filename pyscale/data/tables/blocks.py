@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,9 @@ class File(ABC):
         """Return how many rows that is."""
         return int(self.read(number, self.schema.names[:1], where).num_rows)
 
+    def close(self) -> None:  # noqa: B027 - most have nothing open
+        """Let go of what was left open for the next `read`."""
+
     def check_unchanged(self) -> None:
         """Raise DataError where it is another file now, or none."""
         try:
@@ -69,6 +73,7 @@ class ParquetFile(File):
         self._metadata = parquet.read_metadata(path)
         self._schema = self._metadata.schema.to_arrow_schema()
         checked = dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+        self._idle: deque[Any] = deque(maxlen=_IDLE)
         self._fragment = dataset.ParquetFileFormat(default_fragment_scan_options=checked).make_fragment(
             path, fs.LocalFileSystem()
         )
@@ -88,17 +93,30 @@ class ParquetFile(File):
         import pyarrow.parquet as parquet
 
         if where is None:
-            with parquet.ParquetFile(
-                self.path, metadata=self._metadata, page_checksum_verification=True
-            ) as file:
-                return file.read_row_group(number, columns=list(columns), use_threads=False)
+            try:
+                reader = self._idle.pop()  # no two threads have the same
+            except IndexError:
+                # Reading ahead in a thread of Arrow's own costs more than it gains where threads read ahead.
+                reader = parquet.ParquetFile(
+                    self.path, metadata=self._metadata, page_checksum_verification=True, pre_buffer=False
+                )
+            table = reader.read_row_group(number, columns=list(columns), use_threads=False)
+            self._idle.append(reader)
+            return table
         group = self._fragment.subset(row_group_ids=[number], schema=self._schema)
         return group.to_table(schema=self._schema, columns=list(columns), filter=where, use_threads=False)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._idle.clear()
 
     def count(self, number: int, where: Any) -> int:
         """Return how many rows of a row group are true; decided by its statistics where that is possible."""
         group = self._fragment.subset(row_group_ids=[number], schema=self._schema)
         return int(group.count_rows(filter=where, use_threads=False))
+
+
+_IDLE = 4  # readers of one file that are kept
 
 
 class ArrowFile(File):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -23,6 +24,8 @@ from pyscale.data.together import together
 from pyscale.errors import DataError
 
 Columns = dict[str, npt.NDArray[Any]]
+
+_OPEN = 32  # files that are kept open
 
 
 class ParquetShards:
@@ -47,8 +50,8 @@ class ParquetShards:
         By default `pyscale.world`.
     shuffle : "window" or False
     window : int
-        Rows that are shuffled together, in all streams. A rank holds its share of two windows, and the row
-        groups that they are from.
+        Rows that are shuffled together, in all streams. A rank holds its share of two windows, of a third as
+        long as the caller has a batch of it, and the row groups that they are from.
     streams : int
         Should be a multiple of the number of ranks, and divide the global batch: where it does not, some row
         groups are read by two ranks. Where it changes, so does the order. Without a shuffle, one stream is
@@ -115,7 +118,7 @@ class ParquetShards:
         told.append(repr((self.dtypes, str(self._where), self._fill)))
         identity = digest(*(np.frombuffer(text.encode(), np.uint8) for text in told))
         self.plan = Window(rows, window=window, streams=streams, shuffle=bool(shuffle), identity=identity)
-        self._open: dict[str, File] = {}
+        self._files: dict[str, File] = {}  # that were looked into, by when they were used
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -140,9 +143,15 @@ class ParquetShards:
                 raise DataError(f"column {name!r}: expected values of {target}, got {error}") from error
         return as_array(name, column, self._fill.get(name))
 
+    def close(self) -> None:
+        """Close the files. They are opened again when something is read."""
+        with self._lock:
+            for file in self._files.values():
+                file.close()
+
     def _file(self, path: str) -> File:
         with self._lock:
-            found = self._open.get(path)
+            found = self._files.get(path)
         if found is None:
             found = open_file(path)
             size = self._sizes[path]
@@ -150,8 +159,11 @@ class ParquetShards:
                 raise DataError(
                     f"{path}: expected the file of {size} bytes that was there, got {found.stamp[0]}"
                 )
-            with self._lock:
-                self._open[path] = found
+        with self._lock:
+            self._files.pop(path, None)
+            self._files[path] = found  # the last one that was used
+            if len(self._files) > _OPEN:
+                next(islice(self._files.values(), len(self._files) - _OPEN - 1, None)).close()
         return found
 
     def _agree(self, **arguments: Any) -> None:
