@@ -231,7 +231,7 @@ def columns(memory: Array, threads: int, rounds: int, *, batch: int = 4096) -> d
 
 def measure(quick: bool) -> list[dict[str, Any]]:
     """Measure all cases: 2 GiB of rows, or an eighth of that."""
-    total, part, rounds = (256 * _MIB, 64 * _MIB, 5) if quick else (2048 * _MIB, 256 * _MIB, 9)
+    total, part, rounds = (256 * _MIB, 64 * _MIB, 5) if quick else (2048 * _MIB, 256 * _MIB, 7)
     bare = Bare()
     memory, space = _lines(total), _lines(part + _LINE)
     memory[:] = np.resize(np.random.default_rng(0).integers(0, 128, _MIB + 1, np.uint8), total)
