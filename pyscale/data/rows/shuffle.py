@@ -11,6 +11,7 @@ from pyscale.comm import Communicator, world
 from pyscale.data.agreement import check_same, on_all_ranks
 from pyscale.data.orders.permutation import Permutation
 from pyscale.data.rows.exchange import CHUNK_BYTES, check_chunk, count, move
+from pyscale.data.rows.gather import scatter_rows
 from pyscale.data.rows.table import Table
 from pyscale.data.shares import share
 
@@ -84,7 +85,7 @@ def shuffle_in_memory(
     while arrived:  # each column goes before the next one comes
         column = arrived.pop(0)
         ordered = np.empty_like(column)
-        ordered[places] = column
+        scatter_rows(column, places, ordered)
         shuffled.append(ordered)
         del column
     return table.like(shuffled)
