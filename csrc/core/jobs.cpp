@@ -8,6 +8,14 @@
 
 namespace pyscale {
 
+namespace {
+
+void check_open(bool closed) {
+    if (closed) throw std::runtime_error("Jobs: expected to be open, got a call after close");
+}
+
+}  // namespace
+
 Jobs::Jobs(int threads) : process_(getpid()), state_(new State) {
     // Signals are for the threads of the program, which know what to do with them.
     sigset_t all, before;
@@ -18,31 +26,40 @@ Jobs::Jobs(int threads) : process_(getpid()), state_(new State) {
     } catch (...) {
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
         close();
+        delete state_;
         throw;
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-Jobs::State& Jobs::open() const {
+Jobs::~Jobs() {
+    if (getpid() != process_) return;
+    close();
+    delete state_;
+}
+
+Jobs::State& Jobs::own() const {
     if (getpid() != process_)
         throw std::runtime_error("Jobs: expected the process that made them, got its fork");
-    if (state_ == nullptr) throw std::runtime_error("Jobs: expected to be open, got a call after close");
     return *state_;
 }
 
 uint64_t Jobs::submit(std::function<void()> job) {
-    State& state = open();
+    State& state = own();
     const std::lock_guard<std::mutex> lock(state.mutex);
+    check_open(state.closed);
     state.waiting.emplace_back(state.next, std::move(job));
     state.something_to_do.notify_one();
     return state.next++;
 }
 
 bool Jobs::wait(uint64_t ticket, std::chrono::milliseconds limit) {
-    State& state = open();
+    State& state = own();
     std::unique_lock<std::mutex> lock(state.mutex);
-    if (!state.something_done.wait_for(lock, limit, [&] { return state.done.count(ticket) != 0; }))
+    if (!state.something_done.wait_for(lock, limit,
+                                       [&] { return state.closed || state.done.count(ticket) != 0; }))
         return false;
+    check_open(state.closed);
     const auto found = state.done.find(ticket);
     const std::exception_ptr error = found->second;
     state.done.erase(found);
@@ -51,16 +68,21 @@ bool Jobs::wait(uint64_t ticket, std::chrono::milliseconds limit) {
 }
 
 void Jobs::close() {
-    if (state_ == nullptr || getpid() != process_) return;
-    {
-        const std::lock_guard<std::mutex> lock(state_->mutex);
-        state_->closed = true;
-        state_->waiting.clear();
+    if (getpid() != process_) return;
+    std::unique_lock<std::mutex> lock(state_->mutex);
+    if (state_->closed) {  // another thread is at it, or was
+        state_->something_done.wait(lock, [&] { return state_->ended; });
+        return;
     }
+    state_->closed = true;
+    state_->waiting.clear();
+    lock.unlock();
     state_->something_to_do.notify_all();
+    state_->something_done.notify_all();
     for (std::thread& thread : state_->threads) thread.join();
-    delete state_;
-    state_ = nullptr;
+    lock.lock();
+    state_->ended = true;
+    state_->something_done.notify_all();
 }
 
 void Jobs::work(State& state) {

@@ -17,15 +17,16 @@ namespace pyscale {
 class Jobs {
    public:
     explicit Jobs(int threads);
-    ~Jobs() { close(); }
+    ~Jobs();
     Jobs(const Jobs&) = delete;
     Jobs& operator=(const Jobs&) = delete;
 
     // The job is begun once all that were given before it have been. Returns its ticket.
     uint64_t submit(std::function<void()> job);
-    // Whether the job was done within that time; once, throws what it threw.
+    // Whether the job was done within that time; once, throws what it threw. Throws where another thread
+    // closes.
     bool wait(uint64_t ticket, std::chrono::milliseconds limit);
-    // Drops what has not begun; returns when nothing is being done any more.
+    // Drops what has not begun; returns when nothing is being done any more. May be called again.
     void close();
 
    private:
@@ -35,16 +36,16 @@ class Jobs {
         std::deque<std::pair<uint64_t, std::function<void()>>> waiting;
         std::map<uint64_t, std::exception_ptr> done;  // null: it went well
         uint64_t next = 0;
-        bool closed = false;
+        bool closed = false, ended = false;  // nothing is begun any more; no thread is left
         std::vector<std::thread> threads;
     };
     static void work(State& state);
-    State& open() const;
+    State& own() const;
 
     const int process_;
     // A forked child has none of the threads, and the lock as it was when its parent forked: it leaves all
     // that alone, and never frees it.
-    State* state_;
+    State* const state_;
 };
 
 }  // namespace pyscale

@@ -60,3 +60,33 @@ TEST(nothing_is_taken_after_closing) {
     CHECK_THROWS(jobs.submit([] {}), std::runtime_error, "after close");
     CHECK_THROWS(jobs.wait(0, 1ms), std::runtime_error, "after close");
 }
+
+TEST(who_waits_while_another_thread_closes_is_told) {
+    for (int round = 0; round < 50; ++round) {
+        Jobs jobs(1);
+        std::atomic<bool> go{false};
+        const uint64_t running = jobs.submit([&go] {
+            while (!go) std::this_thread::yield();
+        });
+        const uint64_t after = jobs.submit([] {});
+        std::atomic<int> told{0};
+        std::vector<std::thread> waiting;
+        for (const uint64_t ticket : {running, after, after}) {
+            waiting.emplace_back([&jobs, &told, ticket] {
+                try {
+                    while (!jobs.wait(ticket, 10ms)) continue;
+                } catch (const std::runtime_error&) {
+                    ++told;
+                }
+            });
+        }
+        std::thread other([&jobs] { jobs.close(); });
+        std::this_thread::sleep_for(std::chrono::microseconds(round * 20));
+        go = true;
+        jobs.close();
+        other.join();
+        for (std::thread& thread : waiting) thread.join();
+        CHECK(told >= 1 && told <= 3);  // of two that wait for one job, one waits in vain
+        CHECK_THROWS(jobs.wait(after, 1ms), std::runtime_error, "after close");
+    }
+}

@@ -39,6 +39,18 @@ def together(comm: Communicator | None, what: str) -> Iterator[None]:
         raise mine
 
 
+def agree(comm: Communicator | None, what: str, **arguments: object) -> None:
+    """Raise ValueError on all ranks where an argument is not the same on all of them. Collective."""
+    if comm is None or comm.size == 1:
+        return
+    told = comm.all_gather_object({name: repr(value) for name, value in arguments.items()})
+    for rank, others in enumerate(told):
+        for name, value in others.items():
+            if value != told[0][name]:
+                expected = f"{what}: expected {name} to be the same on every rank"
+                raise ValueError(f"{expected}, got {told[0][name]} on rank 0 and {value} on rank {rank}")
+
+
 def packed(error: BaseException) -> tuple[bytes | None, str]:
     """Return an exception as what can be sent: itself where it can be pickled, and in words."""
     words = f"{type(error).__name__}: {error}"

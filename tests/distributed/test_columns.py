@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from launch import Job, run, start
 
@@ -137,7 +138,7 @@ def test_what_goes_wrong_in_a_step_is_raised_on_all_ranks(tmp_path: Path) -> Non
 def test_a_failure_on_a_rank_leaves_nothing_of_any(tmp_path: Path) -> None:
     job = run(PROGRAM, 3, "writes_nothing", str(tmp_path))
     for rank, result in enumerate(job.results):
-        fails, columns, files, _, repeats, disk, full = result
+        fails, columns, files, _, repeats, disk, full, *others = result
         notes = "" if rank == 2 else " | to_parquet: raised on rank 2"
         assert fails == f"ZeroDivisionError: as it happens{notes}", str(job)
         assert columns.startswith("ValueError: to_parquet: expected the same columns on every rank")
@@ -147,7 +148,20 @@ def test_a_failure_on_a_rank_leaves_nothing_of_any(tmp_path: Path) -> None:
         assert "File too large" in disk
         assert disk.endswith(notes)
         assert full.startswith("FileExistsError: to_parquet: expected a new or empty folder")
+        for name, text in zip(("files", "schema", "shuffle", "target"), others, strict=True):
+            assert text.startswith(f"ValueError: to_parquet: expected {name} to be the same on every rank")
     assert left(tmp_path) == ["u", "u/file"]
+
+
+def test_shards_of_which_a_rank_wants_what_cannot_be(tmp_path: Path) -> None:
+    to_parquet({"x": np.arange(9)}, tmp_path / "x.parquet")
+    job = run(PROGRAM, 3, "opens_other_shards", str(tmp_path))
+    for rank, result in enumerate(job.results):
+        *failures, rows = result
+        assert rows == "9"
+        for text in failures:
+            assert text.startswith(("ValueError: ", "TypeError: ")), str(job)
+            assert ("raised on rank 2" in text) == (rank != 2)
 
 
 # ------------------------------------------------------------------------------------------------ faults

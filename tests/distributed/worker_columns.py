@@ -19,7 +19,7 @@ from columns_data import SCHEMA, part_of
 from launch import note, report
 
 import pyscale as ps
-from pyscale.data import Check, Column, Profile, Schema, cache, to_parquet, validate
+from pyscale.data import Check, Column, ParquetShards, Profile, Schema, cache, to_parquet, validate
 
 folder = Path(sys.argv[2])
 
@@ -176,6 +176,36 @@ def writes_nothing() -> None:
         (folder / "u" / "file").touch()
     comm.barrier()
     results.append(said(lambda: to_parquet({"x": [1]}, folder / "u", comm=comm)))
+    schema = pa.schema({"x": pa.int64()})
+    for own in (
+        write({"x": [1]}, files=2 * comm.size if last else comm.size),
+        write({"x": [1]}, schema=schema if last else None),
+        write({"x": [1]}, shuffle=comm.rank),
+        lambda: to_parquet({"x": [1]}, folder / f"t{comm.rank}", comm=comm),
+    ):
+        results.append(said(own))
+    report(results)
+
+
+def opens_other_shards() -> None:
+    """One rank has an argument that cannot be right, and lives on."""
+    comm = begin()
+    last = comm.rank == comm.size - 1
+
+    def shards(**own: Any) -> Callable[[], object]:
+        return lambda: ParquetShards(folder, comm=comm, **(own if last else {}))
+
+    bad: list[dict[str, Any]] = [
+        {"seed": -1},
+        {"shuffle": "full"},
+        {"columns": "id"},
+        {"columns": 3},
+        {"fill": 1},
+        {"filters": "x > 3"},
+    ]
+    results = [said(shards(**own)) for own in bad]
+    results.append(said(lambda: ParquetShards(None if last else folder, comm=comm)))  # type: ignore[arg-type]
+    results.append(repr(len(ParquetShards(folder, comm=comm))))
     report(results)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -161,9 +162,17 @@ def test_a_new_iteration_ends_the_one_before() -> None:
 def test_nothing_is_left() -> None:
     before = num_threads()
     loader = Loader(np.arange(10_000), batches(10_000, 10), prefetch=50, num_threads=3)
-    next(iter(loader))
+    iterator = iter(loader)
+    next(iterator)
     assert num_threads() == before + 3
     loader.close()
+    assert num_threads() == before
+    for _ in loader:
+        assert num_threads() == before + 3
+        break
+    assert num_threads() == before, "so does leaving its loop"
+    with pytest.raises(ZeroDivisionError):
+        _fail_within_a_loop(loader)
     assert num_threads() == before
     with Loader(np.arange(100), batches(100, 10)) as opened:
         next(iter(opened))
@@ -175,6 +184,81 @@ def test_nothing_is_left() -> None:
     del iterator, loader
     gc.collect()
     assert num_threads() == before
+
+
+@pytest.mark.parametrize("how", ["close", "again"])
+def test_closing_under_a_thread_that_waits(how: str) -> None:
+    x = np.ones((100_000, 32))
+    loader = Loader(x, [np.arange(100_000)] * 6, num_threads=1, prefetch=4)
+    for _ in range(10):
+        iterator = iter(loader)
+        said: list[str] = []
+        thread = threading.Thread(target=_iterate, args=(iterator, said))
+        thread.start()
+        time.sleep(0.01)
+        if how == "close":
+            loader.close()
+        else:
+            later = iter(loader)
+            next(later)
+        thread.join(30)
+        assert not thread.is_alive()
+        assert all("was closed, or that a later one has ended" in text for text in said)
+    loader.close()
+
+
+def _fail_within_a_loop(loader: Loader) -> None:
+    for batch in loader:
+        _ = 1 // int(batch[0] * 0)
+
+
+def _iterate(iterator: Iterator[Any], said: list[str]) -> None:
+    try:
+        for batch in iterator:
+            assert batch[-1, -1] == 1
+    except PyscaleError as error:
+        said.append(str(error))
+
+
+def test_threads_share_an_iteration() -> None:
+    before = num_threads()
+    for source in (np.arange(20_000), np.ones((20_000, 9)) * np.arange(20_000)[:, None]):
+        iterator = iter(Loader(source, batch_size=33, num_threads=2, prefetch=3))
+        taken: list[Any] = []
+
+        def work(iterator: Iterator[Any] = iterator, taken: list[Any] = taken) -> None:
+            for batch in iterator:
+                taken.append(batch.reshape(len(batch), -1)[:, 0].copy())
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert np.sort(np.concatenate(taken)).tolist() == list(range(20_000))
+        del iterator
+    assert num_threads() == before
+
+
+def test_buffers_do_not_add_up() -> None:
+    x = np.ones((1000, 4))
+    rng = np.random.default_rng(0)
+    loader = Loader(x, [rng.integers(0, 1000, k) for k in range(100, 900)], num_threads=1)
+    for batch in loader:
+        assert len(batch)
+    assert sum(len(kept) for kept in loader._buffers._kept.values()) <= 8
+    held = list(loader)
+    assert all((batch == 1).all() for batch in held)
+    del held, batch
+    for _ in islice(loader, 3):
+        pass
+    assert sum(len(kept) for kept in loader._buffers._kept.values()) <= 8
+
+
+def test_a_sampler_that_gives_nothing_for_a_batch() -> None:
+    for prefetch in (0, 2):
+        with pytest.raises((TypeError, ValueError), match="expected"):
+            list(Loader(np.arange(9), [[1], None, [2]], prefetch=prefetch))
 
 
 def test_an_index_that_is_out_of_range() -> None:

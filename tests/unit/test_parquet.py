@@ -322,9 +322,41 @@ def test_data_is_cast_to_a_schema_of_pyarrow(tmp_path: Path) -> None:
     schema = pa.schema({"b": pa.float32(), "a": pa.int8()})
     table = pa.table({"a": [1, 2], "b": [0.5, 1.0], "c": [1, 2]})
     assert read(to_parquet(table, tmp_path / "t.parquet", schema=schema)).schema.equals(schema)
-    with pytest.raises(pa.ArrowInvalid):
-        to_parquet({"a": [300], "b": [1.0]}, tmp_path / "u.parquet", schema=schema)
+    with pytest.raises(ValueError, match="expected values of 'a' that int8 can hold, got 300 and 1 others"):
+        to_parquet({"a": [1, 300, -200], "b": [1.0] * 3}, tmp_path / "u.parquet", schema=schema)
+    with pytest.raises(ValueError, match="expected a column 'a'"):
+        to_parquet({"b": [1.0]}, tmp_path / "u.parquet", schema=schema)
+    with pytest.raises(TypeError, match="expected 'a' as int8, or what can be cast to it"):
+        to_parquet({"a": [[1]], "b": pa.array([1.0])}, tmp_path / "u.parquet", schema=schema)
     assert left(tmp_path) == ["t.parquet"]
+
+
+def test_targets_of_any_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"x": [1]}
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match="other than the working directory"):
+        to_parquet(table, ".")
+    name = "part-00000-of-00001.parquet"
+    assert to_parquet(table, "new/parent/x/../y/") == [tmp_path / "here/new/parent/y" / name]
+    assert to_parquet(table, "../there") == [tmp_path / "there" / name]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    assert to_parquet(table, tmp_path / "link") == [tmp_path / "folder" / name]
+    (tmp_path / "d.parquet").mkdir()
+    with pytest.raises(IsADirectoryError, match="expected a file"):
+        to_parquet(table, tmp_path / "d.parquet")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="expected a folder"):
+        to_parquet(table, tmp_path / "file")
+    assert not Path("/" + name).exists()
+    assert not [path for path in left(tmp_path) if "draft" in path or path.endswith("/x")]
+
+
+def test_rows_without_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected columns, got none in 3 rows"):
+        to_parquet(pa.table({"x": [1, 2, 3]}).select([]), tmp_path / "t")
+    assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import threading
+import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -132,17 +133,17 @@ def test_memory_is_bounded_by_the_window(folder: Path) -> None:
     loader = Loader(shards, batch_size=10, num_threads=2)
     most_begun = most_blocks = 0
     for _ in loader:
-        feed: Any = loader._iteration._feed  # type: ignore[union-attr]
+        feed: Any = loader._iteration()._feed  # type: ignore[misc,union-attr]
         most_begun = max(most_begun, len(feed._groups))
         most_blocks = max(most_blocks, len(feed._made._held._blocks))
     assert most_begun <= 1  # beside the one that is delivered
     # A window has parts of at most 200 / 90 + 2 of the smallest row groups.
     assert most_blocks <= 2 * 2 * 4
     assert not feed._made._held._blocks
-    rows = [len(array) for kept in loader._buffers._kept.values() for array in kept]
+    rows = [len(array) for array in loader._buffers._kept["id"]]
     assert sum(rows) <= 3 * (400 + 10)
     loader.close()
-    assert not loader._buffers._kept
+    assert not any(loader._buffers._kept.values())
 
 
 def test_blocks_are_read_once_and_files_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,3 +363,97 @@ def test_loaders_of_files_refuse_padding_at_once(folder: Path) -> None:
     shards = ParquetShards(folder, ["id"])
     with pytest.raises(ValueError, match="remainder 'exact' or 'drop' for files, got 'pad'"):
         Loader(shards, ShardedBatchSampler(shards, 10, remainder="pad"))
+
+
+@pytest.mark.parametrize("change", ["values", "types", "names", "grown"])
+def test_a_file_that_was_changed_before_it_is_read(tmp_path: Path, change: str) -> None:
+    def write(table: Any) -> None:
+        pq.write_table(
+            table, tmp_path / "a.parquet", compression="none", use_dictionary=False, row_group_size=100
+        )
+
+    x = np.arange(300)
+    write(pa.table({"x": x}))
+    shards = ParquetShards(tmp_path / "a.parquet", window=200, streams=1)
+    changed = {
+        "values": {"x": x[::-1]},
+        "types": {"x": x * 1.0},
+        "names": {"y": x},
+        "grown": {"x": x, "y": x},
+    }
+    write(pa.table(changed[change]))
+    with pytest.raises(DataError, match="expected the file that was there at first"):
+        list(Loader(shards, batch_size=100))
+
+
+def test_files_are_closed_where_one_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"x": np.arange(3000)}), path, row_group_size=100, write_page_checksum=True)
+    raw = bytearray(path.read_bytes())
+    raw[8 : len(raw) // 2] = bytes(len(raw) // 2 - 8)
+    path.write_bytes(raw)
+    shards = ParquetShards(path, window=200, streams=2)
+    for _ in range(5):
+        loader = Loader(shards, batch_size=10)
+        with pytest.raises(DataError, match=r"a\.parquet: expected to read block"):
+            list(loader)
+        loader.close()
+    assert not {name for name in _open_files() if name == str(path)}
+
+
+def test_what_pyarrow_cannot_do_is_said_with_the_file_or_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    text = pa.StringArray.from_buffers(
+        2, pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe")
+    )
+    pq.write_table(pa.table({"b": [True, False], "s": text, "l": [[1.0], [2.0]]}), path)
+    for columns in ({"b": "M8[us]"}, {"l": "f4"}):
+        with pytest.raises(TypeError, match=r"column '.': expected what can be cast to"):
+            ParquetShards(path, columns)
+    with pytest.raises(DataError, match=r"a\.parquet, block 0: column 's'"):
+        list(Loader(ParquetShards(path, ["s"]), batch_size=1))
+    with pytest.raises(DataError, match=r"a\.parquet: expected to filter block 0"):
+        ParquetShards(path, ["b"], filters=[("l", ">", 3)])
+
+
+def test_columns_that_are_none(folder: Path) -> None:
+    with pytest.raises(ValueError, match="expected columns, got none"):
+        ParquetShards(folder, [])
+    with pytest.raises(TypeError, match="expected a sequence of columns, got the text 'id'"):
+        ParquetShards(folder, "id")
+
+
+def test_batches_larger_than_all_rows(folder: Path) -> None:
+    [batch] = Loader(ParquetShards(folder, ["id"]), batch_size=1 << 33)
+    assert sorted(batch["id"]) == list(range(ROWS))
+
+
+def test_very_many_streams(folder: Path) -> None:
+    shards = ParquetShards(folder, ["id"], window=2048, streams=2048)
+    began = time.monotonic()
+    assert sorted(ids(Loader(shards, batch_size=500))) == list(range(ROWS))
+    assert time.monotonic() - began < 30  # it has been minutes
+
+
+def test_folders_links_and_patterns(tmp_path: Path) -> None:
+    def write(name: str, start: int) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"id": [start]}), path)
+        return str(path)
+
+    a, b, c = write("data/a.parquet", 0), write("data/y=1/b.parquet", 1), write("data/y=1/deep/c.parquet", 2)
+    write("data/_hidden/h.parquet", 9)
+    write("data/.hidden.parquet", 9)
+    elsewhere = write("elsewhere/d.parquet", 3)
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "loop").symlink_to(tmp_path / "data")
+    d = str(tmp_path / "data" / "link" / "d.parquet")
+    everything = sorted([a, b, c, d], key=Path)
+    assert ParquetShards(tmp_path / "data").files == everything
+    assert set(ParquetShards(tmp_path / "data" / "**" / "*.parquet").files) >= {a, b, c, d}
+    assert ParquetShards(str(tmp_path / "data" / "y=*")).files == sorted([b, c], key=Path)
+    (tmp_path / "data" / "gone.parquet").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"gone\.parquet"):
+        ParquetShards(tmp_path / "data")
+    assert elsewhere not in everything

@@ -140,7 +140,7 @@ class ShardFeed:
         self._delivery = delivery
         self._steps = sampler._steps(iteration.start)
         self._window = order.window_size * order.streams
-        most = min(self._window // sampler.global_batch_size + 1, max(1, self._steps)) * sampler.batch_size
+        most = min((self._window // sampler.global_batch_size + 1) * sampler.batch_size, len(order))
         if most > _MOST_ROWS:
             raise ValueError(f"Loader: expected a window of at most {_MOST_ROWS} rows a rank, got {most}")
         self._made = Groups(shards, order, buffers, most, num_threads)

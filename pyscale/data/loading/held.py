@@ -26,6 +26,7 @@ class Held:
         self._shards = shards
         self._lock = Lock()
         self._blocks: dict[int, _Block] = {}
+        self._of_stream: dict[int, set[int]] = {}  # which of these it has expected
         self._passed: dict[
             int, int
         ] = {}  # of each stream, the window before which nothing is needed any more
@@ -37,11 +38,13 @@ class Held:
         """
         with self._lock:
             self._passed[stream] = passed
+            expected = self._of_stream.setdefault(stream, set())
             for number, end in blocks:
                 block = self._blocks.setdefault(number, _Block())
                 block.ends[stream] = end
                 block.users += 1
-            for number in list(self._blocks):
+                expected.add(number)
+            for number in list(expected):
                 self._let_go(number)
 
     def columns(self, number: int) -> Columns:
@@ -68,6 +71,7 @@ class Held:
         """Let go of everything."""
         with self._lock:
             self._blocks.clear()
+            self._of_stream.clear()
 
     def _let_go(self, number: int) -> None:
         """Let go of a block that nobody needs, or will need."""
@@ -75,3 +79,5 @@ class Held:
         passed = (end <= self._passed[stream] for stream, end in block.ends.items())
         if block.users == 0 and all(passed):
             del self._blocks[number]
+            for stream in block.ends:
+                self._of_stream[stream].discard(number)

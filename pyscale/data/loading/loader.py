@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import operator
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
+from threading import RLock
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,7 +46,7 @@ class Loader:
     num_threads : int, optional
         By default this rank's share of the cores.
     device : str or torch.device, optional
-        Deliver torch tensors there; to a GPU they are copied from pinned memory, while the caller goes on.
+        Deliver torch tensors there; to a GPU they are copied through pinned memory.
         By default the arrays are those of the source's library: of NumPy, for files.
 
     Raises
@@ -53,8 +56,9 @@ class Loader:
 
     Notes
     -----
-    `close`, or the end of a ``with`` block, ends the threads; so does the end of an iteration, also by an
-    exception or Ctrl-C.
+    The threads end with the iteration: at its end, when it raises, and when nobody has it any more, as after
+    a loop that is left. `close`, or the end of a ``with`` block, ends it before that. Any thread may iterate
+    or close; each batch goes to one of those that iterate.
     """
 
     def __init__(
@@ -79,7 +83,7 @@ class Loader:
         if isinstance(self._source, ParquetShards):
             _check_of_files(self._source, self.sampler)
         self._buffers = Buffers(self._source.dtypes)
-        self._iteration: _Iteration | None = None
+        self._iteration: weakref.ref[_Iteration] | None = None
 
     def __len__(self) -> int:
         """Return the number of batches of the iteration in progress, or the next one where there is none."""
@@ -89,8 +93,9 @@ class Loader:
         """Begin an iteration; the one before, if it was not at its end, is over."""
         self._end()
         self._batches.begin()
-        self._iteration = _Iteration(self._feed(), self._batches, self._prefetch)
-        return self._iteration
+        iteration = _Iteration(self._feed(), self._batches, self._prefetch)
+        self._iteration = weakref.ref(iteration)
+        return iteration
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the ranks are: after the batches that were delivered, whatever was made ahead.
@@ -115,9 +120,10 @@ class Loader:
         self._buffers.clear()
 
     def _end(self) -> None:
-        if self._iteration is not None:
-            self._iteration.close()
-            self._iteration = None
+        iteration = None if self._iteration is None else self._iteration()
+        self._iteration = None
+        if iteration is not None:
+            iteration.close()
 
     def __enter__(self) -> Loader:
         return self
@@ -144,6 +150,9 @@ class Loader:
         )
 
 
+_ENDED = "Loader: expected an open iteration, got one that was closed, or that a later one has ended"
+
+
 class _Iteration:
     """The batches of one epoch, counted as they are handed out."""
 
@@ -153,38 +162,46 @@ class _Iteration:
         self._requested = self._delivered = 0
         self._at_end = self._closed = False
         self._process = os.getpid()
+        self._lock = RLock()
 
     def __iter__(self) -> _Iteration:
         return self
 
     def __next__(self) -> Any:
-        if self._at_end:
-            raise StopIteration
         if self._process != os.getpid():
             raise PyscaleError("Loader: expected the process that began the iteration, got a fork of it")
-        if self._closed:
-            raise PyscaleError("Loader: expected an open iteration, got one that a later one has ended")
-        try:
-            while self._requested <= self._delivered + self._prefetch and self._batches.has(self._requested):
-                self._feed.request(self._requested)
-                self._requested += 1
-            if self._delivered == self._requested:
-                self._at_end = True
-                self._batches.handed(self._delivered, at_end=True)
+        with self._lock:
+            if self._at_end:
                 raise StopIteration
-            batch = self._feed.take(self._delivered)
-        except BaseException:  # the end, a failure, Ctrl-C
-            self.close()
-            raise
+            if self._closed:
+                raise PyscaleError(_ENDED)
+            try:
+                return self._batch()
+            except BaseException as error:  # the end, a failure, Ctrl-C
+                closed_by_another = self._closed and not self._at_end
+                self.close()
+                if closed_by_another and isinstance(error, Exception):
+                    raise PyscaleError(_ENDED) from error
+                raise
+
+    def _batch(self) -> Any:
+        while self._requested <= self._delivered + self._prefetch and self._batches.has(self._requested):
+            self._feed.request(self._requested)
+            self._requested += 1
+        if self._delivered == self._requested:
+            self._at_end = True
+            self._batches.handed(self._delivered, at_end=True)
+            raise StopIteration
+        batch = self._feed.take(self._delivered)
         self._delivered += 1
         self._batches.handed(self._delivered, at_end=False)
         return batch
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            if self._process == os.getpid():
-                self._feed.close()
+        """End the threads, also under another thread that waits for a batch; that one raises."""
+        self._closed = True
+        if self._process == os.getpid():
+            self._feed.close()
 
     def __del__(self) -> None:
         with suppress(
@@ -281,6 +298,7 @@ class _Listed:
     def begin(self) -> None:
         self._iterator = iter(self._sampler)
         self._next: tuple[int, Indices] | None = None
+        self._at_end = False
 
     def handed(self, batches: int, *, at_end: bool) -> None:
         pass
@@ -292,13 +310,14 @@ class _Listed:
         return length if self._size is None else -(-length // self._size)
 
     def has(self, step: int) -> bool:
-        if self._next is None or self._next[0] != step:
-            if self._size is None:
-                found = next(self._iterator, None)
+        if not self._at_end and (self._next is None or self._next[0] != step):
+            found = list(islice(self._iterator, self._size or 1))
+            self._at_end = len(found) < (self._size or 1)
+            if not found:
+                self._next = None
             else:
-                found = [index for _, index in zip(range(self._size), self._iterator, strict=False)] or None
-            self._next = None if found is None else (step, self._whole(found))
-        return self._next is not None
+                self._next = step, self._whole(found[0] if self._size is None else found)
+        return self._next is not None and self._next[0] == step
 
     def indices(self, step: int) -> Indices:
         assert self._next is not None

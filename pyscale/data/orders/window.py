@@ -35,7 +35,7 @@ class Share(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The step after the last."""
+        """A step after the last, and none of the rank's is before it and after that one."""
         return int(self.first_steps[-1] + self.counts[-1])
 
     def windows(self, window_size: int) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from pyscale import _core
 from pyscale.arrays import view
 from pyscale.comm import Communicator, world
 from pyscale.data.agreement import check_same, on_all_ranks
+from pyscale.data.arguments import integer
 from pyscale.data.rows.table import Table
 
 Array = npt.NDArray[Any]
@@ -121,10 +121,7 @@ def count(destinations: Array, ranks: int, call: str) -> Array:
 
 def check_chunk(chunk_bytes: int, call: str) -> int:
     """Return it as an int; raises TypeError and ValueError."""
-    value = operator.index(chunk_bytes)
-    if value < _LEAST_CHUNK_BYTES:
-        raise ValueError(f"{call}: expected chunk_bytes of at least {_LEAST_CHUNK_BYTES}, got {value}")
-    return value
+    return integer(f"{call}: expected chunk_bytes", chunk_bytes, _LEAST_CHUNK_BYTES, (1 << 63) - 1)
 
 
 def move(

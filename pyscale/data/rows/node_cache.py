@@ -170,6 +170,8 @@ class NodeCache:
             raise PyscaleError(f"{call}: expected an open cache, got one that was closed")
         if not shape or any(dim < 0 for dim in shape):
             raise ValueError(f"{call}: expected a shape with a first axis, none negative, got {shape}")
+        if max(shape) >= 1 << 63:
+            raise ValueError(f"{call}: expected a shape below 2**63, got {shape}")
         if dtype.hasobject:
             raise TypeError(f"{call}: expected elements without Python objects, got {dtype}")
         if self._comm._memory is None and self._comm.local_size > 1:
@@ -226,6 +228,7 @@ def _open(source: Any) -> Array:
     if isinstance(source, (str, os.PathLike)):
         array = np.load(source, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):
+            array.close()
             raise TypeError(f"NodeCache.load: expected a .npy file, got {os.fspath(source)}")
         return array
     if not isinstance(source, np.ndarray) or isinstance(source, np.ma.MaskedArray):

@@ -56,8 +56,8 @@ def shuffle_in_memory(
 
     Notes
     -----
-    A rank holds the rows it had, those it gets, those once more in their order, and 12 bytes a row for their
-    places.
+    A rank holds the rows it had, those it gets, one column of those once more in its order, and 20 bytes a
+    row for their places.
     """
     comm = world() if comm is None else comm
     call = "shuffle_in_memory"

@@ -70,6 +70,8 @@ class Table:
             raise TypeError(f"{call}: out: expected columns {self.names}, got {type(out).__name__}")
         room: list[Array] = []
         for (what, x), column in zip(given.items(), self.columns, strict=True):
+            if isinstance(x, np.ma.MaskedArray):
+                raise TypeError(f"{what}: expected an array without a mask, got MaskedArray")
             array = np.asarray(x) if isinstance(x, np.ndarray) else view(x, writable=True, what=what).array
             if array.dtype != column.dtype or array.ndim == 0 or array.shape[1:] != column.shape[1:]:
                 raise ValueError(

@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ class File(ABC):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.stamp = _stamp(path)
+        self.stamp = stamp(path)
 
     @property
     @abstractmethod
@@ -52,7 +53,7 @@ class File(ABC):
     def check_unchanged(self) -> None:
         """Raise DataError where it is another file now, or none."""
         try:
-            now = _stamp(self.path)
+            now = stamp(self.path)
         except OSError as error:
             raise DataError(f"{self.path}: expected the file that was there at first, got {error}") from error
         if now != self.stamp:
@@ -100,15 +101,21 @@ class ParquetFile(File):
                 reader = parquet.ParquetFile(
                     self.path, metadata=self._metadata, page_checksum_verification=True, pre_buffer=False
                 )
-            table = reader.read_row_group(number, columns=list(columns), use_threads=False)
+            try:
+                table = reader.read_row_group(number, columns=list(columns), use_threads=False)
+            except BaseException:
+                reader.close()
+                raise
             self._idle.append(reader)
             return table
         group = self._fragment.subset(row_group_ids=[number], schema=self._schema)
         return group.to_table(schema=self._schema, columns=list(columns), filter=where, use_threads=False)
 
     def close(self) -> None:
-        """Close the file."""
-        self._idle.clear()
+        """Close the file, but for threads that are reading it."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def count(self, number: int, where: Any) -> int:
         """Return how many rows of a row group are true; decided by its statistics where that is possible."""
@@ -204,9 +211,16 @@ def open_file(path: str) -> File:
         if path.lower().endswith(ending):
             try:
                 return kind(path)
-            except (OSError, ValueError) as error:  # pyarrow's own are ValueError
+            except arrow_errors() as error:
                 raise DataError(f"{path}: expected a file of {ending}, got {_line(error)}") from error
     raise ValueError(f"{path}: expected a name that ends with {', '.join(_FORMATS)}")
+
+
+def arrow_errors() -> tuple[type[Exception], ...]:
+    """Return what pyarrow raises for files and values that are not what they should be."""
+    import pyarrow as pa
+
+    return OSError, ValueError, pa.lib.ArrowException
 
 
 def read_block(file: File, block: Block, columns: Sequence[str], where: Any = None) -> Any:
@@ -220,8 +234,9 @@ def read_block(file: File, block: Block, columns: Sequence[str], where: Any = No
     file.check_unchanged()
     try:
         table = file.read(block.number, columns, where)
-    except (OSError, ValueError) as error:
+    except arrow_errors() as error:
         raise DataError(f"{block.file}: expected to read block {block.number}, got {_line(error)}") from error
+    file.check_unchanged()  # nor while it was read
     if table.num_rows != block.rows:
         raise DataError(
             f"{block.file}: expected {block.rows} rows in block {block.number}, got {table.num_rows}"
@@ -233,7 +248,8 @@ def _chosen(table: Any, columns: Sequence[str], where: Any) -> Any:
     return (table if where is None else table.filter(where)).select(list(columns))
 
 
-def _stamp(path: str) -> tuple[int, int, int]:
+def stamp(path: str) -> tuple[int, int, int]:
+    """Return what tells a file from another in its place: its size, when it was changed, and its number."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns, status.st_ino
 

@@ -21,16 +21,18 @@ def find_files(paths: Paths, comm: Communicator | None) -> list[str]:
     Parameters
     ----------
     paths : path or sequence of paths
-        Files, which need not exist; patterns of `glob`; or folders, whose files with an ending of `ENDINGS`
-        are taken, those of folders within included, hidden ones (that begin with a dot or an underscore) not.
+        Files, which need not exist; folders, whose files with an ending of `ENDINGS` are taken, those of
+        folders within and of links included, hidden ones (that begin with a dot or an underscore) not; or
+        patterns of either, as `glob` has them, where ``**`` is any number of folders.
 
     Raises
     ------
     ValueError
         Ranks have given different paths.
     """
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    names = [os.fspath(path) for path in given]
+    with together(comm, "paths"):
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        names = [os.fspath(path) for path in given]
     if comm is None or comm.size == 1:
         return _expanded(names)
     told = comm.all_gather_object(names)
@@ -69,20 +71,30 @@ def spread(sizes: Sequence[int], ranks: int) -> list[list[int]]:
 def _expanded(names: Iterable[str]) -> list[str]:
     files: list[str] = []
     for name in names:
-        if os.path.isdir(name):
-            files += _inside(Path(name))
-        elif any(mark in name for mark in "*?[") and not os.path.exists(name):
-            files += sorted(glob(name)) or [name]  # which is then found missing, by its name
-        else:
-            files.append(name)
+        found = [name]
+        if any(mark in name for mark in "*?[") and not os.path.exists(name):
+            found = sorted(glob(name, recursive=True)) or [name]  # which is then found missing, by its name
+        if "**" in name:  # has all that is in the folders, too
+            found = [path for path in found if not os.path.isdir(path)]
+        for path in found:
+            files += _inside(path) if os.path.isdir(path) else [path]
     return files
 
 
-def _inside(folder: Path) -> list[str]:
-    return [
-        str(path)
-        for path in sorted(folder.rglob("*"))
-        if path.name.lower().endswith(tuple(ENDINGS))
-        and path.is_file()
-        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-    ]
+def _inside(folder: str) -> list[str]:
+    """Return the files of a folder, and of those within; links that lead nowhere as well, to be missed."""
+    found: list[Path] = []
+    seen = set()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        where = os.stat(path)
+        if (where.st_dev, where.st_ino) in seen:  # a link to a folder that it is in
+            folders.clear()
+            continue
+        seen.add((where.st_dev, where.st_ino))
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        found += [
+            Path(path, name)
+            for name in files
+            if name.lower().endswith(tuple(ENDINGS)) and not name.startswith((".", "_"))
+        ]
+    return [str(path) for path in sorted(found)]

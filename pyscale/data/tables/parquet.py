@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pyscale.comm import Communicator
 from pyscale.data.schema import Schema
+from pyscale.data.schema.types import castable
 from pyscale.data.tables.arranged import Rows, SortKey, evenly, shuffled, sorted_by, spooled
 from pyscale.data.tables.arrow import arrow, as_stream, as_table, check_compression, is_stream
 from pyscale.data.tables.draft import move, shared_draft
-from pyscale.data.together import together
+from pyscale.data.together import agree, together
 
 ROW_GROUP_ROWS = 1 << 17
 
@@ -56,14 +59,15 @@ def to_parquet(
     compression : str, optional
         As pyarrow calls it; None for none.
     schema : Schema or pyarrow.Schema, optional
-        What the data must satisfy, or what it is cast to, without loss.
+        What the data must satisfy; or the columns to write, and the types that their values are cast to: a
+        value that is another one then is an error.
     comm : Communicator, optional
         The ranks, each of which writes its own part of the table, into one folder that all see.
 
     Returns
     -------
     list of Path
-        All files, those of rank 0 first.
+        All files, those of rank 0 first, by their absolute paths.
 
     Raises
     ------
@@ -76,10 +80,13 @@ def to_parquet(
     ValueError, TypeError
         Arguments, on every rank as all others.
     """
-    target = Path(path)
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     with together(comm, "to_parquet"):
+        target = _target(path)
         plan = _Plan.of(target, row_group_rows, files, sort_by, shuffle, compression, size)
+        if not (schema is None or isinstance(schema, (Schema, arrow().Schema))):
+            raise TypeError(f"to_parquet: expected a Schema or a pyarrow.Schema, got {type(schema).__name__}")
+    agree(comm, "to_parquet", schema=type(schema), **vars(plan))
     with shared_draft(target, comm) as folder:
         table = _checked(data, schema, folder / f"spool-{rank}", comm)
         with together(comm, "to_parquet"):
@@ -130,6 +137,16 @@ class _Plan:
             raise ValueError("to_parquet: expected sort_by or shuffle, got both")
         if not is_folder and files > 1:
             raise ValueError(f"to_parquet: expected a folder for {files} files, got {target.name!r}")
+        if is_folder and target.exists() and os.path.samefile(target, "."):
+            raise ValueError("to_parquet: expected a folder other than the working directory, got that")
+        if not is_folder and target.is_dir():
+            raise IsADirectoryError(
+                f"to_parquet: expected a file, or a name for one, got the folder {target}"
+            )
+        if is_folder and target.exists() and not target.is_dir():
+            raise NotADirectoryError(
+                f"to_parquet: expected a folder, or a name for one, got the file {target}"
+            )
         if is_folder and target.is_dir() and any(target.iterdir()):
             raise FileExistsError(
                 f"to_parquet: expected a new or empty folder, got {target} with files in it"
@@ -170,6 +187,12 @@ class _Plan:
                 writer.write_table(rows[first:end], row_group_size=end - first)
 
 
+def _target(path: str | os.PathLike[str]) -> Path:
+    """Return where to write as a path with a name, also where a link leads to a folder."""
+    target = Path(os.path.abspath(path))
+    return Path(os.path.realpath(target)) if target.is_dir() else target
+
+
 def _sort_keys(sort_by: Any) -> tuple[SortKey, ...]:
     if sort_by is None:
         return ()
@@ -190,16 +213,16 @@ def _checked(data: Any, schema: Any, spool: Path, comm: Communicator | None) -> 
     pa = arrow()
     validator = schema.validator() if isinstance(schema, Schema) else None
     with together(comm, "to_parquet"):
-        if not (schema is None or isinstance(schema, (Schema, pa.Schema))):
-            raise TypeError(f"to_parquet: expected a Schema or a pyarrow.Schema, got {type(schema).__name__}")
         look_at: Callable[[Any], None] = validator.add if validator is not None else _pass
         if is_stream(data):
             table = spooled(as_stream(data, "to_parquet"), spool, look_at)
         else:
             table = as_table(data, "to_parquet")
             look_at(table)
+        if len(table) and not table.schema.names:
+            raise ValueError(f"to_parquet: expected columns, got none in {len(table)} rows")
         if isinstance(schema, pa.Schema):
-            table = table.select(schema.names).cast(schema)
+            table = _cast(table, schema)
     if validator is not None:
         validator.finish(comm).raise_if_failed()
     if comm is not None and comm.size > 1:
@@ -211,6 +234,30 @@ def _checked(data: Any, schema: Any, spool: Path, comm: Communicator | None) -> 
                     f"rank {rank} ({theirs})"
                 )
     return table
+
+
+def _cast(table: Any, schema: Any) -> Any:
+    """Return a table with the columns and types of a schema; raises where a value would be lost."""
+    pa = arrow()
+    if missing := [name for name in schema.names if name not in table.schema.names]:
+        raise ValueError(f"to_parquet: expected a column {missing[0]!r}, got {table.schema.names}")
+    columns = []
+    for field in schema:
+        try:
+            column, bad = castable(table.column(field.name), field.type)
+        except pa.ArrowNotImplementedError as error:
+            kind = table.schema.field(field.name).type
+            raise TypeError(
+                f"to_parquet: expected {field.name!r} as {field.type}, or what can be cast to it, got {kind}"
+            ) from error
+        if bad.any():
+            value = table.column(field.name)[int(np.argmax(bad))]
+            raise ValueError(
+                f"to_parquet: expected values of {field.name!r} that {field.type} can hold, got {value} and "
+                f"{bad.sum() - 1} others"
+            )
+        columns.append(column)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _pass(batch: Any) -> None:

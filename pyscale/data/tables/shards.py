@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -17,15 +16,15 @@ from pyscale.data.arguments import integer
 from pyscale.data.orders.digest import digest
 from pyscale.data.orders.window import Window
 from pyscale.data.tables.arrow import arrow
-from pyscale.data.tables.blocks import Block, File, open_file, read_block
+from pyscale.data.tables.blocks import Block, File, arrow_errors, open_file, read_block, stamp
 from pyscale.data.tables.files import find_files, spread
 from pyscale.data.tables.values import as_array, dtype_of
-from pyscale.data.together import together
+from pyscale.data.together import agree, together
 from pyscale.errors import DataError
 
 Columns = dict[str, npt.NDArray[Any]]
 
-_OPEN = 32  # files that are kept open
+_OPEN = 64  # files that are kept open
 
 
 class ParquetShards:
@@ -84,14 +83,17 @@ class ParquetShards:
         fill: Mapping[str, Any] | None = None,
     ) -> None:
         arrow()  # or an ImportError, before anything else
-        if shuffle not in ("window", True, False):
-            raise ValueError(f"ParquetShards: expected shuffle 'window' or False, got {shuffle!r}")
         self.comm = world() if comm is None else comm
-        self.seed = integer("ParquetShards: expected seed", seed, 0, (1 << 64) - 1)
-        self._fill = dict(fill or {})
-        self._where = _expression(filters)
-        columns_given = dict(columns) if isinstance(columns, Mapping) else columns and list(columns)
-        self._agree(
+        with together(self.comm, "ParquetShards"):
+            if shuffle not in ("window", True, False):
+                raise ValueError(f"ParquetShards: expected shuffle 'window' or False, got {shuffle!r}")
+            self.seed = integer("ParquetShards: expected seed", seed, 0, (1 << 64) - 1)
+            self._fill = dict(fill or {})
+            self._where = _expression(filters)
+            columns_given = _names(columns)
+        agree(
+            self.comm,
+            "ParquetShards",
             columns=columns_given,
             shuffle=bool(shuffle),
             window=window,
@@ -107,6 +109,11 @@ class ParquetShards:
         if not self.files:
             raise ValueError(f"ParquetShards: expected files, got none in {paths!r}")
         self._sizes, schema, blocks = self._catalogue(self.files, columns)
+        with together(self.comm, "ParquetShards"):
+            try:
+                self._stamps = {path: stamp(path) for path in self.files}
+            except OSError as error:
+                raise DataError(f"{error.filename}: expected a file, got {error}") from error
         self.dtypes, self._targets = _types(schema, columns)
         if unknown := self._fill.keys() - self.dtypes.keys():
             raise ValueError(f"ParquetShards: expected fill of {list(self.dtypes)}, got {sorted(unknown)}")
@@ -118,7 +125,7 @@ class ParquetShards:
         told.append(repr((self.dtypes, str(self._where), self._fill)))
         identity = digest(*(np.frombuffer(text.encode(), np.uint8) for text in told))
         self.plan = Window(rows, window=window, streams=streams, shuffle=bool(shuffle), identity=identity)
-        self._files: dict[str, File] = {}  # that were looked into, by when they were used
+        self._files: dict[str, File] = {}  # the one that was used last is the last
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -139,9 +146,12 @@ class ParquetShards:
         if target is not None:
             try:
                 column = column.cast(target)
-            except ValueError as error:  # pyarrow's own
+            except arrow_errors() as error:
                 raise DataError(f"column {name!r}: expected values of {target}, got {error}") from error
-        return as_array(name, column, self._fill.get(name))
+        try:
+            return as_array(name, column, self._fill.get(name))
+        except arrow_errors() as error:
+            raise DataError(f"column {name!r}: expected values that NumPy has, got {error}") from error
 
     def close(self) -> None:
         """Close the files. They are opened again when something is read."""
@@ -154,26 +164,16 @@ class ParquetShards:
             found = self._files.get(path)
         if found is None:
             found = open_file(path)
-            size = self._sizes[path]
-            if found.stamp[0] != size:
+            if found.stamp != self._stamps[path] or found.stamp[0] != self._sizes[path]:
                 raise DataError(
-                    f"{path}: expected the file of {size} bytes that was there, got {found.stamp[0]}"
+                    f"{path}: expected the file that was there at first, got one that was changed"
                 )
         with self._lock:
             self._files.pop(path, None)
             self._files[path] = found  # the last one that was used
             if len(self._files) > _OPEN:
-                next(islice(self._files.values(), len(self._files) - _OPEN - 1, None)).close()
+                self._files.pop(next(iter(self._files))).close()
         return found
-
-    def _agree(self, **arguments: Any) -> None:
-        """Raise on all ranks where an argument is not the same on all of them."""
-        told = self.comm.all_gather_object({name: repr(value) for name, value in arguments.items()})
-        for rank, others in enumerate(told):
-            for name, value in others.items():
-                if value != told[0][name]:
-                    what = f"ParquetShards: expected {name} to be the same on every rank"
-                    raise ValueError(f"{what}, got {told[0][name]} on rank 0 and {value} on rank {rank}")
 
     def _catalogue(self, files: list[str], columns: Any) -> tuple[dict[str, int], Any, list[Block]]:
         """Look into all files, each on one rank. Return their sizes, the schema and all blocks."""
@@ -204,7 +204,7 @@ class ParquetShards:
                 file = opened.setdefault(path, opened.get(path) or open_file(path))
                 try:
                     counts[i] = file.count(blocks[i].number, self._where)
-                except (OSError, ValueError, KeyError) as error:
+                except arrow_errors() as error:
                     raise DataError(
                         f"{path}: expected to filter block {blocks[i].number}, got {error}"
                     ) from error
@@ -213,6 +213,18 @@ class ParquetShards:
             Block(block.file, block.number, int(count), block.size)
             for block, count in zip(blocks, counts, strict=True)
         ]
+
+
+def _names(columns: Any) -> Any:
+    """Return which columns to read, or as what; None for all."""
+    if columns is None:
+        return None
+    if isinstance(columns, str):
+        raise TypeError(f"ParquetShards: expected a sequence of columns, got the text {columns!r}")
+    names = dict(columns) if isinstance(columns, Mapping) else list(columns)
+    if not names:
+        raise ValueError("ParquetShards: expected columns, got none")
+    return names
 
 
 def _expression(filters: Any) -> Any:
@@ -250,6 +262,12 @@ def _types(
             )
     targets = {name: pa.from_numpy_dtype(np.dtype(dtype)) for name, dtype in wanted.items()}
     targets = {name: target for name, target in targets.items() if target != schema.field(name).type}
+    for name, target in targets.items():
+        try:
+            pa.array([], schema.field(name).type).cast(target)
+        except pa.ArrowNotImplementedError as error:
+            kind = schema.field(name).type
+            raise TypeError(f"column {name!r}: expected what can be cast to {target}, got {kind}") from error
     return {
         field.name: dtype_of(field.name, targets.get(field.name, field.type)) for field in schema
     }, targets
