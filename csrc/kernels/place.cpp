@@ -32,6 +32,7 @@ void place_rows(const Move& move, const uint32_t* from, const uint32_t* to, size
 void place(const Move* moves, size_t count, const uint32_t* from, const uint32_t* to, size_t rows) {
     for (size_t k = 0; k < count; ++k) {
         switch (moves[k].bytes) {
+            case 0: break;
             case 1: place_rows<1>(moves[k], from, to, rows); break;
             case 2: place_rows<2>(moves[k], from, to, rows); break;
             case 4: place_rows<4>(moves[k], from, to, rows); break;

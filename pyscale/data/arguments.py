@@ -13,7 +13,10 @@ Indices = npt.NDArray[np.int64]
 
 def integer(what: str, value: Any, low: int, high: int) -> int:
     """Return a whole number from `low` to `high`; `what` is "Permutation: expected n"."""
-    index = operator.index(value)
+    try:
+        index = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what} as a whole number, got {value!r}") from None
     if not low <= index <= high:
         raise ValueError(f"{what} from {low} to {high}, got {index}")
     return index
