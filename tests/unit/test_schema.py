@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyscale.data import Check, Column, Failure, Report, Schema, SchemaError
+from pyscale.data.schema.casts import castable, check_castable
 from pyscale.errors import PyscaleError
 
 pa = pytest.importorskip("pyarrow")
@@ -309,6 +310,71 @@ def test_castable_columns(values: list[Any], kind: str, wrong: list[int]) -> Non
         assert [example.value for example in failure.examples][:1] == [values[wrong[0]]] or math.isnan(
             values[wrong[0]]
         )
+
+
+UTC = datetime.UTC
+NOON, MIDNIGHT = datetime.datetime(2013, 1, 1, 12), datetime.datetime(2013, 1, 1)
+LOSSES: list[tuple[Any, Any, Any, list[int] | None]] = [
+    ([0.1, 0.5, 1e300, math.nan, math.inf, 2.0**100], None, "float32", [0, 2]),
+    ([0.1, 0.5, 1e5, math.nan, math.inf], None, "float16", [0, 2]),
+    ([0.1, 0.5, math.nan], pa.float32(), "float16", [0]),
+    ([0.1, 0.5, math.nan], pa.float32(), "float64", []),
+    ([1.0, 1.5, math.nan], pa.float16(), "int8", [1, 2]),
+    ([0.1234, 0.12, 5.0, math.nan], None, "decimal128(5, 2)", [0, 3]),
+    ([decimal.Decimal("0.12"), decimal.Decimal("1.00")], None, "int64", [0]),
+    ([decimal.Decimal(2**53), decimal.Decimal(2**53 + 1)], None, "float64", [1]),
+    ([0, 1, 5, -1], None, bool, [2, 3]),
+    ([0.0, 1.0, 1.7, math.nan], None, bool, [2, 3]),
+    ([True, False], None, "int8", []),
+    ([2**24, 2**24 + 1], None, "float32", [1]),
+    ([NOON, MIDNIGHT], None, "date32", [0]),
+    ([NOON, MIDNIGHT], None, "timestamp[s]", []),
+    ([NOON.replace(microsecond=1), MIDNIGHT], None, "timestamp[ms]", [0]),
+    ([NOON.date()], None, "timestamp[s]", []),
+    ([NOON], None, "time64[us]", None),
+    ([NOON], pa.timestamp("us", "UTC"), "timestamp[us]", None),
+    ([NOON], pa.timestamp("us", "UTC"), "date32", None),
+    ([NOON], pa.timestamp("us", "UTC"), pa.timestamp("us", "Europe/Berlin"), []),
+    (["0.10", "7", "x"], None, "float64", [2]),
+    ([1.5, 0.1], None, str, []),
+    ([[0.5, 0.1], [], [0.5], [1e300]], None, pa.list_(pa.float32()), [0, 3]),
+    ([[0.1], [0.5]], pa.list_(pa.float64(), 1), pa.list_(pa.float32(), 1), [0]),
+    ([[NOON]], pa.list_(pa.timestamp("us", "UTC")), pa.list_(pa.timestamp("us")), None),
+    ([{"a": 0.1}, {"a": 0.5}], None, pa.struct({"a": pa.float32()}), [0]),
+    ([{"a": 1, "b": 2}], None, pa.struct({"a": pa.int8()}), None),
+]
+
+
+@pytest.mark.parametrize(("values", "of", "kind", "wrong"), LOSSES)
+def test_a_cast_loses_nothing(values: list[Any], of: Any, kind: Any, wrong: list[int] | None) -> None:
+    """And what can be cast as a whole only with a loss, is of another type."""
+    array = pa.array([None, *values], of)
+    column = Column(kind, nullable=True, nan=True, castable=True)
+    found = report_of(Schema({"x": column}), pa.table({"x": array})).failures
+    table, target = pa.table({"x": pa.chunked_array([array])}), pa.schema({"x": column.type})
+    if wrong is None:
+        assert [(failure.check, failure.count) for failure in found] == [(f"castable to {column.type}", 0)]
+        with pytest.raises(TypeError, match="expected a type that can be cast"):
+            check_castable(table, target)
+    elif wrong:
+        assert [(failure.check, rows(failure)) for failure in found] == [
+            (f"castable to {column.type}", [row + 1 for row in wrong])
+        ]
+        with pytest.raises(ValueError, match="'x': expected values that can be cast"):
+            check_castable(table, target)
+    else:
+        assert not found
+        check_castable(table, target)
+
+
+@given(st.lists(st.floats() | st.floats(width=32) | st.integers(-9, 9).map(float)))
+def test_what_is_cast_comes_back(values: list[float]) -> None:
+    array = pa.array(values, pa.float64())
+    cast, failed = castable(array, pa.float32())
+    with np.errstate(over="ignore"):
+        back = np.array(values).astype(np.float32).astype(np.float64)
+    assert failed.tolist() == [x != y and not math.isnan(x) for x, y in zip(values, back, strict=True)]
+    assert cast.is_null().to_pylist() == failed.tolist()
 
 
 def test_checks_see_cast_values_and_those_that_could_not_be_are_told_once() -> None:

@@ -31,7 +31,8 @@ class Column:
     required : bool
         Whether the column must be there.
     castable : bool
-        Whether the data may be of another type, as long as each value can be cast without loss.
+        Whether the data may be of another type, as long as each value can be cast without loss: so that
+        the same comes back, where it is not text that is parsed.
     """
 
     def __init__(

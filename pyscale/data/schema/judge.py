@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from pyscale.data.schema.casts import castable
 from pyscale.data.schema.checks import Check, Likeness, Rows
 from pyscale.data.schema.column import Column, Schema
 from pyscale.data.schema.distribution import Distribution
 from pyscale.data.schema.repeats import Repeats
 from pyscale.data.schema.tally import Place, Subject, Tally
-from pyscale.data.schema.types import Array, castable, logical, plain, shown
+from pyscale.data.schema.types import Array, logical, plain, shown
 from pyscale.data.schema.values import Batch, Values, without_nulls
 from pyscale.data.tables.arrow import arrow
 from pyscale.data.tables.formats import in_words

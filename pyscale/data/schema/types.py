@@ -109,43 +109,6 @@ def is_text(kind: Type) -> bool:
     return bool(arrow().types.is_string(logical(kind)))
 
 
-def castable(array: Array, kind: Type) -> tuple[Array, Any]:
-    """Return an array as another type, with null where a value cannot be, and a mask of these values.
-
-    Safely: nothing is cut off, rounded or wrapped.
-
-    Raises
-    ------
-    pyarrow.ArrowNotImplementedError
-        There is no cast between these types.
-    """
-    pa = arrow()
-    try:
-        return array.cast(kind), np.zeros(len(array), bool)
-    except pa.ArrowInvalid:
-        # Often few values are at fault, many times: look at each once.
-        coded = array.dictionary_encode()
-        if isinstance(coded, pa.ChunkedArray):
-            coded = coded.combine_chunks()
-        cast = pa.concat_arrays(_pieces(coded.dictionary, kind))
-        bad = cast.is_null().to_numpy(zero_copy_only=False)
-        present = coded.indices.is_valid().to_numpy(zero_copy_only=False)
-        codes = coded.indices.fill_null(0).to_numpy() if len(bad) else np.zeros(len(array), np.int32)
-        return cast.take(coded.indices), present & (bad[codes] if len(bad) else False)
-
-
-def _pieces(values: Array, kind: Type) -> list[Array]:
-    """Cast values by halves, until only those that cannot be are left alone, as nulls."""
-    pa = arrow()
-    try:
-        return [values.cast(kind)]
-    except pa.ArrowInvalid:
-        if len(values) == 1:
-            return [pa.nulls(1, kind)]
-        half = len(values) // 2
-        return _pieces(values[:half], kind) + _pieces(values[half:], kind)
-
-
 def shown(array: Array, rows: Sequence[int]) -> list[Any]:
     """Return some values as Python's: None, numbers and short text; all else as text that may be cut."""
     return [_python(plain(array.slice(row, 1))[0]) for row in rows]

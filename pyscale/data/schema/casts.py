@@ -1,0 +1,157 @@
+"""Casts of columns that lose nothing: what comes back, cast back, as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pyscale.data.schema.types import Array, Type, logical, plain, shown
+from pyscale.data.tables.arrow import arrow
+
+Mask = npt.NDArray[np.bool_]
+
+
+def castable(array: Array, kind: Type) -> tuple[Array, Mask]:
+    """Return an array as another type, with null where a value cannot be, and a mask of these values.
+
+    Nothing is cut off, rounded or wrapped: a value can be cast if it is the same when cast back, NaN too.
+    Text is parsed instead, and floats in it are rounded to the nearest that the type has.
+
+    Raises
+    ------
+    pyarrow.ArrowNotImplementedError
+        There is no cast between these types, or one that loses the date or the time zone of all values.
+    """
+    pa = arrow()
+    if pa.types.is_float16(array.type):
+        array = array.cast(pa.float32())  # for which there are more functions
+    cast, failed = _cast(array, kind)
+    lost = _lost(array, cast)
+    if lost.any():
+        cast = cast.take(pa.array(np.arange(len(cast)), mask=lost))
+    return cast, failed | lost
+
+
+def check_castable(table: Any, schema: Any) -> None:
+    """Check that a table's columns can be cast to those of a pyarrow schema, each value without loss.
+
+    Raises
+    ------
+    ValueError
+        A value cannot.
+    TypeError
+        There is no such cast for a column.
+    """
+    pa = arrow()
+    for field in schema:
+        column = table.column(field.name)
+        if logical(column.type) == logical(field.type):
+            continue
+        for chunk in column.chunks:
+            try:
+                failed = castable(plain(chunk), logical(field.type))[1]
+            except pa.ArrowNotImplementedError as error:
+                raise TypeError(
+                    f"column {field.name!r}: expected a type that can be cast to {field.type} without loss, "
+                    f"got {column.type}"
+                ) from error
+            if failed.any():
+                [value] = shown(chunk, np.flatnonzero(failed)[:1].tolist())
+                raise ValueError(
+                    f"column {field.name!r}: expected values that can be cast to {field.type} without loss, "
+                    f"got {value!r}"
+                )
+
+
+def _cast(array: Array, kind: Type) -> tuple[Array, Mask]:
+    """Cast as pyarrow does it safely, but value by value."""
+    pa = arrow()
+    try:
+        return array.cast(kind), np.zeros(len(array), bool)
+    except pa.ArrowInvalid:
+        # Often few values are at fault, many times: look at each once.
+        coded = array.dictionary_encode()
+        cast = pa.concat_arrays(_pieces(coded.dictionary, kind))
+        bad = cast.is_null().to_numpy(zero_copy_only=False)
+        present = coded.indices.is_valid().to_numpy(zero_copy_only=False)
+        codes = coded.indices.fill_null(0).to_numpy() if len(bad) else np.zeros(len(array), np.int32)
+        return cast.take(coded.indices), present & (bad[codes] if len(bad) else False)
+
+
+def _pieces(values: Array, kind: Type) -> list[Array]:
+    """Cast values by halves, until only those that cannot be are left alone, as nulls."""
+    pa = arrow()
+    try:
+        return [values.cast(kind)]
+    except pa.ArrowInvalid:
+        if len(values) == 1:
+            return [pa.nulls(1, kind)]
+        half = len(values) // 2
+        return _pieces(values[:half], kind) + _pieces(values[half:], kind)
+
+
+def _lost(array: Array, cast: Array) -> Mask:
+    """Return which values of an array, of those that have been cast, are not what they were."""
+    types = arrow().types
+    array, cast = plain(array), plain(cast)
+    if array.type == cast.type or any(map(_is_spelled, (array.type, cast.type))):
+        return np.zeros(len(array), bool)
+    if types.is_decimal(array.type) and types.is_integer(cast.type):
+        return np.zeros(len(array), bool)  # pyarrow's own cast loses nothing, and there may be none back
+    if types.is_nested(array.type) or types.is_nested(cast.type):
+        return _lost_within(array, cast)
+    if _has_zone(array.type) and types.is_temporal(cast.type) and not _has_zone(cast.type):
+        raise _no_cast(array.type, cast.type)
+    back, _ = _cast(cast, array.type)
+    same = arrow().compute.equal(array, back).fill_null(False).to_numpy(zero_copy_only=False)
+    if types.is_floating(array.type):
+        is_nan = arrow().compute.is_nan
+        same |= arrow().compute.and_(is_nan(array), is_nan(back)).fill_null(False).to_numpy(False)
+    was_cast: Mask = cast.is_valid().to_numpy(zero_copy_only=False)
+    return was_cast & ~same
+
+
+def _lost_within(array: Array, cast: Array) -> Mask:
+    """Return which lists and structs have lost something within."""
+    types = arrow().types
+    lost = np.zeros(len(array), bool)
+    if _is_list(array.type) and _is_list(cast.type):
+        parents = arrow().compute.list_parent_indices(array).to_numpy()
+        lost[parents[_lost(array.flatten(), cast.flatten())]] = True
+        return lost
+    if types.is_struct(array.type) and types.is_struct(cast.type) and _names(array) == _names(cast):
+        for before, after in zip(array.flatten(), cast.flatten(), strict=True):
+            lost |= _lost(before, after)
+        return lost
+    raise _no_cast(array.type, cast.type)
+
+
+def _no_cast(kind: Type, other: Type) -> Exception:
+    error: Exception = arrow().ArrowNotImplementedError(f"no cast from {kind} to {other} without loss")
+    return error
+
+
+def _names(structs: Array) -> list[str]:
+    return [field.name for field in structs.type]
+
+
+def _is_list(kind: Type) -> bool:
+    types = arrow().types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _is_spelled(kind: Type) -> bool:
+    """Return whether values of a type are text or bytes, which are parsed, or all null."""
+    types, kind = arrow().types, logical(kind)
+    return bool(
+        types.is_string(kind)
+        or types.is_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_null(kind)
+    )
+
+
+def _has_zone(kind: Type) -> bool:
+    return arrow().types.is_timestamp(kind) and kind.tz is not None
