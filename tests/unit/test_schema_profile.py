@@ -1,4 +1,4 @@
-"""Profiles: a histogram that does not depend on who saw what, and distances that are never too large."""
+"""Profiles: a histogram that does not depend on who saw what, and distances of two."""
 
 from __future__ import annotations
 
@@ -118,6 +118,50 @@ def test_population_stability_index_of_what_is_missing_and_of_categories() -> No
     reference, later = one(pa.array([1.0] * 4)), one(pa.array([1.0, math.nan, None, None]))
     assert later.psi(reference) == pytest.approx(psi([4, 0, 0], [1, 2, 1]))
     assert one(pa.array(["a", None])).total_variation(one(["a"])) == 0.5
+
+
+ZEROS = [0.0] * 995 + [1.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("reference", "later"),
+    [
+        ([5.0] * 1000, [1e6] * 1000),
+        ([5.0] * 1000, [-1e6] * 1000),
+        ([5.0] * 1000, [5.0] * 500 + [6.0] * 500),
+        (ZEROS, [1.0] * 1000),
+        ([-x for x in ZEROS], [-1.0] * 1000),
+        ([0.0] * 50 + [1.0] * 950, [0.0] * 50 + [1000.0] * 950),
+        ([0.0] * 950 + list(range(1, 51)), [10.0] * 1000),
+        ([0.0] * 300 + [1.0] * 400 + [2.0] * 300, [0.5] * 300 + [1.0] * 400 + [1.5] * 300),
+        ([], [1.0]),
+    ],
+)
+def test_a_number_that_is_often_there_has_a_bin_of_its_own(
+    reference: list[float], later: list[float]
+) -> None:
+    then, now = one(np.array(reference)), one(np.array(later))
+    assert now.psi(then) > 0.25
+    assert then.psi(then) == now.psi(now) == 0
+    for buckets in (2, 8):  # in which all of them may have come to lie together
+        assert one(np.array(reference), buckets).psi(one(np.array(reference), buckets)) == 0
+
+
+def test_no_rows_are_as_far_as_can_be_from_some() -> None:
+    assert one(np.array([1.0])).psi(one(np.array([], float))) == math.inf
+    assert one(np.array([1.0])).ks(one(np.array([], float))) == 1
+    words = pa.array([], pa.string())
+    assert one(["a"]).total_variation(one(words)) == 1
+    assert one(["a"]).psi(one(words)) == math.inf
+    assert one(words).psi(one(words)) == one(words).total_variation(one(words)) == 0
+
+
+def test_numbers_of_few_values_cause_no_alarm() -> None:
+    rng = np.random.default_rng(3)
+    for values in ([0, 1], [0] * 9 + [1], range(5), range(40)):
+        reference = one(rng.choice(values, 10_000))
+        for n in (200, 2000):
+            assert one(rng.choice(values, n)).psi(reference) < 0.15
 
 
 def test_no_alarm_without_a_change_and_one_with() -> None:

@@ -109,8 +109,8 @@ def _lost(array: Array, cast: Array) -> Mask:
     if types.is_floating(array.type):
         is_nan = arrow().compute.is_nan
         same |= arrow().compute.and_(is_nan(array), is_nan(back)).fill_null(False).to_numpy(False)
-    was_cast: Mask = cast.is_valid().to_numpy(zero_copy_only=False)
-    return was_cast & ~same
+    lost: Mask = cast.is_valid().to_numpy(zero_copy_only=False) & ~same
+    return lost
 
 
 def _lost_within(array: Array, cast: Array) -> Mask:

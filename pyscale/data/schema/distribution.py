@@ -26,9 +26,11 @@ class Distribution:
     """The distribution of one column.
 
     Numbers, dates and times are counted in buckets of their value, and all else by category. As long as there
-    are no more than `buckets` different ones, that is exact. Beyond, neighbouring numbers share a bucket, and
-    so do unrelated categories: distances then are lower bounds, and never too large. It does not depend on
-    the order of the values, nor on how they were split over ranks or files.
+    are no more than `buckets` different ones, that is exact, but that numbers are taken as float64, which has
+    not all integers beyond 2^53 (nanoseconds of dates among them) nor all decimals. Beyond, neighbouring
+    numbers share a bucket, and so do unrelated categories: `ks` and `total_variation` then are lower bounds,
+    and never too large, while `psi` is that of bins whose edges were moved by less than a bucket. It does not
+    depend on the order of the values, nor on how they were split over ranks or files.
 
     Attributes
     ----------
@@ -160,8 +162,9 @@ class Distribution:
         """Return the population stability index against a reference.
 
         Over ten bins that hold equal shares of the reference's numbers, or over the categories; nulls and NaN
-        are bins of their own. 0.1 is commonly taken for a small change, and 0.25 for a large one [1]_. For n
-        rows of the same distribution, and many more of the reference, about (bins - 1) / n is expected.
+        are bins of their own, and so is a number that is more than one of the reference's deciles. Infinite
+        if one of both has no rows. 0.1 is commonly taken for a small change, and 0.25 for a large one [1]_.
+        For n rows of the same distribution, and many more of the reference, about (bins - 1) / n is expected.
 
         References
         ----------
