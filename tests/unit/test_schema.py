@@ -105,6 +105,56 @@ def test_other_types_compare() -> None:
     assert fails(Check.eq(True), [True, False]) == [1]
 
 
+NANOSECOND = np.datetime64("2020-01-01T00:00:00.000000001")
+UTC = datetime.UTC
+DAY = datetime.date(2020, 1, 1)
+NOON, MIDNIGHT = datetime.datetime(2020, 1, 1, 12), datetime.datetime(2020, 1, 1)
+EQUALS: list[tuple[Any, Any, list[Any]]] = [
+    ([0.0, -0.0, 1.0, 0.5], "float64", [0, 0.0, -0.0, True, decimal.Decimal("0.5"), 1e300, 10**400]),
+    ([0.1, 0.5, 2.0**53], "float64", [0.1, 2**53, 2**53 + 1, decimal.Decimal("0.1")]),
+    ([0.0, -0.0, 0.1, 2.0], "float16", [0, -0.0, 0.1, 2, 2.5, 1e300]),
+    ([0.1, 3e38, -0.0], "float32", [0.1, 0.0, np.float32(0.1), 1e300]),
+    ([0, 1, 2], "int64", [True, False, 1.0, 1.5, decimal.Decimal(2), decimal.Decimal("0.5"), 2**80]),
+    ([2**64 - 1, 0], "uint64", [2**64 - 1, -1, 0.0]),
+    ([True, False], "bool", [True, 1, 0.0, 0.5, 2]),
+    ([decimal.Decimal(x) for x in ("0.10", "1", "2.5")], "decimal128(38, 10)", [0.1, 1, True, 2.5, 10**40]),
+    (
+        [decimal.Decimal("1.5")],
+        "decimal128(10, 2)",
+        [decimal.Decimal("1.500"), decimal.Decimal("1.501")],
+    ),
+    (np.array([NANOSECOND, NANOSECOND + 1]), None, [NANOSECOND, pa.scalar(NANOSECOND)]),
+    ([MIDNIGHT, NOON], "timestamp[us]", [NOON, DAY, "2020-01-01 12:00:00", np.datetime64(NOON), NANOSECOND]),
+    ([DAY], "date32", [DAY, NOON, MIDNIGHT, "2020-01-01"]),
+    ([NOON], "timestamp[us, tz=UTC]", [NOON.replace(tzinfo=UTC), "2020-01-01 12:00:00Z"]),
+    (["a", "b"], "string", ["a", "c", pa.scalar("b"), np.str_("b")]),
+]
+
+
+@pytest.mark.parametrize(("values", "kind", "members"), EQUALS)
+def test_members_are_what_values_equal(values: Any, kind: Any, members: list[Any]) -> None:
+    array = pa.array(np.asarray(values, np.float16) if kind == "float16" else values, Column(kind).type)
+    unequal = {i: fails(Check.eq(member), array) for i, member in enumerate(members)}
+    for i, member in enumerate(members):
+        assert fails(Check.isin([member]), array) == unequal[i], member
+        assert fails(Check.ne(member), array) == fails(Check.notin([member]), array), member
+        assert sorted(fails(Check.ne(member), array) + unequal[i]) == list(range(len(array)))
+    assert fails(Check.isin(members), array) == sorted(set(range(len(array))).intersection(*unequal.values()))
+
+
+def test_numbers_compare_with_bounds_of_any_kind() -> None:
+    halves = np.array([1, 1.5, np.nan], np.float16)
+    assert fails(Check.ge(1.5), halves) == fails(Check.isin([1.5, 2]), halves) == [0]  # type: ignore[arg-type]
+    assert fails(Check.lt(10**400), [1.0, -1.0]) == fails(Check.gt(-(10**400)), [1, 2]) == []
+    assert fails(Check.gt(10**400), [1.0, -1.0]) == [0, 1]
+    assert fails(Check.gt(0.5), [True, False]) == [1]
+    prices = [decimal.Decimal("1.50"), decimal.Decimal("-1.50")]
+    for kind in (pa.decimal128(10, 2), pa.decimal128(38, 10), pa.decimal256(76, 2)):
+        assert fails(Check.ge(decimal.Decimal("1.4999999999999")), prices, kind) == [1]
+        assert fails(Check.lt(1.5), prices, kind) == [0]
+        assert fails(Check.in_range(-(10**90), math.inf), prices, kind) == []
+
+
 @given(
     st.lists(st.integers(-9, 9)),
     st.integers(-9, 9),
@@ -312,8 +362,6 @@ def test_castable_columns(values: list[Any], kind: str, wrong: list[int]) -> Non
         )
 
 
-UTC = datetime.UTC
-NOON, MIDNIGHT = datetime.datetime(2013, 1, 1, 12), datetime.datetime(2013, 1, 1)
 LOSSES: list[tuple[Any, Any, Any, list[int] | None]] = [
     ([0.1, 0.5, 1e300, math.nan, math.inf, 2.0**100], None, "float32", [0, 2]),
     ([0.1, 0.5, 1e5, math.nan, math.inf], None, "float16", [0, 2]),
@@ -579,6 +627,11 @@ def test_a_schema_says_what_it_is() -> None:
         (lambda: Check(3), TypeError),  # type: ignore[arg-type]
         (lambda: Check.ge(None), ValueError),
         (lambda: Check.le(math.nan), ValueError),
+        (lambda: Check.in_range(None, 5), ValueError),
+        (lambda: Check.in_range(5, None), ValueError),
+        (lambda: Check.in_range(0, math.nan), ValueError),
+        (lambda: Check.in_range(np.datetime64("NaT"), 5), ValueError),
+        (lambda: Check.eq(pa.scalar(None, pa.int8())), ValueError),
         (lambda: Check.isin("abc"), TypeError),
         (lambda: Check.str_matches("(?=a)"), ValueError),
         (lambda: Check.str_contains(3), TypeError),  # type: ignore[arg-type]

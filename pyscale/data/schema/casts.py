@@ -102,7 +102,7 @@ def _lost(array: Array, cast: Array) -> Mask:
         return np.zeros(len(array), bool)  # pyarrow's own cast loses nothing, and there may be none back
     if types.is_nested(array.type) or types.is_nested(cast.type):
         return _lost_within(array, cast)
-    if _has_zone(array.type) and types.is_temporal(cast.type) and not _has_zone(cast.type):
+    if has_zone(array.type) and types.is_temporal(cast.type) and not has_zone(cast.type):
         raise _no_cast(array.type, cast.type)
     back, _ = _cast(cast, array.type)
     same = arrow().compute.equal(array, back).fill_null(False).to_numpy(zero_copy_only=False)
@@ -153,5 +153,6 @@ def _is_spelled(kind: Type) -> bool:
     )
 
 
-def _has_zone(kind: Type) -> bool:
-    return arrow().types.is_timestamp(kind) and kind.tz is not None
+def has_zone(kind: Type) -> bool:
+    """Return whether values of a type are times of a zone."""
+    return bool(arrow().types.is_timestamp(kind) and kind.tz is not None)

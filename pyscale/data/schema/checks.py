@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.schema.compare import Members, compared
+from pyscale.data.schema.compare import Members, compared, is_comparable
 from pyscale.data.schema.types import Array
 from pyscale.data.tables.arrow import arrow
 
@@ -99,6 +99,8 @@ class Check:
     @classmethod
     def in_range(cls, least: Any, most: Any, *, include_min: bool = True, include_max: bool = True) -> Check:
         """Between two bounds, which are included or not."""
+        for bound in (least, most):
+            _check_bound("in_range", bound)
         lower, upper = "ge" if include_min else "gt", "le" if include_max else "lt"
         name = f"in {'[' if include_min else '('}{least!r}, {most!r}{']' if include_max else ')'}"
         pc = arrow().compute
@@ -110,13 +112,13 @@ class Check:
 
     @classmethod
     def isin(cls, allowed: Iterable[Any]) -> Check:
-        """One of some values."""
+        """One of some values: equal to one, as by `eq`."""
         found = Members(allowed)
         return cls(found.has, name=f"in {found}", skip_nan=True)
 
     @classmethod
     def notin(cls, forbidden: Iterable[Any]) -> Check:
-        """None of some values."""
+        """None of some values: equal to none, as by `eq`."""
         found = Members(forbidden)
         return cls(lambda values: arrow().compute.invert(found.has(values)), name=f"not in {found}")
 
@@ -227,10 +229,14 @@ def _failing(result: Any, length: int) -> Rows:
 
 
 def _comparison(operator: str, bound: Any) -> Check:
-    if bound is None or bound != bound:
-        raise ValueError(f"Check.{operator}: expected a value to compare with, got {bound!r}")
+    _check_bound(operator, bound)
     name = f"{_SYMBOLS[operator]} {bound!r}"
     return Check(lambda values: compared(operator, values, bound), name=name, skip_nan=True)
+
+
+def _check_bound(what: str, bound: Any) -> None:
+    if not is_comparable(bound):
+        raise ValueError(f"Check.{what}: expected a value to compare with, got {bound!r}")
 
 
 def _of_pattern(pattern: str, name: str) -> Check:
