@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyscale.data import Check, Column, Failure, Report, Schema, SchemaError
+from pyscale.data import Check, Column, Failure, Profile, Report, Schema, SchemaError
 from pyscale.data.schema.casts import castable, check_castable
 from pyscale.errors import PyscaleError
 
@@ -571,6 +571,36 @@ def test_the_report_in_words() -> None:
     assert str(good) == "schema: 1 rows, nothing has failed"
 
 
+def test_a_report_is_of_printable_lines() -> None:
+    schema = Schema({"a\nb\x1b[31m": Column(None, Check(lambda x: False, name="\ud800"))})
+    report = report_of(schema, {"a\nb\x1b[31m": [1]}, file="\udcff é.parquet")
+    assert str(report).splitlines()[2:] == [
+        r"a\nb\x1b[31m  \ud800  \udcff é.parquet                1  row 0: 1"
+    ]
+    assert report.failures[0].column == "a\nb\x1b[31m"
+
+
+def test_checks_of_one_name_are_told_apart() -> None:
+    def check(name: str) -> Check:
+        return Check(lambda x: False, name=name)
+
+    schema = Schema({"a": Column(None, check("f"), check("g"), check("f"))}, check("f"), check("f"))
+    report = report_of(schema, {"a": [1]})
+    assert [failure.check for failure in report.failures] == ["f", "g", "f (2)", "f", "f (2)"]
+    assert str(report).startswith("schema: 1 rows, failures of 5 checks\n")
+
+
+def test_a_column_without_a_name() -> None:
+    schema = Schema({"": Column("int64", Check.le(5), unique=True), "b": Column()}, unique=[("", "b")])
+    report = report_of(schema, {"": [9, 9], "b": [1, 1]})
+    assert [(f.column, f.check, f.count) for f in report.failures] == [
+        ("", "<= 5", 2),
+        ("", "unique", 2),
+        (None, "unique: , b", 2),
+    ]
+    assert [example.value for example in report.failures[0].examples] == [9, 9]
+
+
 def test_a_validator_ends_once() -> None:
     validator = Schema({}).validator()
     validator.finish()
@@ -622,6 +652,8 @@ def test_a_schema_says_what_it_is() -> None:
         (lambda: Schema({"a": Column()}, unique="a"), TypeError),
         (lambda: Schema({"a": Column()}, unique=["a", ("a",)]), TypeError),
         (lambda: Schema({"a": Column()}, unique=["b"]), ValueError),
+        (lambda: Schema({"a": Column()}, unique=[[]]), ValueError),
+        (lambda: Schema({"a": Column()}, Check.like(Profile.of({"a": [1]})["a"])), TypeError),
         (lambda: Schema({}).validator(limit=0), ValueError),
         (lambda: Schema({}).validator(examples=-1), ValueError),
         (lambda: Check(3), TypeError),  # type: ignore[arg-type]

@@ -88,6 +88,14 @@ def test_all_formats_say_the_same(ending: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", WRITERS)
+def test_a_column_without_a_name_is_shown(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{ending}"
+    WRITERS[ending](pa.table({"": [1, 2, 1], "b": [0, 0, 0]}), path)
+    [failure] = validate(path, Schema({"": Column("int64", unique=True)})).failures
+    assert [(row, int(value)) for row, value in failure.examples] == [(0, 1), (2, 1)]
+
+
+@pytest.mark.parametrize("ending", WRITERS)
 def test_values_that_repeat_are_shown(ending: str, tmp_path: Path) -> None:
     for i, first in enumerate((0, N, 2 * N - 2)):
         WRITERS[ending](table(first), tmp_path / f"{i}.{ending}")

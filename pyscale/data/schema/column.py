@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pyscale.data.schema.checks import Check
+from pyscale.data.schema.checks import Check, Likeness
 from pyscale.data.schema.types import type_of
 from pyscale.data.tables.arrow import arrow, as_table
 
@@ -106,6 +106,8 @@ class Schema:
         for check in checks:
             if not isinstance(check, Check):
                 raise TypeError(f"Schema: expected checks of type Check, got {check!r}")
+            if isinstance(check, Likeness):
+                raise TypeError(f"Schema: expected checks of rows, got one of a column: {check!r}")
         self.columns = dict(columns)
         self.checks = checks
         self.unique = _combinations(unique)
@@ -181,4 +183,7 @@ def _combinations(unique: Sequence[str] | Sequence[Sequence[str]]) -> tuple[tupl
     names = [name for name in unique if isinstance(name, str)]
     if names and len(names) != len(unique):
         raise TypeError(f"Schema: expected unique to be columns or sequences of them, got {unique!r}")
-    return (tuple(names),) if names else tuple(tuple(columns) for columns in unique)
+    combinations = (tuple(names),) if names else tuple(tuple(columns) for columns in unique)
+    if not all(combinations):
+        raise ValueError(f"Schema: expected unique columns, got none in {unique!r}")
+    return combinations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,9 @@ class Judge:
                 if column.type is not None and logical(found) != logical(column.type):
                     self._fail_type(number, name, column, place, found)
         if self.schema.strict and (others := [name for name in schema.names if name not in known]):
-            self.tally.add(Subject(-1, 1, "", "no other columns"), place, 0, detail=", ".join(others))
+            self.tally.add(Subject(-1, 1, None, "no other columns"), place, 0, detail=", ".join(others))
         if self.schema.ordered and known != [name for name in self.schema.columns if name in known]:
-            self.tally.add(Subject(-1, 2, "", "order of columns"), place, 0, detail=", ".join(known))
+            self.tally.add(Subject(-1, 2, None, "order of columns"), place, 0, detail=", ".join(known))
 
     def look_at(self, batch: Batch, *, is_text: bool) -> None:
         """Look at the values of a batch."""
@@ -78,14 +78,13 @@ class Judge:
             names = self._names(subject)
             if all(name in judged for name in names):
                 self._collect_rows(batch, subject, repeats, [judged[name] for name in names])
-        for number, check in enumerate(self.schema.checks):
-            subject = Subject(len(self.schema.columns), number, "", check.name)
+        for subject, check in _checks(len(self.schema.columns), 0, None, self.schema.checks):
             self._run(batch, subject, check, Values(batch.data))
 
     def likenesses(self) -> Iterator[tuple[Subject, Likeness]]:
         """Yield the checks of distributions."""
         for number, (name, column) in enumerate(self.schema.columns.items()):
-            for subject, check in _checks(number, name, column):
+            for subject, check in _checks(number, _CHECKS, name, column.checks):
                 if isinstance(check, Likeness):
                     yield subject, check
 
@@ -118,7 +117,7 @@ class Judge:
                 if not column.nan:
                     rows = values.rows_of(np.flatnonzero(is_nan))
                     self._fail(batch, Subject(number, _NAN, name, "not NaN"), rows)
-        for subject, check in _checks(number, name, column):
+        for subject, check in _checks(number, _CHECKS, name, column.checks):
             if isinstance(check, Likeness):
                 self._collect_values(batch, subject, check, values)
             else:
@@ -133,7 +132,8 @@ class Judge:
             self.tally.add(subject, batch.place, len(values.array), detail=in_words(error))
             return
         rows = values.rows_of(failing)
-        self._fail(batch, subject, rows, batch.data.column(subject.column) if subject.column else None)
+        column = None if subject.column is None else batch.data.column(subject.column)
+        self._fail(batch, subject, rows, column)
 
     def _fail(self, batch: Batch, subject: Subject, rows: Rows, column: Array | None = None) -> None:
         """Count rows of a batch, of which the first are shown with the values that a column has there."""
@@ -163,7 +163,7 @@ class Judge:
             self.tally.add(subject, batch.place, len(batch.data), detail=in_words(error))
 
     def _names(self, subject: Subject) -> tuple[str, ...]:
-        if subject.column:
+        if subject.column is not None:
             return (subject.column,)
         return self.schema.unique[subject.check_place - len(self.schema.checks)]
 
@@ -173,9 +173,15 @@ def key_of(subject: Subject) -> str:
     return f"{subject.column_place}/{subject.check_place}"
 
 
-def _checks(number: int, name: str, column: Column) -> Iterator[tuple[Subject, Check]]:
-    for i, check in enumerate(column.checks):
-        yield Subject(number, _CHECKS + i, name, check.name), check
+def _checks(
+    number: int, first: int, column: str | None, checks: Sequence[Check]
+) -> Iterator[tuple[Subject, Check]]:
+    """Yield checks with what they are called in the report: those of one name are numbered."""
+    names: Counter[str] = Counter()
+    for i, check in enumerate(checks):
+        names[check.name] += 1
+        again = f" ({names[check.name]})" if names[check.name] > 1 else ""
+        yield Subject(number, first + i, column, check.name + again), check
 
 
 def _unique_subjects(schema: Schema) -> Iterator[Subject]:
@@ -183,4 +189,4 @@ def _unique_subjects(schema: Schema) -> Iterator[Subject]:
         if column.unique:
             yield Subject(number, _UNIQUE, name, "unique")
     for i, names in enumerate(schema.unique):
-        yield Subject(len(schema.columns), len(schema.checks) + i, "", f"unique: {', '.join(names)}")
+        yield Subject(len(schema.columns), len(schema.checks) + i, None, f"unique: {', '.join(names)}")

@@ -140,7 +140,7 @@ def _with_values(
     wanted = [
         i
         for i, failure in enumerate(report.failures)
-        if failure.check == "unique" and failure.column and failure.file
+        if failure.check == "unique" and failure.column is not None and failure.file
     ][:_LOOKED_UP]
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     places = {(unit.file, unit.row_group): unit for unit in units}
@@ -148,8 +148,8 @@ def _with_values(
     for i in wanted[rank::size]:
         failure = report.failures[i]
         unit = places.get((failure.file or "", failure.row_group))
-        if unit is not None:
-            found[i] = _looked_up(failure, unit, reading)
+        if unit is not None and failure.column is not None:
+            found[i] = _looked_up(failure, failure.column, unit, reading)
     told = [found] if comm is None or size == 1 else comm.all_gather_object(found)
     failures = list(report.failures)
     for part in told:
@@ -158,9 +158,8 @@ def _with_values(
     return replace(report, failures=tuple(failures))
 
 
-def _looked_up(failure: Failure, unit: Unit, reading: Reading) -> Failure:
+def _looked_up(failure: Failure, column: str, unit: Unit, reading: Reading) -> Failure:
     values: dict[int, Any] = {}
-    column = failure.column or ""
     rows = [example.row for example in failure.examples if example.row is not None]
     try:
         for first_row, batch in read(unit, replace(reading, columns=[column])):

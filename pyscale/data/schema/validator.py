@@ -70,7 +70,7 @@ class Validator:
     def add_failure(self, check: str, file: str, row_group: int | None, detail: str, rows: int = 0) -> None:
         """Note what is wrong with a file itself."""
         self._check_unfinished()
-        self._judge.tally.add(Subject(-1, 0, "", check), _place(file, row_group), rows, detail=detail)
+        self._judge.tally.add(Subject(-1, 0, None, check), _place(file, row_group), rows, detail=detail)
 
     def finish(self, comm: Communicator | None = None) -> Report:
         """Return what was found, by all ranks of `comm`, the same on each. Collective.
