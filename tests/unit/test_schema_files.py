@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flights_csv import flights_csv
 
-from pyscale.data import Check, Column, Failure, Report, Schema, validate
+from pyscale.data import Check, Column, Failure, Profile, Report, Schema, validate
 from pyscale.data.tables.files import look_into_all, spread
 
 pa = pytest.importorskip("pyarrow")
@@ -203,6 +203,46 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     assert validate(tmp_path, SCHEMA).failures[0].detail == "expected files, got none"
     assert "got 'notes.txt'" in validate(tmp_path / "notes.txt", SCHEMA).failures[0].detail
+
+
+SECONDS = [0, 86_400, 3600]
+STORED = [
+    ("timestamp[s]", SECONDS),
+    ("timestamp[s, tz=UTC]", SECONDS),
+    ("time32[s]", [0, 86_399, 3600]),
+    ("date64", [0, 86_400_000, 2 * 86_400_000]),
+    ("duration[s]", SECONDS),
+    ("date32", [0, 1, 2]),
+    ("uint32", [0, 1, 2]),
+    (pa.large_list(pa.timestamp("s")), [[0], [], [1]]),
+    (pa.struct({"a": pa.date64()}), [{"a": 0}, {"a": 86_400_000}, {"a": None}]),
+]
+
+
+@pytest.mark.parametrize(("kind", "values"), STORED)
+def test_a_table_satisfies_its_schema_once_it_is_written(kind: Any, values: Any, tmp_path: Path) -> None:
+    """Though Parquet has not all of the types."""
+    kind = Column(kind).type
+    data = pa.table({"x": pa.array(values, kind)})
+    checks = [] if pa.types.is_nested(kind) else [Check.like(Profile.of(data)["x"])]
+    schema = Schema({"x": Column(kind, *checks, unique=not pa.types.is_nested(kind))})
+    validator = schema.validator()
+    validator.add(data)
+    assert validator.finish().ok
+    for ending in ("parquet", "arrow"):
+        WRITERS[ending](data, tmp_path / f"x.{ending}")
+        assert validate(tmp_path / f"x.{ending}", schema).ok
+
+
+def test_what_parquet_has_instead_is_cast_without_loss(tmp_path: Path) -> None:
+    data = pa.table({"x": pa.array([0, 1001, None], pa.timestamp("ms"))})
+    write_parquet(data, tmp_path / "x.parquet")
+    report = validate(tmp_path, Schema({"x": Column("timestamp[s]", nullable=True)}))
+    assert found(report) == {("castable to timestamp[s]", 0): [1]}
+    assert found(validate(tmp_path, Schema({"x": Column("timestamp[us]")}))) == {("timestamp[us]", None): []}
+    write_ipc(data, tmp_path / "x.arrow")
+    report = validate(tmp_path / "x.arrow", Schema({"x": Column("timestamp[s]")}))
+    assert found(report) == {("timestamp[s]", None): []}
 
 
 # --------------------------------------------------------------------------------------------------- CSV

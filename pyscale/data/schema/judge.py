@@ -14,7 +14,7 @@ from pyscale.data.schema.column import Column, Schema
 from pyscale.data.schema.distribution import Distribution
 from pyscale.data.schema.repeats import Repeats
 from pyscale.data.schema.tally import Place, Subject, Tally
-from pyscale.data.schema.types import Array, logical, plain, shown
+from pyscale.data.schema.types import Array, in_parquet, logical, plain, shown
 from pyscale.data.schema.values import Batch, Values, without_nulls
 from pyscale.data.tables.arrow import arrow
 from pyscale.data.tables.formats import in_words
@@ -42,8 +42,8 @@ class Judge:
         self.distributions: dict[str, Distribution] = {}
         self.repeats = {subject: Repeats() for subject in _unique_subjects(schema)}
 
-    def look_at_names(self, schema: Any, place: Place, *, is_text: bool) -> None:
-        """Look at which columns there are, and of which types: facts of the whole file."""
+    def look_at_names(self, schema: Any, place: Place, *, format: str | None) -> None:
+        """Look at which columns there are, and of which types: facts of the whole file, of some format."""
         place = Place(place.file, -1)
         known = [name for name in schema.names if name in self.schema.columns]
         for number, (name, column) in enumerate(self.schema.columns.items()):
@@ -54,23 +54,23 @@ class Judge:
                 self.tally.add(
                     Subject(number, _TYPE, name, "one column"), place, 0, detail=f"{count} of them"
                 )
-            elif count == 1 and not (is_text or column.castable):
+            elif count == 1:
                 found = schema.field(name).type
-                if column.type is not None and logical(found) != logical(column.type):
+                if not (_is_type(column, found) or _is_cast(column, found, format)):
                     self._fail_type(number, name, column, place, found)
         if self.schema.strict and (others := [name for name in schema.names if name not in known]):
             self.tally.add(Subject(-1, 1, None, "no other columns"), place, 0, detail=", ".join(others))
         if self.schema.ordered and known != [name for name in self.schema.columns if name in known]:
             self.tally.add(Subject(-1, 2, None, "order of columns"), place, 0, detail=", ".join(known))
 
-    def look_at(self, batch: Batch, *, is_text: bool) -> None:
+    def look_at(self, batch: Batch, *, format: str | None) -> None:
         """Look at the values of a batch."""
         self.tally.rows += len(batch.data)
         counts = Counter(batch.data.schema.names)
         judged = {}
         for number, (name, column) in enumerate(self.schema.columns.items()):
             if counts[name] == 1:
-                values = self._typed(batch, number, name, column, is_text)
+                values = self._typed(batch, number, name, column, format)
                 if values is not None:
                     judged[name] = values
                     self._look_at_values(batch, number, name, column, values)
@@ -88,12 +88,14 @@ class Judge:
                 if isinstance(check, Likeness):
                     yield subject, check
 
-    def _typed(self, batch: Batch, number: int, name: str, column: Column, is_text: bool) -> Values | None:
+    def _typed(
+        self, batch: Batch, number: int, name: str, column: Column, format: str | None
+    ) -> Values | None:
         """Return a column's values in its type, without nulls; None where they are of another type."""
         array = plain(batch.data.column(name))
         failed = np.zeros(len(array), bool)
-        if column.type is not None and logical(array.type) != logical(column.type):
-            if not (column.castable or is_text):
+        if not _is_type(column, array.type):
+            if not _is_cast(column, array.type, format):
                 return None
             try:
                 cast, failed = castable(array, logical(column.type))
@@ -166,6 +168,16 @@ class Judge:
         if subject.column is not None:
             return (subject.column,)
         return self.schema.unique[subject.check_place - len(self.schema.checks)]
+
+
+def _is_type(column: Column, found: Any) -> bool:
+    return column.type is None or logical(found) == logical(column.type)
+
+
+def _is_cast(column: Column, found: Any, format: str | None) -> bool:
+    """Return whether values of another type stand for those of a column's, as in text or in Parquet."""
+    is_stored = format == "parquet" and logical(found) == logical(in_parquet(column.type))
+    return column.castable or format == "csv" or is_stored
 
 
 def key_of(subject: Subject) -> str:

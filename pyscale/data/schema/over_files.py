@@ -66,8 +66,9 @@ def validate(
 
     Notes
     -----
-    Columns of CSV files are read as text and cast value by value to the type of the schema. Rows of a CSV
-    file are numbered without those that have too few or too many cells.
+    Columns of CSV files are read as text and cast value by value to the type of the schema; and so are those
+    of Parquet files whose type Parquet has not, such as ``timestamp[s]``, from what it has instead. Rows of a
+    CSV file are numbered without those that have too few or too many cells.
     """
     schema = schema if columns is None else schema.select(columns)
     if format is not None and format not in ENDINGS.values():
@@ -100,8 +101,8 @@ def _look_at_contents(contents: Contents, validator: Validator, reading: Reading
     if contents.error:
         validator.add_failure("readable", contents.file, None, contents.error)
     else:
-        is_text = format_of(contents.file, reading) == "csv"
-        validator.add_as(contents.schema.empty_table(), contents.file, None, None, is_text=is_text)
+        found = format_of(contents.file, reading)
+        validator.add_as(contents.schema.empty_table(), contents.file, None, None, format=found)
 
 
 def _look_at_unit(unit: Unit, validator: Validator, reading: Reading) -> None:
@@ -113,10 +114,10 @@ def _look_at_unit(unit: Unit, validator: Validator, reading: Reading) -> None:
         validator.add_failure("cells of a row", file, group, said if not bad_rows else "", rows=1)
         bad_rows.append("")
 
-    is_text = format_of(file, reading) == "csv"
+    found = format_of(file, reading)
     batches = _readable(unit, replace(reading, on_bad_row=on_bad_row), validator)
     for first_row, batch in batches:
-        validator.add_as(batch, file, group, first_row, is_text=is_text)
+        validator.add_as(batch, file, group, first_row, format=found)
 
 
 def _readable(unit: Unit, reading: Reading, validator: Validator) -> Iterator[tuple[int, Any]]:

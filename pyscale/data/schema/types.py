@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,18 @@ def logical(kind: Type) -> Type:
     if types.is_large_binary(kind) or types.is_binary_view(kind):
         return pa.binary()
     return kind
+
+
+@cache
+def in_parquet(kind: Type) -> Type:
+    """Return the type that a column comes back as from a Parquet file, which has no seconds and no date64."""
+    pa = arrow()
+    file = pa.BufferOutputStream()
+    try:
+        pa.parquet.write_table(pa.schema({"x": kind}).empty_table(), file)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return kind  # one that cannot be written
+    return pa.parquet.read_schema(pa.BufferReader(file.getvalue())).field("x").type
 
 
 def plain(array: Array) -> Array:

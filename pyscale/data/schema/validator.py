@@ -50,20 +50,20 @@ class Validator:
         first_row : int, optional
             The number of the first of them in the file; None goes on after those added last from there.
         """
-        self.add_as(data, os.fspath(file) if file is not None else "", row_group, first_row, is_text=False)
+        self.add_as(data, os.fspath(file) if file is not None else "", row_group, first_row, format=None)
 
     def add_as(
-        self, data: Any, file: str, row_group: int | None, first_row: int | None, *, is_text: bool
+        self, data: Any, file: str, row_group: int | None, first_row: int | None, *, format: str | None
     ) -> None:
-        """Look at some rows, of a file whose columns may all be text that stands for other types."""
+        """Look at some rows, of a file whose format may have other types than the schema."""
         self._check_unfinished()
         stream = as_stream(data, "add")
         place = _place(file, row_group)
         row = self._next_rows.get(file, 0) if first_row is None else first_row
-        self._judge.look_at_names(stream.schema, place, is_text=is_text)
+        self._judge.look_at_names(stream.schema, place, format=format)
         for batch in stream.batches:
             if len(batch):
-                self._judge.look_at(Batch(batch, place, row), is_text=is_text)
+                self._judge.look_at(Batch(batch, place, row), format=format)
             row += len(batch)
         self._next_rows[file] = row
 
