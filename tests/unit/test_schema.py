@@ -6,6 +6,7 @@ import datetime
 import decimal
 import math
 import operator
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -362,6 +363,7 @@ def test_castable_columns(values: list[Any], kind: str, wrong: list[int]) -> Non
         )
 
 
+str_ = pa.string()
 LOSSES: list[tuple[Any, Any, Any, list[int] | None]] = [
     ([0.1, 0.5, 1e300, math.nan, math.inf, 2.0**100], None, "float32", [0, 2]),
     ([0.1, 0.5, 1e5, math.nan, math.inf], None, "float16", [0, 2]),
@@ -389,6 +391,12 @@ LOSSES: list[tuple[Any, Any, Any, list[int] | None]] = [
     ([[0.1], [0.5]], pa.list_(pa.float64(), 1), pa.list_(pa.float32(), 1), [0]),
     ([[NOON]], pa.list_(pa.timestamp("us", "UTC")), pa.list_(pa.timestamp("us")), None),
     ([{"a": 0.1}, {"a": 0.5}], None, pa.struct({"a": pa.float32()}), [0]),
+    (
+        [[("a", 0.5)], [("a", 0.1)]],
+        pa.map_(pa.string(), pa.float64()),
+        pa.map_(pa.string(), pa.float32()),
+        [1],
+    ),
     ([{"a": 1, "b": 2}], None, pa.struct({"a": pa.int8()}), None),
 ]
 
@@ -674,6 +682,37 @@ def test_a_schema_says_what_it_is() -> None:
 def test_bad_arguments(make: Callable[[], Any], kind: type[Exception]) -> None:
     with pytest.raises(kind, match="expected"):
         make()
+
+
+UNLIKE: list[tuple[Any, Any, str]] = [
+    ([1], [1.0], "floats; integers"),
+    (np.array([2**64 - 1], np.uint64), [-1], "integers; uint64"),
+    ([decimal.Decimal("1.0")], [decimal.Decimal("1.00")], "decimals of 128 bits and scale 1; .* scale 2"),
+    ([datetime.date(2020, 1, 1)], [datetime.datetime(2020, 1, 1)], r"date32\[day\]; timestamp\[us\]"),
+    (["a"], [b"a"], "binary; string"),
+    ([1], [True], "bool; integers"),
+]
+
+
+@pytest.mark.parametrize(("these", "those", "said"), UNLIKE)
+def test_values_of_unlike_types_are_not_compared(these: Any, those: Any, said: str) -> None:
+    one, other = ({"x": pa.array(values), "y": pa.array([1])} for values in (these, those))
+    schema = Schema({"x": Column(unique=True), "y": Column()}, unique=("x", "y"))
+    for failure in report_of(schema, pa.table(one), pa.table(other)).failures:
+        assert re.fullmatch(
+            f"expected values of one type, got {said}", failure.detail.replace(" and integers", "")
+        ), failure.detail
+    assert len(report_of(schema, pa.table(one), pa.table(other)).failures) == 2
+    nothing = pa.table({"x": pa.nulls(1, pa.array(those).type), "y": [1]})
+    assert {f.check for f in report_of(schema, pa.table(one), nothing).failures} == {"not null"}
+
+
+def test_values_of_like_types_are_compared() -> None:
+    schema = Schema({"x": Column(unique=True)})
+    for kinds in (("int8", "int64", "uint32"), ("float16", "float64"), ("string", "large_string")):
+        one = np.array([1], np.float16) if "float16" in kinds else ["1"] if "string" in kinds else [1]
+        tables = [pa.table({"x": pa.array(one).cast(pa.type_for_alias(kind))}) for kind in kinds]
+        assert [failure.count for failure in report_of(schema, *tables).failures] == [len(kinds)]
 
 
 def test_lists_cannot_be_unique() -> None:

@@ -117,6 +117,7 @@ def _lost_within(array: Array, cast: Array) -> Mask:
     """Return which lists and structs have lost something within."""
     types = arrow().types
     lost = np.zeros(len(array), bool)
+    array, cast = _without_maps(array), _without_maps(cast)
     if _is_list(array.type) and _is_list(cast.type):
         parents = arrow().compute.list_parent_indices(array).to_numpy()
         lost[parents[_lost(array.flatten(), cast.flatten())]] = True
@@ -135,6 +136,15 @@ def _no_cast(kind: Type, other: Type) -> Exception:
 
 def _names(structs: Array) -> list[str]:
     return [field.name for field in structs.type]
+
+
+def _without_maps(array: Array) -> Array:
+    """Return maps as lists of structs."""
+    pa, kind = arrow(), array.type
+    if not pa.types.is_map(kind):
+        return array
+    fields = [pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)]
+    return array.cast(pa.list_(pa.struct(fields)))
 
 
 def _is_list(kind: Type) -> bool:

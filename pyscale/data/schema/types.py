@@ -117,6 +117,12 @@ def plain(array: Array) -> Array:
     return array
 
 
+def is_comparable(kind: Type) -> bool:
+    """Return whether values of a type can be told apart and counted: not of lists, structs and intervals."""
+    types, kind = arrow().types, logical(kind)
+    return not (types.is_nested(kind) or types.is_interval(kind))
+
+
 def is_text(kind: Type) -> bool:
     """Return whether a type is one of strings."""
     return bool(arrow().types.is_string(logical(kind)))

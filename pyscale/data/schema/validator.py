@@ -85,6 +85,10 @@ class Validator:
         self._check_same_schema(comm)
         mine = self._judge.tally
         for subject, repeats in self._judge.repeats.items():
+            if mixed := repeats.mixed(comm):
+                detail = f"expected values of one type, got {'; '.join(mixed)}"
+                mine.add(subject, _place("", None), 0, detail=detail)
+                continue
             for place, rows in repeats.find(comm):
                 examples = [(row, None) for row in rows[: mine.examples].tolist()]
                 mine.add(subject, place, len(rows), examples)
