@@ -633,6 +633,8 @@ def test_a_schema_of_some_columns() -> None:
     assert report_of(some, {"a": [1], "b": [1], "x": [1]}).ok
     with pytest.raises(ValueError, match="'z'"):
         schema.select(["z"])
+    with pytest.raises(TypeError, match="expected a sequence of columns, got 'ab'"):
+        schema.select("ab")
 
 
 def test_inferred() -> None:
@@ -641,6 +643,28 @@ def test_inferred() -> None:
     assert report_of(schema, table).ok
     found = failures(report_of(schema, pa.table({"a": [1.5], "x": [None], "y": [math.nan], "s": [None]})))
     assert set(found) == {("a", "int64"), ("x", "double"), ("y", "not NaN"), ("s", "string")}
+
+
+CODED = {
+    "dictionary": lambda values: pa.DictionaryArray.from_arrays(
+        pa.array(range(len(values))), pa.array(values)
+    ),
+    "runs": lambda values: pa.compute.run_end_encode(pa.array(values)),
+}
+
+
+@pytest.mark.parametrize("code", CODED.values(), ids=CODED)
+@pytest.mark.parametrize("values", [[1.0, None, None], [1.0, math.nan], ["a", None], [1.0, 2.0]])
+def test_inferred_of_codes_that_stand_for_null(code: Callable[[Any], Any], values: list[Any]) -> None:
+    table = pa.table({"x": code(values)})
+    schema = Schema.infer(table)
+    assert report_of(schema, table).ok
+    assert (schema.columns["x"].nullable, schema.columns["x"].nan) == (None in values, math.nan in values)
+
+
+def test_inferred_of_columns_of_one_name() -> None:
+    with pytest.raises(ValueError, match="expected one column 'a', got 2"):
+        Schema.infer(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]))
 
 
 def test_a_schema_says_what_it_is() -> None:
@@ -654,6 +678,7 @@ def test_a_schema_says_what_it_is() -> None:
         (lambda: Column("int8", "positive"), TypeError),  # type: ignore[arg-type]
         (lambda: Column(castable=True), ValueError),
         (lambda: Column(pa.list_(pa.int8()), unique=True), TypeError),
+        (lambda: Column(pa.month_day_nano_interval(), unique=True), TypeError),
         (lambda: Schema({"a": "int8"}), TypeError),  # type: ignore[dict-item]
         (lambda: Schema({1: Column()}), TypeError),  # type: ignore[dict-item]
         (lambda: Schema({"a": Column()}, "check"), TypeError),  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,23 @@ def test_what_is_counted() -> None:
         numbers.psi(words)
 
 
+@pytest.mark.parametrize("values", [["a", None, "a", None], [1.5, None, None, math.nan]])
+def test_codes_that_stand_for_null_are_null(values: list[Any]) -> None:
+    expected = Profile.of({"x": pa.array(values)}).to_json()
+    codes = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, 3]), pa.array(values))
+    runs = pa.compute.run_end_encode(pa.array(values))
+    assert Profile.of({"x": codes}).to_json() == Profile.of({"x": runs}).to_json() == expected
+
+
+def test_long_categories_are_told_apart() -> None:
+    words = ["x" * 1000 + end for end in "aab"] + ["x" * 79, "x" * 80]
+    found = one(words).categories()
+    assert sorted(found.values()) == [1, 1, 1, 2]
+    assert max(map(len, found)) == 80
+    assert found == one(words[::-1]).categories()
+    assert {"x" * 79, "x" * 80} <= set(found)
+
+
 def test_integers_and_floats_compare() -> None:
     assert one(np.array([1, 2, 3], np.int8)).ks(one(np.array([1.0, 2.0, 3.0]))) == 0
 
@@ -271,6 +289,19 @@ def test_a_profile_is_of_the_columns_that_can_have_one() -> None:
         Profile.of(data, ["y"])
     with pytest.raises(ValueError, match="at least 2"):
         Profile.of(data, buckets=1)
+    with pytest.raises(TypeError, match="a sequence of columns, got 'xs'"):
+        Profile.of(data, "xs")
+    with pytest.raises(TypeError, match="a sequence of columns, got 'xs'"):
+        Profile.of(data, categories="xs")
+    intervals = data.append_column("i", pa.array([(1, 2, 3)], pa.month_day_nano_interval()))
+    assert list(Profile.of(intervals)) == ["x", "s"]
+    with pytest.raises(TypeError, match="interval"):
+        Profile.of(intervals, ["i"])
+    twice = pa.table([[1], [2], [3]], names=["a", "a", "b"])
+    assert list(Profile.of(twice, ["b"])) == ["b"]
+    for columns in (None, ["a"]):
+        with pytest.raises(ValueError, match="expected one column 'a', got 2"):
+            Profile.of(twice, columns)
     with pytest.raises(ValueError, match="4096 buckets, got 9"):
         Profile.of(data).merge(Profile.of(data, buckets=9))
 
@@ -294,6 +325,34 @@ def test_files(tmp_path: Path) -> None:
 def test_what_is_no_profile(text: str) -> None:
     with pytest.raises(ValueError, match="expected a profile of version 1"):
         Profile.from_json(text)
+
+
+GOOD = {
+    kind: json.dumps(Profile.of({"x": values})["x"].to_json())
+    for kind, values in {"number": [1, 2], "category": ["a", "b"]}.items()
+}
+
+
+def profile_of(column: Any) -> str:
+    return json.dumps({"pyscale_profile": 1, "columns": {"x": column}})
+
+
+@pytest.mark.parametrize("kind", GOOD)
+@pytest.mark.parametrize("key", json.loads(GOOD["number"]))
+def test_a_profile_that_is_damaged(kind: str, key: str) -> None:
+    column = json.loads(GOOD[kind])
+    for value in (None, "?", [], [None], {"?": 1}, [1.5]):
+        with suppress(ValueError):  # a type may have any name
+            Profile.from_json(profile_of({**column, key: value})).to_json()
+    del column[key]
+    with pytest.raises(ValueError, match="Profile: expected a distribution of column 'x', got KeyError"):
+        Profile.from_json(profile_of(column))
+
+
+@pytest.mark.parametrize("columns", ["", ', "columns": []', ', "columns": {"x": []}'])
+def test_a_profile_without_columns(columns: str) -> None:
+    with pytest.raises(ValueError, match="Profile: expected"):
+        Profile.from_json(f'{{"pyscale_profile": 1{columns}}}')
 
 
 def test_a_profile_is_json() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyscale.data.schema.checks import Check, Likeness
-from pyscale.data.schema.types import type_of
+from pyscale.data.schema.types import check_chosen, check_names, is_comparable, plain, type_of
 from pyscale.data.tables.arrow import arrow, as_table
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Column:
         self.castable = castable
         if castable and self.type is None:
             raise ValueError("Column: expected a type to cast to, got None")
-        if unique and self.type is not None and arrow().types.is_nested(self.type):
+        if unique and self.type is not None and not is_comparable(self.type):
             raise TypeError(f"Column: expected unique values of a type that can be compared, got {self.type}")
 
     def __repr__(self) -> str:
@@ -127,6 +127,7 @@ class Schema:
 
     def select(self, columns: Sequence[str]) -> Schema:
         """Return the schema of some of the columns; checks of whole rows, and of other columns, go away."""
+        check_chosen(columns, "select")
         for name in columns:
             if name not in self.columns:
                 raise ValueError(f"select: expected columns of {list(self.columns)}, got {name!r}")
@@ -150,13 +151,22 @@ class Schema:
 
     @classmethod
     def infer(cls, data: Any) -> Schema:
-        """Return a schema that a table satisfies: its types, and null and NaN allowed where it has them."""
-        pa = arrow()
+        """Return a schema that a table satisfies: its types, and null and NaN allowed where it has them.
+
+        Raises
+        ------
+        ValueError
+            Columns have the same name.
+        """
         table = as_table(data, "Schema.infer")
+        check_names(table.schema.names, "Schema.infer")
         columns = {}
         for field, values in zip(table.schema, table.columns, strict=True):
-            has_nan = pa.types.is_floating(field.type) and pa.compute.any(pa.compute.is_nan(values)).as_py()
-            columns[field.name] = Column(field.type, nullable=values.null_count > 0, nan=bool(has_nan))
+            chunks = [
+                plain(chunk) for chunk in values.chunks
+            ]  # in which the nulls of dictionaries are its own
+            has_null = any(chunk.null_count for chunk in chunks)
+            columns[field.name] = Column(field.type, nullable=has_null, nan=any(map(_has_nan, chunks)))
         return cls(columns)
 
     @classmethod
@@ -175,6 +185,11 @@ class Schema:
         from pyscale.data.schema.pandera import converted
 
         return converted(schema)
+
+
+def _has_nan(array: Any) -> bool:
+    pa = arrow()
+    return bool(pa.types.is_floating(array.type) and pa.compute.is_nan(array).true_count)
 
 
 def _combinations(unique: Sequence[str] | Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -123,6 +124,19 @@ def is_comparable(kind: Type) -> bool:
     return not (types.is_nested(kind) or types.is_interval(kind))
 
 
+def check_names(names: Sequence[str], what: str) -> None:
+    """Raise ValueError if a name is there more than once."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{what}: expected one column {name!r}, got {count}")
+
+
+def check_chosen(columns: Any, what: str) -> None:
+    """Raise TypeError for a single name where several are expected, which would be taken for its letters."""
+    if isinstance(columns, str):
+        raise TypeError(f"{what}: expected a sequence of columns, got {columns!r}")
+
+
 def is_text(kind: Type) -> bool:
     """Return whether a type is one of strings."""
     return bool(arrow().types.is_string(logical(kind)))
@@ -130,14 +144,18 @@ def is_text(kind: Type) -> bool:
 
 def shown(array: Array, rows: Sequence[int]) -> list[Any]:
     """Return some values as Python's: None, numbers and short text; all else as text that may be cut."""
-    return [_python(plain(array.slice(row, 1))[0]) for row in rows]
+    return [_short(in_python(plain(array.slice(row, 1))[0])) for row in rows]
 
 
-def _python(scalar: Any) -> Any:
+def in_python(scalar: Any) -> Any:
+    """Return a value of pyarrow's as Python's, or as text where Python has none that is the same."""
     try:
-        value = scalar.as_py()
+        return scalar.as_py()
     except ValueError:  # nanoseconds, which datetime has not
-        value = scalar.cast(arrow().string()).as_py()
+        return scalar.cast(arrow().string()).as_py()
+
+
+def _short(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     text = value if isinstance(value, str) else str(value)
