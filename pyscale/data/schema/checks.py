@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,11 @@ class Check:
     skip_nan : bool
         Whether NaN is left out too.
 
+    Attributes
+    ----------
+    description : str
+        What ranks must agree about: the name, or more where that is shortened.
+
     Notes
     -----
     Batches are of any size, and ranks have different ones: a test must judge each value or row by itself.
@@ -49,6 +55,7 @@ class Check:
         self.test = test
         self.name = name if name is not None else getattr(test, "__qualname__", type(test).__qualname__)
         self.skip_nan = skip_nan
+        self.description = self.name
 
     def __repr__(self) -> str:
         return f"Check({self.name})"
@@ -114,13 +121,17 @@ class Check:
     def isin(cls, allowed: Iterable[Any]) -> Check:
         """One of some values: equal to one, as by `eq`."""
         found = Members(allowed)
-        return cls(found.has, name=f"in {found}", skip_nan=True)
+        check = cls(found.has, name=f"in {found}", skip_nan=True)
+        check.description = f"in {found.members!r}"
+        return check
 
     @classmethod
     def notin(cls, forbidden: Iterable[Any]) -> Check:
         """None of some values: equal to none, as by `eq`."""
         found = Members(forbidden)
-        return cls(lambda values: arrow().compute.invert(found.has(values)), name=f"not in {found}")
+        check = cls(lambda values: arrow().compute.invert(found.has(values)), name=f"not in {found}")
+        check.description = f"not in {found.members!r}"
+        return check
 
     @classmethod
     def str_matches(cls, pattern: str) -> Check:
@@ -198,6 +209,7 @@ class Likeness(Check):
         self.distribution = distribution
         bounds = ", ".join(f"{name} <= {limit:g}" for name, limit in self.limits.items())
         super().__init__(lambda values: True, name=f"like the profile ({bounds})")
+        self.description = f"like {json.dumps(distribution.to_json())} ({self.limits})"
 
     def too_far(self, found: Distribution) -> str:
         """Return in words which distances are too large; ``""`` for none, or where there are no values."""

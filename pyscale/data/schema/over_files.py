@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,8 +62,8 @@ def validate(
 
     Raises
     ------
-    ValueError
-        Ranks have different paths or schemas; on every rank.
+    ValueError, TypeError
+        Arguments of any rank, or ranks have different paths or schemas; on every rank.
 
     Notes
     -----
@@ -70,20 +71,12 @@ def validate(
     of Parquet files whose type Parquet has not, such as ``timestamp[s]``, from what it has instead. Rows of a
     CSV file are numbered without those that have too few or too many cells.
     """
-    schema = schema if columns is None else schema.select(columns)
-    if format is not None and format not in ENDINGS.values():
-        raise ValueError(
-            f"format: expected one of {', '.join(sorted(set(ENDINGS.values())))}, got {format!r}"
-        )
-    # Checks of whole rows may want any column.
-    reading = Reading(
-        format=format,
-        columns=None if schema.checks else list(schema.columns),
-        types={name: column.type for name, column in schema.columns.items() if column.type is not None},
-        nulls=nulls,
-    )
-    validator = schema.validator(examples=examples, limit=limit)
-    files = find_files(paths, comm)
+    with together(comm, "validate"):
+        names = _names(paths)
+        schema = schema if columns is None else schema.select(columns)
+        reading = _reading(schema, format, nulls)
+        validator = schema.validator(examples=examples, limit=limit)
+    files = find_files(names, comm)
     contents = look_into_all(files, reading, comm)
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     units = [unit for one in contents for unit in one.units]
@@ -95,6 +88,27 @@ def validate(
         for i in spread([unit.size for unit in units], size)[rank]:
             _look_at_unit(units[i], validator, reading)
     return _with_values(validator.finish(comm), units, reading, comm)
+
+
+def _names(paths: Paths) -> list[str]:
+    if isinstance(paths, (str, os.PathLike)):
+        return [os.fspath(paths)]
+    if not isinstance(paths, Iterable):
+        raise TypeError(f"paths: expected a path or a sequence of paths, got {type(paths).__name__}")
+    return [os.fspath(path) for path in paths]
+
+
+def _reading(schema: Schema, format: str | None, nulls: Sequence[str] | None) -> Reading:
+    if format is not None and format not in ENDINGS.values():
+        raise ValueError(
+            f"format: expected one of {', '.join(sorted(set(ENDINGS.values())))}, got {format!r}"
+        )
+    return Reading(
+        format=format,
+        columns=None if schema.checks else list(schema.columns),  # checks of rows may want any
+        types={name: column.type for name, column in schema.columns.items() if column.type is not None},
+        nulls=nulls,
+    )
 
 
 def _look_at_contents(contents: Contents, validator: Validator, reading: Reading) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from typing import Any
 
@@ -107,9 +106,10 @@ class Validator:
     def _check_same_schema(self, comm: Communicator | None) -> None:
         if comm is None or comm.size == 1:
             return
-        profiles = [check.distribution.to_json() for _, check in self._judge.likenesses()]
-        digest = hashlib.blake2b(json.dumps(profiles).encode()).hexdigest()[:16]
-        told = comm.all_gather_object(f"{self.schema!r}\nwith profiles {digest}")
+        checks = [*self.schema.checks, *(c for column in self.schema.columns.values() for c in column.checks)]
+        described = "\n".join(check.description for check in checks)
+        digest = hashlib.blake2b(described.encode(errors="surrogatepass")).hexdigest()[:16]
+        told = comm.all_gather_object(f"{self.schema!r}\nwith checks {digest}")
         for rank, theirs in enumerate(told):
             if theirs != told[0]:
                 raise ValueError(
