@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyscale.data import Check, Column, Failure, Profile, Report, Schema, SchemaError
@@ -385,7 +385,8 @@ LOSSES: list[tuple[Any, Any, Any, list[int] | None]] = [
     ([NOON], pa.timestamp("us", "UTC"), "timestamp[us]", None),
     ([NOON], pa.timestamp("us", "UTC"), "date32", None),
     ([NOON], pa.timestamp("us", "UTC"), pa.timestamp("us", "Europe/Berlin"), []),
-    (["0.10", "7", "x"], None, "float64", [2]),
+    (["0.10", "7", "x", "1e400", "-1e400", "inf", "-Infinity", "1e-400"], None, "float64", [2, 3, 4]),
+    (["1e38", "1e39"], None, "float32", [1]),
     ([1.5, 0.1], None, str, []),
     ([[0.5, 0.1], [], [0.5], [1e300]], None, pa.list_(pa.float32()), [0, 3]),
     ([[0.1], [0.5]], pa.list_(pa.float64(), 1), pa.list_(pa.float32(), 1), [0]),
@@ -421,6 +422,58 @@ def test_a_cast_loses_nothing(values: list[Any], of: Any, kind: Any, wrong: list
     else:
         assert not found
         check_castable(table, target)
+
+
+SPELLED = ["int8", "uint64", "float64", "float32", "decimal128(9, 2)", bool, "date32", "timestamp[us]"]
+SPELLINGS = ["0x1F", "-0x1", "+1", "1.", ".5", "-.5e3", "1E+2", "nan(1)", "-inf", "INFINITY", "TRUE", "t"]
+SPELLINGS += ["no", "", " 1", "1\n", "1e", "--1", "1_0", "300", "-1", "20130101", "05:00", "-2013-01-01"]
+SPELLINGS += ["2013-01-01", "2013-01-01 05:00", "2013-01-01T05:00:00.5", "2013-13-01"]
+TEXT = st.sampled_from(SPELLINGS) | st.text("0123456789.eE+-x:T nif", max_size=8)
+NUMERIC = ["int8", "uint8", "int64", "uint64", "float32", "float64"]
+
+
+def alone(array: Any, kind: Any) -> list[bool]:
+    """Which values pyarrow does not cast one by one."""
+
+    def fails_alone(row: int) -> bool:
+        try:
+            array.slice(row, 1).cast(kind)
+        except pa.ArrowInvalid:
+            return True
+        return False
+
+    return [fails_alone(row) for row in range(len(array))]
+
+
+@given(
+    st.lists(TEXT),
+    st.sampled_from(SPELLED),
+)
+@example(["1"] * 3, "int8")
+def test_text_is_cast_as_it_is_value_by_value(values: list[str], spec: Any) -> None:
+    array, kind = pa.array(values, pa.string()), Column(spec).type
+    cast, failed = castable(array, kind)
+    too_large = [text for text, x in zip(values, cast.to_pylist(), strict=True) if x is None]
+    expected = alone(array, kind)
+    for text, one, other in zip(values, failed.tolist(), expected, strict=True):
+        assert one == other or (text in too_large and math.isinf(float(text)) and "inf" not in text.lower())
+
+
+@given(st.sampled_from(NUMERIC), st.sampled_from(NUMERIC), st.data())
+def test_numbers_are_cast_as_they_are_value_by_value(of: str, to: str, data: st.DataObject) -> None:
+    edges = [x + d for n in (0, 7, 8, 24, 31, 53, 63, 64) for x in (2**n, -(2**n)) for d in (-1, 0, 1)]
+    dtype, kind = np.dtype(of), Column(to).type
+    inside = [x for x in edges if dtype.kind == "f" or np.iinfo(of).min <= x <= np.iinfo(of).max]
+    numbers = data.draw(st.lists(st.sampled_from(inside) | st.just(0)))
+    more = data.draw(st.lists(st.floats(width=32))) if dtype.kind == "f" else []
+    array = pa.array(np.array([*numbers, *more], dtype))
+    cast, _ = castable(array, kind)
+    for value, one, alike in zip(array.to_pylist(), cast.to_pylist(), alone(array, kind), strict=True):
+        assert (one is None) >= alike
+        if one is None:
+            assert alike or np.dtype(to).kind == "f"
+        else:
+            assert one == value or math.isnan(value)
 
 
 @given(st.lists(st.floats() | st.floats(width=32) | st.integers(-9, 9).map(float)))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.schema.types import Array, Type, logical, plain, shown
+from pyscale.data.schema.types import Array, Type, is_text, logical, plain, shown
 from pyscale.data.tables.arrow import arrow
 
 Mask = npt.NDArray[np.bool_]
@@ -16,8 +16,8 @@ Mask = npt.NDArray[np.bool_]
 def castable(array: Array, kind: Type) -> tuple[Array, Mask]:
     """Return an array as another type, with null where a value cannot be, and a mask of these values.
 
-    Nothing is cut off, rounded or wrapped: a value can be cast if it is the same when cast back, NaN too.
-    Text is parsed instead, and floats in it are rounded to the nearest that the type has.
+    Nothing is cut off, rounded or wrapped: a value is cast only if it is the same when cast back, NaN too.
+    Text is parsed instead, and floats in it are rounded to the nearest that the type has, but to no infinity.
 
     Raises
     ------
@@ -73,11 +73,38 @@ def _cast(array: Array, kind: Type) -> tuple[Array, Mask]:
     except pa.ArrowInvalid:
         # Often few values are at fault, many times: look at each once.
         coded = array.dictionary_encode()
-        cast = pa.concat_arrays(_pieces(coded.dictionary, kind))
-        bad = cast.is_null().to_numpy(zero_copy_only=False)
-        present = coded.indices.is_valid().to_numpy(zero_copy_only=False)
+        values = coded.dictionary
+        hopeless = pa.array(_hopeless(values, kind))
+        values = pa.compute.if_else(hopeless, pa.scalar(None, values.type), values)
+        cast = pa.concat_arrays(_pieces(values, kind))
+        bad, present = _mask(cast.is_null()), _mask(coded.indices.is_valid())
         codes = coded.indices.fill_null(0).to_numpy() if len(bad) else np.zeros(len(array), np.int32)
         return cast.take(coded.indices), present & (bad[codes] if len(bad) else False)
+
+
+def _hopeless(values: Array, kind: Type) -> Mask:
+    """Return values that cannot be cast, not all of them: those that are left take a cast each."""
+    pa = arrow()
+    if is_text(values.type):
+        hopeful = pa.compute.match_substring_regex(values, _spelling(kind))
+        return _mask(pa.compute.invert(hopeful))
+    numbers = (pa.types.is_floating, pa.types.is_integer)
+    if any(is_one(values.type) for is_one in numbers) and any(is_one(kind) for is_one in numbers):
+        unsafe = values.cast(kind, safe=False).cast(values.type, safe=False)
+        return _mask(pa.compute.not_equal(values, unsafe))
+    return np.zeros(len(values), bool)
+
+
+def _spelling(kind: Type) -> str:
+    """Return a pattern of all texts, and some others, that can be parsed as values of a type."""
+    types = arrow().types
+    if types.is_integer(kind):
+        return r"^[+-]?(\d+|0[xX][0-9a-fA-F]+)$"
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return r"^[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|(?i:nan|inf).*)$"
+    if types.is_temporal(kind):
+        return r"^[+-]?\d+[-:]\d"
+    return ""
 
 
 def _pieces(values: Array, kind: Type) -> list[Array]:
@@ -96,6 +123,8 @@ def _lost(array: Array, cast: Array) -> Mask:
     """Return which values of an array, of those that have been cast, are not what they were."""
     types = arrow().types
     array, cast = plain(array), plain(cast)
+    if is_text(array.type) and types.is_floating(cast.type):
+        return _too_large(array, cast)
     if array.type == cast.type or any(map(_is_spelled, (array.type, cast.type))):
         return np.zeros(len(array), bool)
     if types.is_decimal(array.type) and types.is_integer(cast.type):
@@ -104,13 +133,33 @@ def _lost(array: Array, cast: Array) -> Mask:
         return _lost_within(array, cast)
     if has_zone(array.type) and types.is_temporal(cast.type) and not has_zone(cast.type):
         raise _no_cast(array.type, cast.type)
-    back, _ = _cast(cast, array.type)
-    same = arrow().compute.equal(array, back).fill_null(False).to_numpy(zero_copy_only=False)
+    back = _back(cast, array.type)
+    same = _mask(arrow().compute.equal(array, back))
     if types.is_floating(array.type):
         is_nan = arrow().compute.is_nan
-        same |= arrow().compute.and_(is_nan(array), is_nan(back)).fill_null(False).to_numpy(False)
-    lost: Mask = cast.is_valid().to_numpy(zero_copy_only=False) & ~same
-    return lost
+        same |= _mask(arrow().compute.and_(is_nan(array), is_nan(back)))
+    return _mask(cast.is_valid()) & ~same
+
+
+def _back(cast: Array, kind: Type) -> Array:
+    """Cast back; unsafely, since what is not the same then is seen, and integers are refused as floats."""
+    try:
+        return cast.cast(kind, safe=False)
+    except arrow().ArrowInvalid:
+        return _cast(cast, kind)[0]
+
+
+def _mask(booleans: Array) -> Mask:
+    """Return which are true, and not null."""
+    mask: Mask = booleans.fill_null(False).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _too_large(text: Array, floats: Array) -> Mask:
+    """Return which texts are no infinity but have become one."""
+    pc = arrow().compute
+    named = pc.match_substring_regex(text, "(?i:inf)")
+    return _mask(pc.and_not(pc.is_inf(floats), named))
 
 
 def _lost_within(array: Array, cast: Array) -> Mask:
