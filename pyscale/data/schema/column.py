@@ -27,7 +27,8 @@ class Column:
         Whether null, and whether NaN, may be among the values. They are told apart, and no check of values
         is given null.
     unique : bool
-        Whether all values, of all ranks, must differ. Nulls are not compared; NaN equals NaN.
+        Whether all values, of all ranks, must differ. Nulls are not compared; NaN equals NaN. Without a type,
+        values of types that have not the same hashes for the same values, such as int64 and float64, fail.
     required : bool
         Whether the column must be there.
     castable : bool

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -54,24 +56,24 @@ def compared(operator: str, values: Array, bound: Any) -> Any:
 def _compared_exactly(operator: str, values: Array, bound: Number) -> Any:
     """Compare integers or decimals."""
     kind = values.type
-    units, most = _units(bound, kind), _most(kind)
+    units, (least, most) = _units(bound, kind), _range(kind)
     if isinstance(units, Fraction):
         if units != math.floor(units) and operator in ("eq", "ne"):
             return operator == "ne"
         units = math.ceil(units) if operator in ("ge", "lt") else math.floor(units)
-    if units < _least(kind):
+    if units < least:
         return operator in ("ge", "gt", "ne")
     if units > most:
         return operator in ("le", "lt", "ne")
     return getattr(arrow().compute, _FUNCTIONS[operator])(values, _of_units(int(units), kind))
 
 
-def _units(number: Number, kind: Type) -> Fraction | float:
+def _units(number: Number, kind: Type) -> Fraction | int | float:
     """Return how many times the least positive integer or decimal of a type a number is."""
     if isinstance(number, float) and math.isinf(number):
         return number
     if arrow().types.is_integer(kind):
-        return Fraction(number)
+        return int(number) if isinstance(number, int) else Fraction(number)
     exact = Fraction(repr(number)) if isinstance(number, float) else Fraction(number)  # 0.1 is meant as 1/10
     scale: int = kind.scale
     return exact * Fraction(10) ** scale
@@ -85,12 +87,13 @@ def _of_units(units: int, kind: Type) -> Any:
     return pa.scalar(Decimal((sign, digits, -kind.scale)), kind)
 
 
-def _least(kind: Type) -> int:
-    return int(np.iinfo(str(kind)).min) if arrow().types.is_integer(kind) else -_most(kind)
-
-
-def _most(kind: Type) -> int:
-    return int(np.iinfo(str(kind)).max) if arrow().types.is_integer(kind) else 10**kind.precision - 1
+@cache
+def _range(kind: Type) -> tuple[int, int]:
+    """Return the least and the greatest integer or decimal of a type, in its units."""
+    if arrow().types.is_integer(kind):
+        return int(np.iinfo(str(kind)).min), int(np.iinfo(str(kind)).max)
+    most: int = 10**kind.precision - 1
+    return -most, most
 
 
 def _rounded(number: Number, kind: Type) -> Any:
@@ -132,7 +135,10 @@ class Members:
         pa = arrow()
         kind = values.type
         if kind not in self._arrays:
-            scalars = [scalar for member in self.members if (scalar := _scalar(member, kind)) is not None]
+            if pa.types.is_temporal(kind):
+                scalars = list(_times(self.members, kind))
+            else:
+                scalars = [scalar for one in self.members if (scalar := _scalar(one, kind)) is not None]
             if pa.types.is_floating(kind) and any(scalar.as_py() == 0 for scalar in scalars):
                 scalars += [_rounded(0.0, kind), _rounded(-0.0, kind)]  # which pyarrow tells apart
             wide = pa.float32() if pa.types.is_float16(kind) else kind
@@ -153,25 +159,29 @@ def _scalar(value: Any, kind: Type) -> Any:
         if value != value:
             return None
         units = _units(value, kind)
-        fits = _least(kind) <= units <= _most(kind) and units == math.floor(units)
+        least, most = _range(kind)
+        fits = least <= units <= most and units == math.floor(units)
         return _of_units(int(units), kind) if fits else None
     try:
-        if pa.types.is_temporal(kind):
-            return _time(value, kind)
         return value.cast(kind) if isinstance(value, pa.Scalar) else pa.scalar(value, kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError, OverflowError):
         return None
 
 
-def _time(value: Any, kind: Type) -> Any:
+def _times(values: Sequence[Any], kind: Type) -> Iterator[Any]:
+    """Yield the dates and times among some values that a type has, as its scalars."""
     pa = arrow()
-    if isinstance(value, str):
-        return pa.scalar(value).cast(kind)
-    scalar = value if isinstance(value, pa.Scalar) else pa.scalar(value)
-    if not pa.types.is_temporal(scalar.type) or has_zone(scalar.type) != has_zone(kind):
-        return None
-    array, failed = castable(pa.array([scalar], scalar.type), kind)
-    return None if failed[0] else array[0]
+    of_types: dict[Any, list[Any]] = {}
+    for value in values:
+        with suppress(pa.ArrowException, TypeError, OverflowError):
+            scalar = value if isinstance(value, pa.Scalar) else pa.scalar(value)
+            if isinstance(value, str):
+                scalar = scalar.cast(kind)
+            of_types.setdefault(scalar.type, []).append(scalar)
+    for found, scalars in of_types.items():
+        if pa.types.is_temporal(found) and has_zone(found) == has_zone(kind):
+            with suppress(pa.ArrowNotImplementedError):
+                yield from castable(pa.array(scalars, found), kind)[0].drop_null()
 
 
 def _python(value: Any) -> Any:
