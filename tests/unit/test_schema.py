@@ -154,6 +154,8 @@ def test_numbers_compare_with_bounds_of_any_kind() -> None:
         assert fails(Check.ge(decimal.Decimal("1.4999999999999")), prices, kind) == [1]
         assert fails(Check.lt(1.5), prices, kind) == [0]
         assert fails(Check.in_range(-(10**90), math.inf), prices, kind) == []
+        assert fails(Check.le(decimal.Decimal("Infinity")), prices, kind) == []
+        assert fails(Check.isin([math.inf, decimal.Decimal("-Infinity"), 1.5]), prices, kind) == [1]
 
 
 @given(

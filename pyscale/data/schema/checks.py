@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.schema.compare import Members, compared, is_comparable
+from pyscale.data.schema.compare import Members, compared, is_bound
 from pyscale.data.schema.types import Array
 from pyscale.data.tables.arrow import arrow
 
@@ -247,7 +247,7 @@ def _comparison(operator: str, bound: Any) -> Check:
 
 
 def _check_bound(what: str, bound: Any) -> None:
-    if not is_comparable(bound):
+    if not is_bound(bound):
         raise ValueError(f"Check.{what}: expected a value to compare with, got {bound!r}")
 
 

@@ -28,7 +28,7 @@ Number = bool | int | float | Decimal
 _NUMBERS = (bool, int, float, Decimal)
 
 
-def is_comparable(bound: Any) -> bool:
+def is_bound(bound: Any) -> bool:
     """Return whether a bound is one: not null, nor NaN or NaT, which are neither more nor less than any."""
     if isinstance(bound, arrow().Scalar) and not bound.is_valid:
         return False
@@ -70,8 +70,8 @@ def _compared_exactly(operator: str, values: Array, bound: Number) -> Any:
 
 def _units(number: Number, kind: Type) -> Fraction | int | float:
     """Return how many times the least positive integer or decimal of a type a number is."""
-    if isinstance(number, float) and math.isinf(number):
-        return number
+    if abs(number) == math.inf:
+        return float(number)
     if arrow().types.is_integer(kind):
         return int(number) if isinstance(number, int) else Fraction(number)
     exact = Fraction(repr(number)) if isinstance(number, float) else Fraction(number)  # 0.1 is meant as 1/10
