@@ -6,16 +6,18 @@ import datetime
 import decimal
 import math
 import operator
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyscale.data import Check, Column, Failure, Report, Schema, SchemaError
+from pyscale.data import Check, Column, Failure, Profile, Report, Schema, SchemaError
+from pyscale.data.schema.casts import castable, check_castable
 from pyscale.errors import PyscaleError
 
 pa = pytest.importorskip("pyarrow")
@@ -102,6 +104,58 @@ def test_other_types_compare() -> None:
     assert fails(Check.ge("b"), ["a", "b", None]) == [0]
     assert fails(Check.le(decimal.Decimal("1.5")), [decimal.Decimal("1.50"), decimal.Decimal("1.51")]) == [1]
     assert fails(Check.eq(True), [True, False]) == [1]
+
+
+NANOSECOND = np.datetime64("2020-01-01T00:00:00.000000001")
+UTC = datetime.UTC
+DAY = datetime.date(2020, 1, 1)
+NOON, MIDNIGHT = datetime.datetime(2020, 1, 1, 12), datetime.datetime(2020, 1, 1)
+EQUALS: list[tuple[Any, Any, list[Any]]] = [
+    ([0.0, -0.0, 1.0, 0.5], "float64", [0, 0.0, -0.0, True, decimal.Decimal("0.5"), 1e300, 10**400]),
+    ([0.1, 0.5, 2.0**53], "float64", [0.1, 2**53, 2**53 + 1, decimal.Decimal("0.1")]),
+    ([0.0, -0.0, 0.1, 2.0], "float16", [0, -0.0, 0.1, 2, 2.5, 1e300]),
+    ([0.1, 3e38, -0.0], "float32", [0.1, 0.0, np.float32(0.1), 1e300]),
+    ([0, 1, 2], "int64", [True, False, 1.0, 1.5, decimal.Decimal(2), decimal.Decimal("0.5"), 2**80]),
+    ([2**64 - 1, 0], "uint64", [2**64 - 1, -1, 0.0]),
+    ([True, False], "bool", [True, 1, 0.0, 0.5, 2]),
+    ([decimal.Decimal(x) for x in ("0.10", "1", "2.5")], "decimal128(38, 10)", [0.1, 1, True, 2.5, 10**40]),
+    (
+        [decimal.Decimal("1.5")],
+        "decimal128(10, 2)",
+        [decimal.Decimal("1.500"), decimal.Decimal("1.501")],
+    ),
+    (np.array([NANOSECOND, NANOSECOND + 1]), None, [NANOSECOND, pa.scalar(NANOSECOND)]),
+    ([MIDNIGHT, NOON], "timestamp[us]", [NOON, DAY, "2020-01-01 12:00:00", np.datetime64(NOON), NANOSECOND]),
+    ([DAY], "date32", [DAY, NOON, MIDNIGHT, "2020-01-01"]),
+    ([NOON], "timestamp[us, tz=UTC]", [NOON.replace(tzinfo=UTC), "2020-01-01 12:00:00Z"]),
+    (["a", "b"], "string", ["a", "c", pa.scalar("b"), np.str_("b")]),
+]
+
+
+@pytest.mark.parametrize(("values", "kind", "members"), EQUALS)
+def test_members_are_what_values_equal(values: Any, kind: Any, members: list[Any]) -> None:
+    array = pa.array(np.asarray(values, np.float16) if kind == "float16" else values, Column(kind).type)
+    unequal = {i: fails(Check.eq(member), array) for i, member in enumerate(members)}
+    for i, member in enumerate(members):
+        assert fails(Check.isin([member]), array) == unequal[i], member
+        assert fails(Check.ne(member), array) == fails(Check.notin([member]), array), member
+        assert sorted(fails(Check.ne(member), array) + unequal[i]) == list(range(len(array)))
+    assert fails(Check.isin(members), array) == sorted(set(range(len(array))).intersection(*unequal.values()))
+
+
+def test_numbers_compare_with_bounds_of_any_kind() -> None:
+    halves = np.array([1, 1.5, np.nan], np.float16)
+    assert fails(Check.ge(1.5), halves) == fails(Check.isin([1.5, 2]), halves) == [0]  # type: ignore[arg-type]
+    assert fails(Check.lt(10**400), [1.0, -1.0]) == fails(Check.gt(-(10**400)), [1, 2]) == []
+    assert fails(Check.gt(10**400), [1.0, -1.0]) == [0, 1]
+    assert fails(Check.gt(0.5), [True, False]) == [1]
+    prices = [decimal.Decimal("1.50"), decimal.Decimal("-1.50")]
+    for kind in (pa.decimal128(10, 2), pa.decimal128(38, 10), pa.decimal256(76, 2)):
+        assert fails(Check.ge(decimal.Decimal("1.4999999999999")), prices, kind) == [1]
+        assert fails(Check.lt(1.5), prices, kind) == [0]
+        assert fails(Check.in_range(-(10**90), math.inf), prices, kind) == []
+        assert fails(Check.le(decimal.Decimal("Infinity")), prices, kind) == []
+        assert fails(Check.isin([math.inf, decimal.Decimal("-Infinity"), 1.5]), prices, kind) == [1]
 
 
 @given(
@@ -311,6 +365,132 @@ def test_castable_columns(values: list[Any], kind: str, wrong: list[int]) -> Non
         )
 
 
+str_ = pa.string()
+LOSSES: list[tuple[Any, Any, Any, list[int] | None]] = [
+    ([0.1, 0.5, 1e300, math.nan, math.inf, 2.0**100], None, "float32", [0, 2]),
+    ([0.1, 0.5, 1e5, math.nan, math.inf], None, "float16", [0, 2]),
+    ([0.1, 0.5, math.nan], pa.float32(), "float16", [0]),
+    ([0.1, 0.5, math.nan], pa.float32(), "float64", []),
+    ([1.0, 1.5, math.nan], pa.float16(), "int8", [1, 2]),
+    ([0.1234, 0.12, 5.0, math.nan], None, "decimal128(5, 2)", [0, 3]),
+    ([decimal.Decimal("0.12"), decimal.Decimal("1.00")], None, "int64", [0]),
+    ([decimal.Decimal(2**53), decimal.Decimal(2**53 + 1)], None, "float64", [1]),
+    ([0, 1, 5, -1], None, bool, [2, 3]),
+    ([0.0, 1.0, 1.7, math.nan], None, bool, [2, 3]),
+    ([True, False], None, "int8", []),
+    ([2**24, 2**24 + 1], None, "float32", [1]),
+    ([NOON, MIDNIGHT], None, "date32", [0]),
+    ([NOON, MIDNIGHT], None, "timestamp[s]", []),
+    ([NOON.replace(microsecond=1), MIDNIGHT], None, "timestamp[ms]", [0]),
+    ([NOON.date()], None, "timestamp[s]", []),
+    ([NOON], None, "time64[us]", None),
+    ([NOON], pa.timestamp("us", "UTC"), "timestamp[us]", None),
+    ([NOON], pa.timestamp("us", "UTC"), "date32", None),
+    ([NOON], pa.timestamp("us", "UTC"), pa.timestamp("us", "Europe/Berlin"), []),
+    (["0.10", "7", "x", "1e400", "-1e400", "inf", "-Infinity", "1e-400"], None, "float64", [2, 3, 4]),
+    (["1e38", "1e39"], None, "float32", [1]),
+    ([1.5, 0.1], None, str, []),
+    ([[0.5, 0.1], [], [0.5], [1e300]], None, pa.list_(pa.float32()), [0, 3]),
+    ([[0.1], [0.5]], pa.list_(pa.float64(), 1), pa.list_(pa.float32(), 1), [0]),
+    ([[NOON]], pa.list_(pa.timestamp("us", "UTC")), pa.list_(pa.timestamp("us")), None),
+    ([{"a": 0.1}, {"a": 0.5}], None, pa.struct({"a": pa.float32()}), [0]),
+    (
+        [[("a", 0.5)], [("a", 0.1)]],
+        pa.map_(pa.string(), pa.float64()),
+        pa.map_(pa.string(), pa.float32()),
+        [1],
+    ),
+    ([{"a": 1, "b": 2}], None, pa.struct({"a": pa.int8()}), None),
+]
+
+
+@pytest.mark.parametrize(("values", "of", "kind", "wrong"), LOSSES)
+def test_a_cast_loses_nothing(values: list[Any], of: Any, kind: Any, wrong: list[int] | None) -> None:
+    """And what can be cast as a whole only with a loss, is of another type."""
+    array = pa.array([None, *values], of)
+    column = Column(kind, nullable=True, nan=True, castable=True)
+    found = report_of(Schema({"x": column}), pa.table({"x": array})).failures
+    table, target = pa.table({"x": pa.chunked_array([array])}), pa.schema({"x": column.type})
+    if wrong is None:
+        assert [(failure.check, failure.count) for failure in found] == [(f"castable to {column.type}", 0)]
+        with pytest.raises(TypeError, match="expected a type that can be cast"):
+            check_castable(table, target)
+    elif wrong:
+        assert [(failure.check, rows(failure)) for failure in found] == [
+            (f"castable to {column.type}", [row + 1 for row in wrong])
+        ]
+        with pytest.raises(ValueError, match="'x': expected values that can be cast"):
+            check_castable(table, target)
+    else:
+        assert not found
+        check_castable(table, target)
+
+
+SPELLED = ["int8", "uint64", "float64", "float32", "decimal128(9, 2)", bool, "date32", "timestamp[us]"]
+SPELLINGS = ["0x1F", "-0x1", "+1", "1.", ".5", "-.5e3", "1E+2", "nan(1)", "-inf", "INFINITY", "TRUE", "t"]
+SPELLINGS += ["no", "", " 1", "1\n", "1e", "--1", "1_0", "300", "-1", "20130101", "05:00", "-2013-01-01"]
+SPELLINGS += ["2013-01-01", "2013-01-01 05:00", "2013-01-01T05:00:00.5", "2013-13-01"]
+TEXT = st.sampled_from(SPELLINGS) | st.text("0123456789.eE+-x:T nif", max_size=8)
+NUMERIC = ["int8", "uint8", "int64", "uint64", "float32", "float64"]
+
+
+def alone(array: Any, kind: Any) -> list[bool]:
+    """Which values pyarrow does not cast one by one."""
+
+    def fails_alone(row: int) -> bool:
+        try:
+            array.slice(row, 1).cast(kind)
+        except pa.ArrowInvalid:
+            return True
+        return False
+
+    return [fails_alone(row) for row in range(len(array))]
+
+
+@given(
+    st.lists(TEXT),
+    st.sampled_from(SPELLED),
+)
+@example(["1e100", "-1E39", "1e38"], "float32")
+def test_text_is_cast_as_it_is_value_by_value(values: list[str], spec: Any) -> None:
+    array, kind = pa.array(values, pa.string()), Column(spec).type
+
+    def is_too_large(text: str) -> bool:
+        found = pa.array([text]).cast(kind)[0].as_py()
+        return isinstance(found, float) and math.isinf(found) and "inf" not in text.lower()
+
+    _, failed = castable(array, kind)
+    for text, one, wrong in zip(values, failed.tolist(), alone(array, kind), strict=True):
+        assert one == (wrong or is_too_large(text))
+
+
+@given(st.sampled_from(NUMERIC), st.sampled_from(NUMERIC), st.data())
+def test_numbers_are_cast_as_they_are_value_by_value(of: str, to: str, data: st.DataObject) -> None:
+    edges = [x + d for n in (0, 7, 8, 24, 31, 53, 63, 64) for x in (2**n, -(2**n)) for d in (-1, 0, 1)]
+    dtype, kind = np.dtype(of), Column(to).type
+    inside = [x for x in edges if dtype.kind == "f" or np.iinfo(of).min <= x <= np.iinfo(of).max]
+    numbers = data.draw(st.lists(st.sampled_from(inside) | st.just(0)))
+    more = data.draw(st.lists(st.floats(width=32))) if dtype.kind == "f" else []
+    array = pa.array(np.array([*numbers, *more], dtype))
+    cast, _ = castable(array, kind)
+    for value, one, alike in zip(array.to_pylist(), cast.to_pylist(), alone(array, kind), strict=True):
+        assert (one is None) >= alike
+        if one is None:
+            assert alike or np.dtype(to).kind == "f"
+        else:
+            assert one == value or math.isnan(value)
+
+
+@given(st.lists(st.floats() | st.floats(width=32) | st.integers(-9, 9).map(float)))
+def test_what_is_cast_comes_back(values: list[float]) -> None:
+    array = pa.array(values, pa.float64())
+    cast, failed = castable(array, pa.float32())
+    with np.errstate(over="ignore"):
+        back = np.array(values).astype(np.float32).astype(np.float64)
+    assert failed.tolist() == [x != y and not math.isnan(x) for x, y in zip(values, back, strict=True)]
+    assert cast.is_null().to_pylist() == failed.tolist()
+
+
 def test_checks_see_cast_values_and_those_that_could_not_be_are_told_once() -> None:
     column = Column("int64", Check.ge(0), castable=True)
     found = failures(report_of(Schema({"x": column}), pa.table({"x": ["5", "-5", "five", None]})))
@@ -457,6 +637,36 @@ def test_the_report_in_words() -> None:
     assert str(good) == "schema: 1 rows, nothing has failed"
 
 
+def test_a_report_is_of_printable_lines() -> None:
+    schema = Schema({"a\nb\x1b[31m": Column(None, Check(lambda x: False, name="\ud800"))})
+    report = report_of(schema, {"a\nb\x1b[31m": [1]}, file="\udcff é.parquet")
+    assert str(report).splitlines()[2:] == [
+        r"a\nb\x1b[31m  \ud800  \udcff é.parquet                1  row 0: 1"
+    ]
+    assert report.failures[0].column == "a\nb\x1b[31m"
+
+
+def test_checks_of_one_name_are_told_apart() -> None:
+    def check(name: str) -> Check:
+        return Check(lambda x: False, name=name)
+
+    schema = Schema({"a": Column(None, check("f"), check("g"), check("f"))}, check("f"), check("f"))
+    report = report_of(schema, {"a": [1]})
+    assert [failure.check for failure in report.failures] == ["f", "g", "f (2)", "f", "f (2)"]
+    assert str(report).startswith("schema: 1 rows, failures of 5 checks\n")
+
+
+def test_a_column_without_a_name() -> None:
+    schema = Schema({"": Column("int64", Check.le(5), unique=True), "b": Column()}, unique=[("", "b")])
+    report = report_of(schema, {"": [9, 9], "b": [1, 1]})
+    assert [(f.column, f.check, f.count) for f in report.failures] == [
+        ("", "<= 5", 2),
+        ("", "unique", 2),
+        (None, "unique: , b", 2),
+    ]
+    assert [example.value for example in report.failures[0].examples] == [9, 9]
+
+
 def test_a_validator_ends_once() -> None:
     validator = Schema({}).validator()
     validator.finish()
@@ -481,6 +691,8 @@ def test_a_schema_of_some_columns() -> None:
     assert report_of(some, {"a": [1], "b": [1], "x": [1]}).ok
     with pytest.raises(ValueError, match="'z'"):
         schema.select(["z"])
+    with pytest.raises(TypeError, match="expected a sequence of columns, got 'ab'"):
+        schema.select("ab")
 
 
 def test_inferred() -> None:
@@ -489,6 +701,28 @@ def test_inferred() -> None:
     assert report_of(schema, table).ok
     found = failures(report_of(schema, pa.table({"a": [1.5], "x": [None], "y": [math.nan], "s": [None]})))
     assert set(found) == {("a", "int64"), ("x", "double"), ("y", "not NaN"), ("s", "string")}
+
+
+CODED = {
+    "dictionary": lambda values: pa.DictionaryArray.from_arrays(
+        pa.array(range(len(values))), pa.array(values)
+    ),
+    "runs": lambda values: pa.compute.run_end_encode(pa.array(values)),
+}
+
+
+@pytest.mark.parametrize("code", CODED.values(), ids=CODED)
+@pytest.mark.parametrize("values", [[1.0, None, None], [1.0, math.nan], ["a", None], [1.0, 2.0]])
+def test_inferred_of_codes_that_stand_for_null(code: Callable[[Any], Any], values: list[Any]) -> None:
+    table = pa.table({"x": code(values)})
+    schema = Schema.infer(table)
+    assert report_of(schema, table).ok
+    assert (schema.columns["x"].nullable, schema.columns["x"].nan) == (None in values, math.nan in values)
+
+
+def test_inferred_of_columns_of_one_name() -> None:
+    with pytest.raises(ValueError, match="expected one column 'a', got 2"):
+        Schema.infer(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]))
 
 
 def test_a_schema_says_what_it_is() -> None:
@@ -502,17 +736,25 @@ def test_a_schema_says_what_it_is() -> None:
         (lambda: Column("int8", "positive"), TypeError),  # type: ignore[arg-type]
         (lambda: Column(castable=True), ValueError),
         (lambda: Column(pa.list_(pa.int8()), unique=True), TypeError),
+        (lambda: Column(pa.month_day_nano_interval(), unique=True), TypeError),
         (lambda: Schema({"a": "int8"}), TypeError),  # type: ignore[dict-item]
         (lambda: Schema({1: Column()}), TypeError),  # type: ignore[dict-item]
         (lambda: Schema({"a": Column()}, "check"), TypeError),  # type: ignore[arg-type]
         (lambda: Schema({"a": Column()}, unique="a"), TypeError),
         (lambda: Schema({"a": Column()}, unique=["a", ("a",)]), TypeError),
         (lambda: Schema({"a": Column()}, unique=["b"]), ValueError),
+        (lambda: Schema({"a": Column()}, unique=[[]]), ValueError),
+        (lambda: Schema({"a": Column()}, Check.like(Profile.of({"a": [1]})["a"])), TypeError),
         (lambda: Schema({}).validator(limit=0), ValueError),
         (lambda: Schema({}).validator(examples=-1), ValueError),
         (lambda: Check(3), TypeError),  # type: ignore[arg-type]
         (lambda: Check.ge(None), ValueError),
         (lambda: Check.le(math.nan), ValueError),
+        (lambda: Check.in_range(None, 5), ValueError),
+        (lambda: Check.in_range(5, None), ValueError),
+        (lambda: Check.in_range(0, math.nan), ValueError),
+        (lambda: Check.in_range(np.datetime64("NaT"), 5), ValueError),
+        (lambda: Check.eq(pa.scalar(None, pa.int8())), ValueError),
         (lambda: Check.isin("abc"), TypeError),
         (lambda: Check.str_matches("(?=a)"), ValueError),
         (lambda: Check.str_contains(3), TypeError),  # type: ignore[arg-type]
@@ -523,6 +765,37 @@ def test_a_schema_says_what_it_is() -> None:
 def test_bad_arguments(make: Callable[[], Any], kind: type[Exception]) -> None:
     with pytest.raises(kind, match="expected"):
         make()
+
+
+UNLIKE: list[tuple[Any, Any, str]] = [
+    ([1], [1.0], "floats; integers"),
+    (np.array([2**64 - 1], np.uint64), [-1], "integers; uint64"),
+    ([decimal.Decimal("1.0")], [decimal.Decimal("1.00")], "decimals of 128 bits and scale 1; .* scale 2"),
+    ([datetime.date(2020, 1, 1)], [datetime.datetime(2020, 1, 1)], r"date32\[day\]; timestamp\[us\]"),
+    (["a"], [b"a"], "binary; string"),
+    ([1], [True], "bool; integers"),
+]
+
+
+@pytest.mark.parametrize(("these", "those", "said"), UNLIKE)
+def test_values_of_unlike_types_are_not_compared(these: Any, those: Any, said: str) -> None:
+    one, other = ({"x": pa.array(values), "y": pa.array([1])} for values in (these, those))
+    schema = Schema({"x": Column(unique=True), "y": Column()}, unique=("x", "y"))
+    for failure in report_of(schema, pa.table(one), pa.table(other)).failures:
+        assert re.fullmatch(
+            f"expected values of one type, got {said}", failure.detail.replace(" and integers", "")
+        ), failure.detail
+    assert len(report_of(schema, pa.table(one), pa.table(other)).failures) == 2
+    nothing = pa.table({"x": pa.nulls(1, pa.array(those).type), "y": [1]})
+    assert {f.check for f in report_of(schema, pa.table(one), nothing).failures} == {"not null"}
+
+
+def test_values_of_like_types_are_compared() -> None:
+    schema = Schema({"x": Column(unique=True)})
+    for kinds in (("int8", "int64", "uint32"), ("float16", "float64"), ("string", "large_string")):
+        one = np.array([1], np.float16) if "float16" in kinds else ["1"] if "string" in kinds else [1]
+        tables = [pa.table({"x": pa.array(one).cast(pa.type_for_alias(kind))}) for kind in kinds]
+        assert [failure.count for failure in report_of(schema, *tables).failures] == [len(kinds)]
 
 
 def test_lists_cannot_be_unique() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from flights_csv import flights_csv
 
-from pyscale.data import Check, Column, Failure, Report, Schema, validate
+from pyscale.data import Check, Column, Failure, Profile, Report, Schema, validate
 from pyscale.data.tables.files import look_into_all, spread
 
 pa = pytest.importorskip("pyarrow")
@@ -85,6 +87,14 @@ def test_all_formats_say_the_same(ending: str, tmp_path: Path) -> None:
     # Those of text are shown as they stand there.
     shown = {example.value for failure in report.failures for example in failure.examples}
     assert shown == {"0.99" if ending == "csv" else 0.99, "c"}
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_a_column_without_a_name_is_shown(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{ending}"
+    WRITERS[ending](pa.table({"": [1, 2, 1], "b": [0, 0, 0]}), path)
+    [failure] = validate(path, Schema({"": Column("int64", unique=True)})).failures
+    assert [(row, int(value)) for row, value in failure.examples] == [(0, 1), (2, 1)]
 
 
 @pytest.mark.parametrize("ending", WRITERS)
@@ -197,6 +207,46 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     assert "got 'notes.txt'" in validate(tmp_path / "notes.txt", SCHEMA).failures[0].detail
 
 
+SECONDS = [0, 86_400, 3600]
+STORED = [
+    ("timestamp[s]", SECONDS),
+    ("timestamp[s, tz=UTC]", SECONDS),
+    ("time32[s]", [0, 86_399, 3600]),
+    ("date64", [0, 86_400_000, 2 * 86_400_000]),
+    ("duration[s]", SECONDS),
+    ("date32", [0, 1, 2]),
+    ("uint32", [0, 1, 2]),
+    (pa.large_list(pa.timestamp("s")), [[0], [], [1]]),
+    (pa.struct({"a": pa.date64()}), [{"a": 0}, {"a": 86_400_000}, {"a": None}]),
+]
+
+
+@pytest.mark.parametrize(("kind", "values"), STORED)
+def test_a_table_satisfies_its_schema_once_it_is_written(kind: Any, values: Any, tmp_path: Path) -> None:
+    """Though Parquet has not all of the types."""
+    kind = Column(kind).type
+    data = pa.table({"x": pa.array(values, kind)})
+    checks = [] if pa.types.is_nested(kind) else [Check.like(Profile.of(data)["x"])]
+    schema = Schema({"x": Column(kind, *checks, unique=not pa.types.is_nested(kind))})
+    validator = schema.validator()
+    validator.add(data)
+    assert validator.finish().ok
+    for ending in ("parquet", "arrow"):
+        WRITERS[ending](data, tmp_path / f"x.{ending}")
+        assert validate(tmp_path / f"x.{ending}", schema).ok
+
+
+def test_what_parquet_has_instead_is_cast_without_loss(tmp_path: Path) -> None:
+    data = pa.table({"x": pa.array([0, 1001, None], pa.timestamp("ms"))})
+    write_parquet(data, tmp_path / "x.parquet")
+    report = validate(tmp_path, Schema({"x": Column("timestamp[s]", nullable=True)}))
+    assert found(report) == {("castable to timestamp[s]", 0): [1]}
+    assert found(validate(tmp_path, Schema({"x": Column("timestamp[us]")}))) == {("timestamp[us]", None): []}
+    write_ipc(data, tmp_path / "x.arrow")
+    report = validate(tmp_path / "x.arrow", Schema({"x": Column("timestamp[s]")}))
+    assert found(report) == {("timestamp[s]", None): []}
+
+
 # --------------------------------------------------------------------------------------------------- CSV
 
 
@@ -256,6 +306,98 @@ def test_folders(tmp_path: Path) -> None:
     (tmp_path / "a" / "README").write_text("")
     assert validate(tmp_path, Schema({"id": Column()})).rows == 2 * N
     assert validate([tmp_path / "a", tmp_path / "b" / "2.pq"], Schema({"id": Column()})).rows == 2 * N
+
+
+class Ranks:
+    """Two threads in the place of two ranks; one that waits in vain breaks the barrier."""
+
+    size = 2
+
+    def __init__(self, rank: int, barrier: threading.Barrier, box: list[Any]) -> None:
+        self.rank, self.barrier, self.box = rank, barrier, box
+
+    def all_gather_object(self, mine: Any) -> list[Any]:
+        self.box[self.rank] = mine
+        self.barrier.wait(10)
+        told = list(self.box)
+        self.barrier.wait(10)
+        return told
+
+    def broadcast_object(self, mine: Any, root: int = 0) -> Any:
+        return self.all_gather_object(mine)[root]
+
+    def all_reduce(self, mine: Any, operation: str) -> Any:
+        assert operation == "max"
+        return np.max(self.all_gather_object(mine), axis=0)
+
+
+def on_two_ranks(call: Callable[[Any], Any]) -> list[Any]:
+    """What a call with a communicator returns or raises, of either rank."""
+    barrier, box = threading.Barrier(2), [None, None]
+
+    def outcome(rank: int) -> Any:
+        try:
+            return call(Ranks(rank, barrier, box))
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(outcome, range(2)))
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "columns": {"columns": ["zz"]},
+    "a plain string": {"columns": "id"},
+    "examples": {"examples": -1},
+    "format": {"format": "excel"},
+    "paths": {"paths": None},
+    "schema": {"schema": None},
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_bad_arguments_of_a_rank_are_told_on_all(bad: dict[str, Any], tmp_path: Path) -> None:
+    write_parquet(table(), tmp_path / "x.parquet")
+    good = {"paths": tmp_path, "schema": SCHEMA.select(["name"])}
+    raised = on_two_ranks(lambda comm: validate(**{**good, **(bad if comm.rank else {})}, comm=comm))
+    assert type(raised[0]) is type(raised[1]) is not Report
+    assert "raised on rank 1" in raised[0].__notes__[0]
+    raised = on_two_ranks(lambda comm: Profile.of(tmp_path, buckets=2 - comm.rank, comm=comm))
+    assert [type(error) for error in raised] == [ValueError, ValueError]
+
+
+def test_checks_that_differ_beyond_their_names_are_told() -> None:
+    def finished(check: Callable[[int], Check]) -> list[Any]:
+        return on_two_ranks(
+            lambda comm: Schema({"x": Column("int64", check(comm.rank))}).validator().finish(comm)
+        )
+
+    def profile(numbers: Any) -> Any:
+        return Profile.of({"x": numbers})["x"]
+
+    differing: list[Callable[[int], Check]] = [
+        lambda rank: Check.isin([*range(8), 100 + rank]),
+        lambda rank: Check.notin([*range(8), 100 + rank]),
+        lambda rank: Check.like(profile([1, 2])) if rank else Check.like(profile([1, 3])),
+        lambda rank: Check.like(profile([1, 2]), psi=0.25 + rank * 1e-9),
+    ]
+    for check in differing:
+        raised = finished(check)
+        assert [type(error) for error in raised] == [ValueError, ValueError]
+        assert "the same schema on every rank" in str(raised[0])
+    sets = [{"b", "a", 3}, {3, "a", "b"}]
+    same = finished(lambda rank: Check.isin(list(sets[rank])[:: 1 - 2 * rank]))
+    assert [report.ok for report in same] == [True, True]
+
+
+def test_values_of_unlike_types_on_two_ranks_are_not_compared() -> None:
+    def finish(comm: Any) -> Report:
+        validator = Schema({"x": Column(unique=True)}).validator()
+        validator.add({"x": np.array([1], [np.int64, np.float64][comm.rank])})
+        return validator.finish(comm)
+
+    expected = Failure("x", "unique", None, None, 0, (), "expected values of one type, got floats; integers")
+    assert [report.failures for report in on_two_ranks(finish)] == [(expected,), (expected,)]
 
 
 def test_work_is_spread_by_size() -> None:

@@ -1,4 +1,4 @@
-"""Profiles: a histogram that does not depend on who saw what, and distances that are never too large."""
+"""Profiles: a histogram that does not depend on who saw what, and distances of two."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,50 @@ def test_population_stability_index_of_what_is_missing_and_of_categories() -> No
     assert one(pa.array(["a", None])).total_variation(one(["a"])) == 0.5
 
 
+ZEROS = [0.0] * 995 + [1.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("reference", "later"),
+    [
+        ([5.0] * 1000, [1e6] * 1000),
+        ([5.0] * 1000, [-1e6] * 1000),
+        ([5.0] * 1000, [5.0] * 500 + [6.0] * 500),
+        (ZEROS, [1.0] * 1000),
+        ([-x for x in ZEROS], [-1.0] * 1000),
+        ([0.0] * 50 + [1.0] * 950, [0.0] * 50 + [1000.0] * 950),
+        ([0.0] * 950 + list(range(1, 51)), [10.0] * 1000),
+        ([0.0] * 300 + [1.0] * 400 + [2.0] * 300, [0.5] * 300 + [1.0] * 400 + [1.5] * 300),
+        ([], [1.0]),
+    ],
+)
+def test_a_number_that_is_often_there_has_a_bin_of_its_own(
+    reference: list[float], later: list[float]
+) -> None:
+    then, now = one(np.array(reference)), one(np.array(later))
+    assert now.psi(then) > 0.25
+    assert then.psi(then) == now.psi(now) == 0
+    for buckets in (2, 8):  # in which all of them may have come to lie together
+        assert one(np.array(reference), buckets).psi(one(np.array(reference), buckets)) == 0
+
+
+def test_no_rows_are_as_far_as_can_be_from_some() -> None:
+    assert one(np.array([1.0])).psi(one(np.array([], float))) == math.inf
+    assert one(np.array([1.0])).ks(one(np.array([], float))) == 1
+    words = pa.array([], pa.string())
+    assert one(["a"]).total_variation(one(words)) == 1
+    assert one(["a"]).psi(one(words)) == math.inf
+    assert one(words).psi(one(words)) == one(words).total_variation(one(words)) == 0
+
+
+def test_numbers_of_few_values_cause_no_alarm() -> None:
+    rng = np.random.default_rng(3)
+    for values in ([0, 1], [0] * 9 + [1], range(5), range(40)):
+        reference = one(rng.choice(values, 10_000))
+        for n in (200, 2000):
+            assert one(rng.choice(values, n)).psi(reference) < 0.15
+
+
 def test_no_alarm_without_a_change_and_one_with() -> None:
     """At the usual limit of 0.25, where a shift by half a standard deviation is one of 0.25 too."""
     rng = np.random.default_rng(7)
@@ -156,6 +201,23 @@ def test_what_is_counted() -> None:
         numbers.total_variation(numbers)
     with pytest.raises(ValueError, match="expected number as number, got string as category"):
         numbers.psi(words)
+
+
+@pytest.mark.parametrize("values", [["a", None, "a", None], [1.5, None, None, math.nan]])
+def test_codes_that_stand_for_null_are_null(values: list[Any]) -> None:
+    expected = Profile.of({"x": pa.array(values)}).to_json()
+    codes = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, 3]), pa.array(values))
+    runs = pa.compute.run_end_encode(pa.array(values))
+    assert Profile.of({"x": codes}).to_json() == Profile.of({"x": runs}).to_json() == expected
+
+
+def test_long_categories_are_told_apart() -> None:
+    words = ["x" * 1000 + end for end in "aab"] + ["x" * 79, "x" * 80]
+    found = one(words).categories()
+    assert sorted(found.values()) == [1, 1, 1, 2]
+    assert max(map(len, found)) == 80
+    assert found == one(words[::-1]).categories()
+    assert {"x" * 79, "x" * 80} <= set(found)
 
 
 def test_integers_and_floats_compare() -> None:
@@ -227,6 +289,19 @@ def test_a_profile_is_of_the_columns_that_can_have_one() -> None:
         Profile.of(data, ["y"])
     with pytest.raises(ValueError, match="at least 2"):
         Profile.of(data, buckets=1)
+    with pytest.raises(TypeError, match="a sequence of columns, got 'xs'"):
+        Profile.of(data, "xs")
+    with pytest.raises(TypeError, match="a sequence of columns, got 'xs'"):
+        Profile.of(data, categories="xs")
+    intervals = data.append_column("i", pa.array([(1, 2, 3)], pa.month_day_nano_interval()))
+    assert list(Profile.of(intervals)) == ["x", "s"]
+    with pytest.raises(TypeError, match="interval"):
+        Profile.of(intervals, ["i"])
+    twice = pa.table([[1], [2], [3]], names=["a", "a", "b"])
+    assert list(Profile.of(twice, ["b"])) == ["b"]
+    for columns in (None, ["a"]):
+        with pytest.raises(ValueError, match="expected one column 'a', got 2"):
+            Profile.of(twice, columns)
     with pytest.raises(ValueError, match="4096 buckets, got 9"):
         Profile.of(data).merge(Profile.of(data, buckets=9))
 
@@ -250,6 +325,34 @@ def test_files(tmp_path: Path) -> None:
 def test_what_is_no_profile(text: str) -> None:
     with pytest.raises(ValueError, match="expected a profile of version 1"):
         Profile.from_json(text)
+
+
+GOOD = {
+    kind: json.dumps(Profile.of({"x": values})["x"].to_json())
+    for kind, values in {"number": [1, 2], "category": ["a", "b"]}.items()
+}
+
+
+def profile_of(column: Any) -> str:
+    return json.dumps({"pyscale_profile": 1, "columns": {"x": column}})
+
+
+@pytest.mark.parametrize("kind", GOOD)
+@pytest.mark.parametrize("key", json.loads(GOOD["number"]))
+def test_a_profile_that_is_damaged(kind: str, key: str) -> None:
+    column = json.loads(GOOD[kind])
+    for value in (None, "?", [], [None], {"?": 1}, [1.5]):
+        with suppress(ValueError):  # a type may have any name
+            Profile.from_json(profile_of({**column, key: value})).to_json()
+    del column[key]
+    with pytest.raises(ValueError, match="Profile: expected a distribution of column 'x', got KeyError"):
+        Profile.from_json(profile_of(column))
+
+
+@pytest.mark.parametrize("columns", ["", ', "columns": []', ', "columns": {"x": []}'])
+def test_a_profile_without_columns(columns: str) -> None:
+    with pytest.raises(ValueError, match="Profile: expected"):
+        Profile.from_json(f'{{"pyscale_profile": 1{columns}}}')
 
 
 def test_a_profile_is_json() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.schema.compare import Members, compared
+from pyscale.data.schema.compare import Members, compared, is_bound
 from pyscale.data.schema.types import Array
 from pyscale.data.tables.arrow import arrow
 
@@ -36,6 +37,11 @@ class Check:
     skip_nan : bool
         Whether NaN is left out too.
 
+    Attributes
+    ----------
+    description : str
+        What ranks must agree about: the name, or more where that is shortened.
+
     Notes
     -----
     Batches are of any size, and ranks have different ones: a test must judge each value or row by itself.
@@ -49,6 +55,7 @@ class Check:
         self.test = test
         self.name = name if name is not None else getattr(test, "__qualname__", type(test).__qualname__)
         self.skip_nan = skip_nan
+        self.description = self.name
 
     def __repr__(self) -> str:
         return f"Check({self.name})"
@@ -99,6 +106,8 @@ class Check:
     @classmethod
     def in_range(cls, least: Any, most: Any, *, include_min: bool = True, include_max: bool = True) -> Check:
         """Between two bounds, which are included or not."""
+        for bound in (least, most):
+            _check_bound("in_range", bound)
         lower, upper = "ge" if include_min else "gt", "le" if include_max else "lt"
         name = f"in {'[' if include_min else '('}{least!r}, {most!r}{']' if include_max else ')'}"
         pc = arrow().compute
@@ -110,15 +119,19 @@ class Check:
 
     @classmethod
     def isin(cls, allowed: Iterable[Any]) -> Check:
-        """One of some values."""
+        """One of some values: equal to one, as by `eq`."""
         found = Members(allowed)
-        return cls(found.has, name=f"in {found}", skip_nan=True)
+        check = cls(found.has, name=f"in {found}", skip_nan=True)
+        check.description = f"in {found.members!r}"
+        return check
 
     @classmethod
     def notin(cls, forbidden: Iterable[Any]) -> Check:
-        """None of some values."""
+        """None of some values: equal to none, as by `eq`."""
         found = Members(forbidden)
-        return cls(lambda values: arrow().compute.invert(found.has(values)), name=f"not in {found}")
+        check = cls(lambda values: arrow().compute.invert(found.has(values)), name=f"not in {found}")
+        check.description = f"not in {found.members!r}"
+        return check
 
     @classmethod
     def str_matches(cls, pattern: str) -> Check:
@@ -196,6 +209,7 @@ class Likeness(Check):
         self.distribution = distribution
         bounds = ", ".join(f"{name} <= {limit:g}" for name, limit in self.limits.items())
         super().__init__(lambda values: True, name=f"like the profile ({bounds})")
+        self.description = f"like {json.dumps(distribution.to_json())} ({self.limits})"
 
     def too_far(self, found: Distribution) -> str:
         """Return in words which distances are too large; ``""`` for none, or where there are no values."""
@@ -227,10 +241,14 @@ def _failing(result: Any, length: int) -> Rows:
 
 
 def _comparison(operator: str, bound: Any) -> Check:
-    if bound is None or bound != bound:
-        raise ValueError(f"Check.{operator}: expected a value to compare with, got {bound!r}")
+    _check_bound(operator, bound)
     name = f"{_SYMBOLS[operator]} {bound!r}"
     return Check(lambda values: compared(operator, values, bound), name=name, skip_nan=True)
+
+
+def _check_bound(what: str, bound: Any) -> None:
+    if not is_bound(bound):
+        raise ValueError(f"Check.{what}: expected a value to compare with, got {bound!r}")
 
 
 def _of_pattern(pattern: str, name: str) -> Check:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pyscale.data.schema.checks import Check
-from pyscale.data.schema.types import type_of
+from pyscale.data.schema.checks import Check, Likeness
+from pyscale.data.schema.types import check_chosen, check_names, is_comparable, plain, type_of
 from pyscale.data.tables.arrow import arrow, as_table
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ class Column:
         Whether null, and whether NaN, may be among the values. They are told apart, and no check of values
         is given null.
     unique : bool
-        Whether all values, of all ranks, must differ. Nulls are not compared; NaN equals NaN.
+        Whether all values, of all ranks, must differ. Nulls are not compared; NaN equals NaN. Without a type,
+        values of types that have not the same hashes for the same values, such as int64 and float64, fail.
     required : bool
         Whether the column must be there.
     castable : bool
-        Whether the data may be of another type, as long as each value can be cast without loss.
+        Whether the data may be of another type, as long as each value can be cast without loss: so that
+        the same comes back, where it is not text that is parsed.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Column:
         self.castable = castable
         if castable and self.type is None:
             raise ValueError("Column: expected a type to cast to, got None")
-        if unique and self.type is not None and arrow().types.is_nested(self.type):
+        if unique and self.type is not None and not is_comparable(self.type):
             raise TypeError(f"Column: expected unique values of a type that can be compared, got {self.type}")
 
     def __repr__(self) -> str:
@@ -105,6 +107,8 @@ class Schema:
         for check in checks:
             if not isinstance(check, Check):
                 raise TypeError(f"Schema: expected checks of type Check, got {check!r}")
+            if isinstance(check, Likeness):
+                raise TypeError(f"Schema: expected checks of rows, got one of a column: {check!r}")
         self.columns = dict(columns)
         self.checks = checks
         self.unique = _combinations(unique)
@@ -124,6 +128,7 @@ class Schema:
 
     def select(self, columns: Sequence[str]) -> Schema:
         """Return the schema of some of the columns; checks of whole rows, and of other columns, go away."""
+        check_chosen(columns, "select")
         for name in columns:
             if name not in self.columns:
                 raise ValueError(f"select: expected columns of {list(self.columns)}, got {name!r}")
@@ -147,13 +152,22 @@ class Schema:
 
     @classmethod
     def infer(cls, data: Any) -> Schema:
-        """Return a schema that a table satisfies: its types, and null and NaN allowed where it has them."""
-        pa = arrow()
+        """Return a schema that a table satisfies: its types, and null and NaN allowed where it has them.
+
+        Raises
+        ------
+        ValueError
+            Columns have the same name.
+        """
         table = as_table(data, "Schema.infer")
+        check_names(table.schema.names, "Schema.infer")
         columns = {}
         for field, values in zip(table.schema, table.columns, strict=True):
-            has_nan = pa.types.is_floating(field.type) and pa.compute.any(pa.compute.is_nan(values)).as_py()
-            columns[field.name] = Column(field.type, nullable=values.null_count > 0, nan=bool(has_nan))
+            chunks = [
+                plain(chunk) for chunk in values.chunks
+            ]  # in which the nulls of dictionaries are its own
+            has_null = any(chunk.null_count for chunk in chunks)
+            columns[field.name] = Column(field.type, nullable=has_null, nan=any(map(_has_nan, chunks)))
         return cls(columns)
 
     @classmethod
@@ -174,10 +188,18 @@ class Schema:
         return converted(schema)
 
 
+def _has_nan(array: Any) -> bool:
+    pa = arrow()
+    return bool(pa.types.is_floating(array.type) and pa.compute.is_nan(array).true_count)
+
+
 def _combinations(unique: Sequence[str] | Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     if isinstance(unique, str):
         raise TypeError(f"Schema: expected unique to be a sequence of columns, got {unique!r}")
     names = [name for name in unique if isinstance(name, str)]
     if names and len(names) != len(unique):
         raise TypeError(f"Schema: expected unique to be columns or sequences of them, got {unique!r}")
-    return (tuple(names),) if names else tuple(tuple(columns) for columns in unique)
+    combinations = (tuple(names),) if names else tuple(tuple(columns) for columns in unique)
+    if not all(combinations):
+        raise ValueError(f"Schema: expected unique columns, got none in {unique!r}")
+    return combinations

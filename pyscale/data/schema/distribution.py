@@ -15,10 +15,11 @@ from pyscale.data.schema.distances import (
 )
 from pyscale.data.schema.hashing import hashes
 from pyscale.data.schema.sketch import Sketch, aligned, floats_of_keys, keys_of_floats
-from pyscale.data.schema.types import Array, Type, logical, plain, shown
+from pyscale.data.schema.types import Array, Type, in_python, is_comparable, logical, plain
 from pyscale.data.tables.arrow import arrow
 
 BUCKETS = 4096
+_LENGTH = 80  # of the name of a category
 
 
 @dataclass(eq=False)
@@ -26,9 +27,11 @@ class Distribution:
     """The distribution of one column.
 
     Numbers, dates and times are counted in buckets of their value, and all else by category. As long as there
-    are no more than `buckets` different ones, that is exact. Beyond, neighbouring numbers share a bucket, and
-    so do unrelated categories: distances then are lower bounds, and never too large. It does not depend on
-    the order of the values, nor on how they were split over ranks or files.
+    are no more than `buckets` different ones, that is exact, but that numbers are taken as float64, which has
+    not all integers beyond 2^53 (nanoseconds of dates among them) nor all decimals. Beyond, neighbouring
+    numbers share a bucket, and so do unrelated categories: `ks` and `total_variation` then are lower bounds,
+    and never too large, while `psi` is that of bins whose edges were moved by less than a bucket. It does not
+    depend on the order of the values, nor on how they were split over ranks or files.
 
     Attributes
     ----------
@@ -62,10 +65,10 @@ class Distribution:
         Raises
         ------
         TypeError
-            For lists, structs and maps.
+            For lists, structs, maps and intervals.
         """
         types, kind = arrow().types, logical(kind)
-        if types.is_nested(kind):
+        if not is_comparable(kind):
             raise TypeError(f"Distribution: expected values that can be compared, got {kind}")
         if as_category or not (types.is_temporal(kind) or _is_number(kind)):
             return cls("category", "integer" if types.is_integer(kind) else str(kind), buckets)
@@ -81,13 +84,14 @@ class Distribution:
     def add(self, array: Array) -> None:
         """Count the values of a pyarrow array of this distribution's type."""
         self._check_kind(Distribution.for_type(array.type, as_category=self.kind == "category"))
+        array = plain(array)  # in which the nulls of dictionaries and runs are its own
         self.rows += len(array)
         self.nulls += array.null_count
         values = array.drop_null()
-        if arrow().types.is_floating(logical(array.type)):
-            is_nan = arrow().compute.is_nan(plain(values))
+        if arrow().types.is_floating(array.type):
+            is_nan = arrow().compute.is_nan(values)
             self.nans += is_nan.true_count
-            values = plain(values).filter(arrow().compute.invert(is_nan))
+            values = values.filter(arrow().compute.invert(is_nan))
         if len(values):
             (self._add_numbers if self.kind == "number" else self._add_categories)(values)
 
@@ -97,18 +101,18 @@ class Distribution:
         self.nulls += count
 
     def _add_numbers(self, values: Array) -> None:
-        floats = _floats(plain(values))
+        floats = _floats(values)
         self.low, self.high = np.fmin(self.low, floats.min()), np.fmax(self.high, floats.max())
         self.sketch.add(keys_of_floats(floats))
 
     def _add_categories(self, values: Array) -> None:
-        coded = plain(values).dictionary_encode()
+        coded = values.dictionary_encode()
         counts = np.bincount(coded.indices.to_numpy(), minlength=len(coded.dictionary))
         keys = hashes(coded.dictionary).first.view(np.int64)
         if self.sketch.shift == 0:
             unnamed = [i for i, key in enumerate(keys.tolist()) if key not in self.names]
-            names = map(str, shown(coded.dictionary, unnamed))
-            self.names.update(zip(keys[unnamed].tolist(), names, strict=True))
+            for i in unnamed:
+                self.names[int(keys[i])] = _name(in_python(coded.dictionary[i]), int(keys[i]))
         self.sketch.add(keys, counts)
         self._forget_names()
 
@@ -142,7 +146,10 @@ class Distribution:
         return float(np.clip(middle, self.low, self.high))
 
     def categories(self) -> dict[str, int]:
-        """Return how often each category is there, the most frequent first; of numbers and too many, {}."""
+        """Return how often each category is there, the most frequent first; of numbers and too many, {}.
+
+        The names of long ones are cut off and end with a hash.
+        """
         counts = zip(self.sketch.buckets.tolist(), self.sketch.counts.tolist(), strict=True)
         named = [(self.names[key], count) for key, count in counts if key in self.names]
         return dict(sorted(named, key=lambda item: (-item[1], item[0])))
@@ -160,8 +167,9 @@ class Distribution:
         """Return the population stability index against a reference.
 
         Over ten bins that hold equal shares of the reference's numbers, or over the categories; nulls and NaN
-        are bins of their own. 0.1 is commonly taken for a small change, and 0.25 for a large one [1]_. For n
-        rows of the same distribution, and many more of the reference, about (bins - 1) / n is expected.
+        are bins of their own, and so is a number that is more than one of the reference's deciles. Infinite
+        if one of both has no rows. 0.1 is commonly taken for a small change, and 0.25 for a large one [1]_.
+        For n rows of the same distribution, and many more of the reference, about (bins - 1) / n is expected.
 
         References
         ----------
@@ -228,6 +236,8 @@ class Distribution:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Distribution:
         """Return the distribution that `to_json` made this of."""
+        if data["kind"] not in ("number", "category"):
+            raise ValueError(f"expected a kind of number or category, got {data['kind']!r}")
         made = cls(
             kind=data["kind"],
             type=data["type"],
@@ -244,7 +254,15 @@ class Distribution:
         made.sketch.shift = data["shift"]
         made.sketch.buckets = np.concatenate([first, first[:1] + steps]).view(np.int64)
         made.sketch.counts = np.array(data["counts"], np.int64)
+        if made.sketch.buckets.shape != made.sketch.counts.shape:
+            raise ValueError(f"expected {len(made.sketch.buckets)} counts, got {len(made.sketch.counts)}")
         return made
+
+
+def _name(value: Any, key: int) -> str:
+    """Return a category in words: a long one cut off, with its hash instead of what others may share."""
+    text = str(value)
+    return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 18]}… {key & (2**64 - 1):016x}"
 
 
 def _is_number(kind: Type) -> bool:

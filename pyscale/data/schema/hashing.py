@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.schema.types import Array, plain
+from pyscale.data.schema.types import Array, Type, logical, plain
 from pyscale.data.tables.arrow import arrow
 
 Words = npt.NDArray[np.uint64]
@@ -23,7 +23,7 @@ _SEEDS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)
 
 
 class Hashes(NamedTuple):
-    """A hash a value. Without a second word, equal first words mean equal values."""
+    """A hash a value. Without a second word, equal first words mean equal values of one `family_of` types."""
 
     first: Words
     second: Words | None
@@ -33,8 +33,8 @@ def hashes(array: Array) -> Hashes:
     """Return the hash of each value of an array without nulls.
 
     Values of up to 64 bits have one word, which is a permutation of theirs: so different values never have
-    the same. All others have two. Equal numbers have equal hashes whatever the width of their type; ``-0.0``
-    equals ``0.0``, and every NaN every other.
+    the same. All others have two. Equal values of one `family_of` types have equal hashes; ``-0.0`` equals
+    ``0.0``, and every NaN every other.
 
     Raises
     ------
@@ -60,6 +60,22 @@ def hashes(array: Array) -> Hashes:
     if pa.types.is_nested(array.type):
         raise TypeError(f"expected values that can be compared, got {array.type}")
     return Hashes(_mixed(_canonical(array), _FIRST), None)
+
+
+def family_of(kind: Type) -> str:
+    """Return what types have in common whose hashes can be compared.
+
+    That is the type itself, but for integers (those of 64 bits without a sign apart), for floats, and for
+    decimals of any precision.
+    """
+    types, kind = arrow().types, logical(kind)
+    if types.is_integer(kind) and not types.is_uint64(kind):
+        return "integers"
+    if types.is_floating(kind):
+        return "floats"
+    if types.is_decimal(kind):
+        return f"decimals of {kind.bit_width} bits and scale {kind.scale}"
+    return str(kind)
 
 
 def combined(columns: list[Hashes]) -> Hashes:

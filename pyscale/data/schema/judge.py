@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from pyscale.data.schema.casts import castable
 from pyscale.data.schema.checks import Check, Likeness, Rows
 from pyscale.data.schema.column import Column, Schema
 from pyscale.data.schema.distribution import Distribution
 from pyscale.data.schema.repeats import Repeats
 from pyscale.data.schema.tally import Place, Subject, Tally
-from pyscale.data.schema.types import Array, castable, logical, plain, shown
+from pyscale.data.schema.types import Array, in_parquet, logical, plain, shown
 from pyscale.data.schema.values import Batch, Values, without_nulls
 from pyscale.data.tables.arrow import arrow
 from pyscale.data.tables.formats import in_words
@@ -41,8 +42,8 @@ class Judge:
         self.distributions: dict[str, Distribution] = {}
         self.repeats = {subject: Repeats() for subject in _unique_subjects(schema)}
 
-    def look_at_names(self, schema: Any, place: Place, *, is_text: bool) -> None:
-        """Look at which columns there are, and of which types: facts of the whole file."""
+    def look_at_names(self, schema: Any, place: Place, *, format: str | None) -> None:
+        """Look at which columns there are, and of which types: facts of the whole file, of some format."""
         place = Place(place.file, -1)
         known = [name for name in schema.names if name in self.schema.columns]
         for number, (name, column) in enumerate(self.schema.columns.items()):
@@ -53,23 +54,23 @@ class Judge:
                 self.tally.add(
                     Subject(number, _TYPE, name, "one column"), place, 0, detail=f"{count} of them"
                 )
-            elif count == 1 and not (is_text or column.castable):
+            elif count == 1:
                 found = schema.field(name).type
-                if column.type is not None and logical(found) != logical(column.type):
+                if not (_is_type(column, found) or _is_cast(column, found, format)):
                     self._fail_type(number, name, column, place, found)
         if self.schema.strict and (others := [name for name in schema.names if name not in known]):
-            self.tally.add(Subject(-1, 1, "", "no other columns"), place, 0, detail=", ".join(others))
+            self.tally.add(Subject(-1, 1, None, "no other columns"), place, 0, detail=", ".join(others))
         if self.schema.ordered and known != [name for name in self.schema.columns if name in known]:
-            self.tally.add(Subject(-1, 2, "", "order of columns"), place, 0, detail=", ".join(known))
+            self.tally.add(Subject(-1, 2, None, "order of columns"), place, 0, detail=", ".join(known))
 
-    def look_at(self, batch: Batch, *, is_text: bool) -> None:
+    def look_at(self, batch: Batch, *, format: str | None) -> None:
         """Look at the values of a batch."""
         self.tally.rows += len(batch.data)
         counts = Counter(batch.data.schema.names)
         judged = {}
         for number, (name, column) in enumerate(self.schema.columns.items()):
             if counts[name] == 1:
-                values = self._typed(batch, number, name, column, is_text)
+                values = self._typed(batch, number, name, column, format)
                 if values is not None:
                     judged[name] = values
                     self._look_at_values(batch, number, name, column, values)
@@ -77,23 +78,24 @@ class Judge:
             names = self._names(subject)
             if all(name in judged for name in names):
                 self._collect_rows(batch, subject, repeats, [judged[name] for name in names])
-        for number, check in enumerate(self.schema.checks):
-            subject = Subject(len(self.schema.columns), number, "", check.name)
+        for subject, check in _checks(len(self.schema.columns), 0, None, self.schema.checks):
             self._run(batch, subject, check, Values(batch.data))
 
     def likenesses(self) -> Iterator[tuple[Subject, Likeness]]:
         """Yield the checks of distributions."""
         for number, (name, column) in enumerate(self.schema.columns.items()):
-            for subject, check in _checks(number, name, column):
+            for subject, check in _checks(number, _CHECKS, name, column.checks):
                 if isinstance(check, Likeness):
                     yield subject, check
 
-    def _typed(self, batch: Batch, number: int, name: str, column: Column, is_text: bool) -> Values | None:
+    def _typed(
+        self, batch: Batch, number: int, name: str, column: Column, format: str | None
+    ) -> Values | None:
         """Return a column's values in its type, without nulls; None where they are of another type."""
         array = plain(batch.data.column(name))
         failed = np.zeros(len(array), bool)
-        if column.type is not None and logical(array.type) != logical(column.type):
-            if not (column.castable or is_text):
+        if not _is_type(column, array.type):
+            if not _is_cast(column, array.type, format):
                 return None
             try:
                 cast, failed = castable(array, logical(column.type))
@@ -117,7 +119,7 @@ class Judge:
                 if not column.nan:
                     rows = values.rows_of(np.flatnonzero(is_nan))
                     self._fail(batch, Subject(number, _NAN, name, "not NaN"), rows)
-        for subject, check in _checks(number, name, column):
+        for subject, check in _checks(number, _CHECKS, name, column.checks):
             if isinstance(check, Likeness):
                 self._collect_values(batch, subject, check, values)
             else:
@@ -132,7 +134,8 @@ class Judge:
             self.tally.add(subject, batch.place, len(values.array), detail=in_words(error))
             return
         rows = values.rows_of(failing)
-        self._fail(batch, subject, rows, batch.data.column(subject.column) if subject.column else None)
+        column = None if subject.column is None else batch.data.column(subject.column)
+        self._fail(batch, subject, rows, column)
 
     def _fail(self, batch: Batch, subject: Subject, rows: Rows, column: Array | None = None) -> None:
         """Count rows of a batch, of which the first are shown with the values that a column has there."""
@@ -162,9 +165,19 @@ class Judge:
             self.tally.add(subject, batch.place, len(batch.data), detail=in_words(error))
 
     def _names(self, subject: Subject) -> tuple[str, ...]:
-        if subject.column:
+        if subject.column is not None:
             return (subject.column,)
         return self.schema.unique[subject.check_place - len(self.schema.checks)]
+
+
+def _is_type(column: Column, found: Any) -> bool:
+    return column.type is None or logical(found) == logical(column.type)
+
+
+def _is_cast(column: Column, found: Any, format: str | None) -> bool:
+    """Return whether values of another type stand for those of a column's, as in text or in Parquet."""
+    is_stored = format == "parquet" and logical(found) == logical(in_parquet(column.type))
+    return column.castable or format == "csv" or is_stored
 
 
 def key_of(subject: Subject) -> str:
@@ -172,9 +185,15 @@ def key_of(subject: Subject) -> str:
     return f"{subject.column_place}/{subject.check_place}"
 
 
-def _checks(number: int, name: str, column: Column) -> Iterator[tuple[Subject, Check]]:
-    for i, check in enumerate(column.checks):
-        yield Subject(number, _CHECKS + i, name, check.name), check
+def _checks(
+    number: int, first: int, column: str | None, checks: Sequence[Check]
+) -> Iterator[tuple[Subject, Check]]:
+    """Yield checks with what they are called in the report: those of one name are numbered."""
+    names: Counter[str] = Counter()
+    for i, check in enumerate(checks):
+        names[check.name] += 1
+        again = f" ({names[check.name]})" if names[check.name] > 1 else ""
+        yield Subject(number, first + i, column, check.name + again), check
 
 
 def _unique_subjects(schema: Schema) -> Iterator[Subject]:
@@ -182,4 +201,4 @@ def _unique_subjects(schema: Schema) -> Iterator[Subject]:
         if column.unique:
             yield Subject(number, _UNIQUE, name, "unique")
     for i, names in enumerate(schema.unique):
-        yield Subject(len(schema.columns), len(schema.checks) + i, "", f"unique: {', '.join(names)}")
+        yield Subject(len(schema.columns), len(schema.checks) + i, None, f"unique: {', '.join(names)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,28 +62,21 @@ def validate(
 
     Raises
     ------
-    ValueError
-        Ranks have different paths or schemas; on every rank.
+    ValueError, TypeError
+        Arguments of any rank, or ranks have different paths or schemas; on every rank.
 
     Notes
     -----
-    Columns of CSV files are read as text and cast value by value to the type of the schema. Rows of a CSV
-    file are numbered without those that have too few or too many cells.
+    Columns of CSV files are read as text and cast value by value to the type of the schema; and so are those
+    of Parquet files whose type Parquet has not, such as ``timestamp[s]``, from what it has instead. Rows of a
+    CSV file are numbered without those that have too few or too many cells.
     """
-    schema = schema if columns is None else schema.select(columns)
-    if format is not None and format not in ENDINGS.values():
-        raise ValueError(
-            f"format: expected one of {', '.join(sorted(set(ENDINGS.values())))}, got {format!r}"
-        )
-    # Checks of whole rows may want any column.
-    reading = Reading(
-        format=format,
-        columns=None if schema.checks else list(schema.columns),
-        types={name: column.type for name, column in schema.columns.items() if column.type is not None},
-        nulls=nulls,
-    )
-    validator = schema.validator(examples=examples, limit=limit)
-    files = find_files(paths, comm)
+    with together(comm, "validate"):
+        names = _names(paths)
+        schema = schema if columns is None else schema.select(columns)
+        reading = _reading(schema, format, nulls)
+        validator = schema.validator(examples=examples, limit=limit)
+    files = find_files(names, comm)
     contents = look_into_all(files, reading, comm)
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     units = [unit for one in contents for unit in one.units]
@@ -96,12 +90,33 @@ def validate(
     return _with_values(validator.finish(comm), units, reading, comm)
 
 
+def _names(paths: Paths) -> list[str]:
+    if isinstance(paths, (str, os.PathLike)):
+        return [os.fspath(paths)]
+    if not isinstance(paths, Iterable):
+        raise TypeError(f"paths: expected a path or a sequence of paths, got {type(paths).__name__}")
+    return [os.fspath(path) for path in paths]
+
+
+def _reading(schema: Schema, format: str | None, nulls: Sequence[str] | None) -> Reading:
+    if format is not None and format not in ENDINGS.values():
+        raise ValueError(
+            f"format: expected one of {', '.join(sorted(set(ENDINGS.values())))}, got {format!r}"
+        )
+    return Reading(
+        format=format,
+        columns=None if schema.checks else list(schema.columns),  # checks of rows may want any
+        types={name: column.type for name, column in schema.columns.items() if column.type is not None},
+        nulls=nulls,
+    )
+
+
 def _look_at_contents(contents: Contents, validator: Validator, reading: Reading) -> None:
     if contents.error:
         validator.add_failure("readable", contents.file, None, contents.error)
     else:
-        is_text = format_of(contents.file, reading) == "csv"
-        validator.add_as(contents.schema.empty_table(), contents.file, None, None, is_text=is_text)
+        found = format_of(contents.file, reading)
+        validator.add_as(contents.schema.empty_table(), contents.file, None, None, format=found)
 
 
 def _look_at_unit(unit: Unit, validator: Validator, reading: Reading) -> None:
@@ -113,10 +128,10 @@ def _look_at_unit(unit: Unit, validator: Validator, reading: Reading) -> None:
         validator.add_failure("cells of a row", file, group, said if not bad_rows else "", rows=1)
         bad_rows.append("")
 
-    is_text = format_of(file, reading) == "csv"
+    found = format_of(file, reading)
     batches = _readable(unit, replace(reading, on_bad_row=on_bad_row), validator)
     for first_row, batch in batches:
-        validator.add_as(batch, file, group, first_row, is_text=is_text)
+        validator.add_as(batch, file, group, first_row, format=found)
 
 
 def _readable(unit: Unit, reading: Reading, validator: Validator) -> Iterator[tuple[int, Any]]:
@@ -140,7 +155,7 @@ def _with_values(
     wanted = [
         i
         for i, failure in enumerate(report.failures)
-        if failure.check == "unique" and failure.column and failure.file
+        if failure.check == "unique" and failure.column is not None and failure.file
     ][:_LOOKED_UP]
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     places = {(unit.file, unit.row_group): unit for unit in units}
@@ -148,8 +163,8 @@ def _with_values(
     for i in wanted[rank::size]:
         failure = report.failures[i]
         unit = places.get((failure.file or "", failure.row_group))
-        if unit is not None:
-            found[i] = _looked_up(failure, unit, reading)
+        if unit is not None and failure.column is not None:
+            found[i] = _looked_up(failure, failure.column, unit, reading)
     told = [found] if comm is None or size == 1 else comm.all_gather_object(found)
     failures = list(report.failures)
     for part in told:
@@ -158,9 +173,8 @@ def _with_values(
     return replace(report, failures=tuple(failures))
 
 
-def _looked_up(failure: Failure, unit: Unit, reading: Reading) -> Failure:
+def _looked_up(failure: Failure, column: str, unit: Unit, reading: Reading) -> Failure:
     values: dict[int, Any] = {}
-    column = failure.column or ""
     rows = [example.row for example in failure.examples if example.row is not None]
     try:
         for first_row, batch in read(unit, replace(reading, columns=[column])):

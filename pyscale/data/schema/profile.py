@@ -10,7 +10,8 @@ from typing import Any
 
 from pyscale.comm import Communicator
 from pyscale.data.schema.distribution import BUCKETS, Distribution
-from pyscale.data.tables.arrow import Stream, arrow, as_stream
+from pyscale.data.schema.types import check_chosen, check_names, is_comparable
+from pyscale.data.tables.arrow import Stream, as_stream
 from pyscale.data.tables.draft import draft, move
 from pyscale.data.tables.files import Paths, find_files, look_into_all, spread
 from pyscale.data.tables.formats import Reading, read
@@ -46,7 +47,7 @@ class Profile(Mapping[str, Distribution]):
             Files and folders as `validate` takes them, which the ranks share out (of CSV files, pyarrow
             guesses the types); or this rank's part of a table, or an iterator of its record batches.
         columns : sequence of str, optional
-            Which; None takes all but lists, structs and maps.
+            Which; None takes all but lists, structs, maps and intervals.
         categories : collection of str
             Columns of numbers that are names: of months, of products.
         comm : Communicator, optional
@@ -56,13 +57,16 @@ class Profile(Mapping[str, Distribution]):
 
         Raises
         ------
-        KeyError, TypeError
-            A column is not there, or cannot have a distribution; on every rank.
+        KeyError, TypeError, ValueError
+            A column is not there, cannot have a distribution, or is there twice; on every rank.
         OSError, pyarrow.ArrowInvalid
             A file cannot be read; on every rank.
         """
-        if buckets < 2:
-            raise ValueError(f"Profile.of: expected at least 2 buckets, got {buckets}")
+        with together(comm, "Profile.of"):
+            if buckets < 2:
+                raise ValueError(f"Profile.of: expected at least 2 buckets, got {buckets}")
+            check_chosen(columns, "Profile.of")
+            check_chosen(categories, "Profile.of")
         stream = _of_files(data, columns, comm) if _is_paths(data) else None
         found: dict[str, Distribution] = {}
 
@@ -116,7 +120,10 @@ class Profile(Mapping[str, Distribution]):
         version = data.get("pyscale_profile") if isinstance(data, dict) else None
         if version != VERSION:
             raise ValueError(f"Profile: expected a profile of version {VERSION}, got {version}")
-        return cls({name: Distribution.from_json(column) for name, column in data["columns"].items()})
+        columns = data.get("columns")
+        if not isinstance(columns, dict):
+            raise ValueError(f"Profile: expected an object of columns, got {columns!r}")
+        return cls({name: _distribution(name, column) for name, column in columns.items()})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file, at once or not at all."""
@@ -129,6 +136,14 @@ class Profile(Mapping[str, Distribution]):
     def load(cls, path: str | os.PathLike[str]) -> Profile:
         """Read it from a file."""
         return cls.from_json(Path(path).read_text())
+
+
+def _distribution(name: str, data: Any) -> Distribution:
+    try:
+        return Distribution.from_json(data)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"Profile: expected a distribution of column {name!r}, got {what}") from error
 
 
 def merged(mine: dict[str, Distribution], comm: Communicator | None) -> dict[str, Distribution]:
@@ -172,8 +187,10 @@ def _of_files(paths: Paths, columns: Sequence[str] | None, comm: Communicator | 
 
 def _names(schema: Any, columns: Sequence[str] | None) -> list[str]:
     if columns is None:
-        return [field.name for field in schema if not arrow().types.is_nested(field.type)]
+        columns = [field.name for field in schema if is_comparable(field.type)]
     for name in columns:
         if name not in schema.names:
             raise KeyError(f"Profile.of: expected a column {name!r}, got {', '.join(schema.names)}")
+    chosen = set(columns)
+    check_names([name for name in schema.names if name in chosen], "Profile.of")
     return list(columns)

@@ -74,7 +74,8 @@ class Failure:
         )
         group = "" if self.row_group is None else str(self.row_group)
         rows = f"{self.count:,}" if self.count else ""
-        return (self.column or "", self.check, self.file or "", group, rows, said)
+        cells = (self.column or "", self.check, self.file or "", group, rows, said)
+        return tuple(map(_printable, cells))
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,13 @@ class Report:
         hidden = self.omitted + sum(failure.count for failure in self.failures[_LINES:])
         more = [f"… and {hidden:,} more rows in other places"] if hidden else []
         return "\n".join([title, *table, *more])
+
+
+def _printable(text: str) -> str:
+    """Return text with what is no character of a line escaped: names may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

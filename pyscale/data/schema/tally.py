@@ -10,11 +10,11 @@ from pyscale.data.schema.report import Example, Failure, Report
 
 
 class Subject(NamedTuple):
-    """A check of a column, and the place of both in the schema."""
+    """A check of a column, or of none in particular, and the place of both in the schema."""
 
     column_place: int
     check_place: int
-    column: str
+    column: str | None
     check: str
 
 
@@ -89,7 +89,7 @@ class Tally:
         self._trim()
         failures = tuple(
             Failure(
-                column=subject.column or None,
+                column=subject.column,
                 check=subject.check,
                 file=place.file or None,
                 row_group=None if place.row_group < 0 else place.row_group,

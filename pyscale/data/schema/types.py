@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -89,6 +91,18 @@ def logical(kind: Type) -> Type:
     return kind
 
 
+@cache
+def in_parquet(kind: Type) -> Type:
+    """Return the type that a column comes back as from a Parquet file, which has no seconds and no date64."""
+    pa = arrow()
+    file = pa.BufferOutputStream()
+    try:
+        pa.parquet.write_table(pa.schema({"x": kind}).empty_table(), file)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return kind  # one that cannot be written
+    return pa.parquet.read_schema(pa.BufferReader(file.getvalue())).field("x").type
+
+
 def plain(array: Array) -> Array:
     """Return an array with its encoding undone, of the types that pyarrow's functions take."""
     pa = arrow()
@@ -104,58 +118,44 @@ def plain(array: Array) -> Array:
     return array
 
 
+def is_comparable(kind: Type) -> bool:
+    """Return whether values of a type can be told apart and counted: not of lists, structs and intervals."""
+    types, kind = arrow().types, logical(kind)
+    return not (types.is_nested(kind) or types.is_interval(kind))
+
+
+def check_names(names: Sequence[str], what: str) -> None:
+    """Raise ValueError if a name is there more than once."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{what}: expected one column {name!r}, got {count}")
+
+
+def check_chosen(columns: Any, what: str) -> None:
+    """Raise TypeError for a single name where several are expected, which would be taken for its letters."""
+    if isinstance(columns, str):
+        raise TypeError(f"{what}: expected a sequence of columns, got {columns!r}")
+
+
 def is_text(kind: Type) -> bool:
     """Return whether a type is one of strings."""
     return bool(arrow().types.is_string(logical(kind)))
 
 
-def castable(array: Array, kind: Type) -> tuple[Array, Any]:
-    """Return an array as another type, with null where a value cannot be, and a mask of these values.
-
-    Safely: nothing is cut off, rounded or wrapped.
-
-    Raises
-    ------
-    pyarrow.ArrowNotImplementedError
-        There is no cast between these types.
-    """
-    pa = arrow()
-    try:
-        return array.cast(kind), np.zeros(len(array), bool)
-    except pa.ArrowInvalid:
-        # Often few values are at fault, many times: look at each once.
-        coded = array.dictionary_encode()
-        if isinstance(coded, pa.ChunkedArray):
-            coded = coded.combine_chunks()
-        cast = pa.concat_arrays(_pieces(coded.dictionary, kind))
-        bad = cast.is_null().to_numpy(zero_copy_only=False)
-        present = coded.indices.is_valid().to_numpy(zero_copy_only=False)
-        codes = coded.indices.fill_null(0).to_numpy() if len(bad) else np.zeros(len(array), np.int32)
-        return cast.take(coded.indices), present & (bad[codes] if len(bad) else False)
-
-
-def _pieces(values: Array, kind: Type) -> list[Array]:
-    """Cast values by halves, until only those that cannot be are left alone, as nulls."""
-    pa = arrow()
-    try:
-        return [values.cast(kind)]
-    except pa.ArrowInvalid:
-        if len(values) == 1:
-            return [pa.nulls(1, kind)]
-        half = len(values) // 2
-        return _pieces(values[:half], kind) + _pieces(values[half:], kind)
-
-
 def shown(array: Array, rows: Sequence[int]) -> list[Any]:
     """Return some values as Python's: None, numbers and short text; all else as text that may be cut."""
-    return [_python(plain(array.slice(row, 1))[0]) for row in rows]
+    return [_short(in_python(plain(array.slice(row, 1))[0])) for row in rows]
 
 
-def _python(scalar: Any) -> Any:
+def in_python(scalar: Any) -> Any:
+    """Return a value of pyarrow's as Python's, or as text where Python has none that is the same."""
     try:
-        value = scalar.as_py()
+        return scalar.as_py()
     except ValueError:  # nanoseconds, which datetime has not
-        value = scalar.cast(arrow().string()).as_py()
+        return scalar.cast(arrow().string()).as_py()
+
+
+def _short(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     text = value if isinstance(value, str) else str(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from typing import Any
 
@@ -50,27 +49,27 @@ class Validator:
         first_row : int, optional
             The number of the first of them in the file; None goes on after those added last from there.
         """
-        self.add_as(data, os.fspath(file) if file is not None else "", row_group, first_row, is_text=False)
+        self.add_as(data, os.fspath(file) if file is not None else "", row_group, first_row, format=None)
 
     def add_as(
-        self, data: Any, file: str, row_group: int | None, first_row: int | None, *, is_text: bool
+        self, data: Any, file: str, row_group: int | None, first_row: int | None, *, format: str | None
     ) -> None:
-        """Look at some rows, of a file whose columns may all be text that stands for other types."""
+        """Look at some rows, of a file whose format may have other types than the schema."""
         self._check_unfinished()
         stream = as_stream(data, "add")
         place = _place(file, row_group)
         row = self._next_rows.get(file, 0) if first_row is None else first_row
-        self._judge.look_at_names(stream.schema, place, is_text=is_text)
+        self._judge.look_at_names(stream.schema, place, format=format)
         for batch in stream.batches:
             if len(batch):
-                self._judge.look_at(Batch(batch, place, row), is_text=is_text)
+                self._judge.look_at(Batch(batch, place, row), format=format)
             row += len(batch)
         self._next_rows[file] = row
 
     def add_failure(self, check: str, file: str, row_group: int | None, detail: str, rows: int = 0) -> None:
         """Note what is wrong with a file itself."""
         self._check_unfinished()
-        self._judge.tally.add(Subject(-1, 0, "", check), _place(file, row_group), rows, detail=detail)
+        self._judge.tally.add(Subject(-1, 0, None, check), _place(file, row_group), rows, detail=detail)
 
     def finish(self, comm: Communicator | None = None) -> Report:
         """Return what was found, by all ranks of `comm`, the same on each. Collective.
@@ -85,6 +84,10 @@ class Validator:
         self._check_same_schema(comm)
         mine = self._judge.tally
         for subject, repeats in self._judge.repeats.items():
+            if mixed := repeats.mixed(comm):
+                detail = f"expected values of one type, got {'; '.join(mixed)}"
+                mine.add(subject, _place("", None), 0, detail=detail)
+                continue
             for place, rows in repeats.find(comm):
                 examples = [(row, None) for row in rows[: mine.examples].tolist()]
                 mine.add(subject, place, len(rows), examples)
@@ -103,9 +106,10 @@ class Validator:
     def _check_same_schema(self, comm: Communicator | None) -> None:
         if comm is None or comm.size == 1:
             return
-        profiles = [check.distribution.to_json() for _, check in self._judge.likenesses()]
-        digest = hashlib.blake2b(json.dumps(profiles).encode()).hexdigest()[:16]
-        told = comm.all_gather_object(f"{self.schema!r}\nwith profiles {digest}")
+        checks = [*self.schema.checks, *(c for column in self.schema.columns.values() for c in column.checks)]
+        described = "\n".join(check.description for check in checks)
+        digest = hashlib.blake2b(described.encode(errors="surrogatepass")).hexdigest()[:16]
+        told = comm.all_gather_object(f"{self.schema!r}\nwith checks {digest}")
         for rank, theirs in enumerate(told):
             if theirs != told[0]:
                 raise ValueError(
