@@ -322,11 +322,15 @@ def test_data_is_cast_to_a_schema_of_pyarrow(tmp_path: Path) -> None:
     schema = pa.schema({"b": pa.float32(), "a": pa.int8()})
     table = pa.table({"a": [1, 2], "b": [0.5, 1.0], "c": [1, 2]})
     assert read(to_parquet(table, tmp_path / "t.parquet", schema=schema)).schema.equals(schema)
-    with pytest.raises(ValueError, match="expected values of 'a' that int8 can hold, got 300 and 1 others"):
+    with pytest.raises(
+        ValueError, match="column 'a': expected values that can be cast to int8 without loss, got 300"
+    ):
         to_parquet({"a": [1, 300, -200], "b": [1.0] * 3}, tmp_path / "u.parquet", schema=schema)
+    with pytest.raises(ValueError, match="column 'b': expected values that can be cast to float"):
+        to_parquet({"a": [1], "b": [0.1]}, tmp_path / "u.parquet", schema=schema)
     with pytest.raises(ValueError, match="expected a column 'a'"):
         to_parquet({"b": [1.0]}, tmp_path / "u.parquet", schema=schema)
-    with pytest.raises(TypeError, match="expected 'a' as int8, or what can be cast to it"):
+    with pytest.raises(TypeError, match="column 'a': expected a type that can be cast to int8"):
         to_parquet({"a": [[1]], "b": pa.array([1.0])}, tmp_path / "u.parquet", schema=schema)
     assert left(tmp_path) == ["t.parquet"]
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pyscale.comm import Communicator
 from pyscale.data.schema import Schema
-from pyscale.data.schema.types import castable
+from pyscale.data.schema.casts import check_castable
 from pyscale.data.tables.arranged import Rows, SortKey, evenly, shuffled, sorted_by, spooled
 from pyscale.data.tables.arrow import arrow, as_stream, as_table, check_compression, is_stream
 from pyscale.data.tables.draft import move, shared_draft
@@ -238,26 +236,10 @@ def _checked(data: Any, schema: Any, spool: Path, comm: Communicator | None) -> 
 
 def _cast(table: Any, schema: Any) -> Any:
     """Return a table with the columns and types of a schema; raises where a value would be lost."""
-    pa = arrow()
     if missing := [name for name in schema.names if name not in table.schema.names]:
         raise ValueError(f"to_parquet: expected a column {missing[0]!r}, got {table.schema.names}")
-    columns = []
-    for field in schema:
-        try:
-            column, bad = castable(table.column(field.name), field.type)
-        except pa.ArrowNotImplementedError as error:
-            kind = table.schema.field(field.name).type
-            raise TypeError(
-                f"to_parquet: expected {field.name!r} as {field.type}, or what can be cast to it, got {kind}"
-            ) from error
-        if bad.any():
-            value = table.column(field.name)[int(np.argmax(bad))]
-            raise ValueError(
-                f"to_parquet: expected values of {field.name!r} that {field.type} can hold, got {value} and "
-                f"{bad.sum() - 1} others"
-            )
-        columns.append(column)
-    return pa.Table.from_arrays(columns, schema=schema)
+    check_castable(table, schema)
+    return table.select(schema.names).cast(schema)
 
 
 def _pass(batch: Any) -> None:
