@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,15 @@ from pyscale.data import Cached, cache
 
 pa = pytest.importorskip("pyarrow")
 
-calls: deque[Any] = deque()  # which has no fingerprint, and so is not seen to change
+
+class Calls(list[Any]):
+    """What has no fingerprint, and so is not seen to change."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError
+
+
+calls = Calls()
 
 
 def step(n: int) -> dict[str, Any]:

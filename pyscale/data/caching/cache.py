@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.comm import Communicator
-from pyscale.data.caching.code import digest
 from pyscale.data.caching.fingerprint import Fingerprints
+from pyscale.data.caching.graph import digest
 from pyscale.data.caching.waiting import on_rank_0
 from pyscale.data.tables.arrow import Stream, arrow, as_stream, check_compression
 from pyscale.data.tables.draft import draft, move, remove_drafts_of_the_dead
