@@ -381,12 +381,18 @@ def test_bad_arguments(arguments: Any, kind: type[Exception], said: str, tmp_pat
 
 
 class Ranks:
-    """Two ranks, of which this is the second, and the first may have failed."""
+    """Two ranks: this is the second, and of the first is known what it has found and how it has failed."""
 
     size, rank = 2, 1
 
-    def __init__(self, theirs: Any) -> None:
-        self.theirs, self.met = theirs, 0
+    def __init__(self, found: Cached, theirs: Any = None) -> None:
+        self.found, self.theirs, self.met = found, theirs, 0
+
+    def broadcast(self, array: Any) -> Any:
+        return np.ones_like(array)
+
+    def broadcast_object(self, _: Any) -> Any:
+        return self.found, None
 
     def all_reduce(self, array: Any, op: str) -> Any:
         self.met += 1
@@ -398,13 +404,15 @@ class Ranks:
 
 @pytest.mark.parametrize("options", [{"files": "size"}, {"compression": "zip"}, {"fn": 3}, {"directory": 3}])
 def test_a_bad_argument_on_one_rank_reaches_all(options: Any, tmp_path: Path) -> None:
-    ranks: Any = Ranks(None)
+    found = cache(step, 5, directory=tmp_path)
+    arguments = {"fn": step, "inputs": 5, "directory": tmp_path}
+    ranks: Any = Ranks(found)
     with pytest.raises((ValueError, TypeError)):
-        cache(**{"fn": step, "inputs": 5, "directory": tmp_path, "comm": ranks, **options})
+        cache(**{**arguments, "comm": ranks, **options})
     assert ranks.met == 1
-    others: Any = Ranks(packed(ValueError("what was bad")))
+    others: Any = Ranks(found, packed(ValueError("what was bad")))
     with pytest.raises(ValueError, match="what was bad"):
-        cache(step, 5, directory=tmp_path, comm=others)
+        cache(**{**arguments, "comm": others})
 
 
 def test_the_facts_of_an_entry(tmp_path: Path) -> None:

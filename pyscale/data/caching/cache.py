@@ -156,31 +156,31 @@ def cache(
     A global that the step itself changes, such as a list of calls or a random generator, is another one the
     next time: the result is then not found.
     """
-    with together(comm, "cache"):
+
+    def folder() -> Path:
         if files not in ("stat", "content"):
             raise ValueError(f"cache: expected files to be 'stat' or 'content', got {files!r}")
         check_compression("cache", compression)
         if not callable(fn):
             raise TypeError(f"cache: expected a callable, got {type(fn).__name__}")
-        folder = Path(directory).absolute()
+        return Path(directory).absolute()
 
     def look_up() -> Cached:
+        parent = folder()
         fingerprint = _fingerprint(fn, inputs, key, files, compression)
-        entry = _Entry(folder / f"{_name(fn)}-{fingerprint.hex()}")
-        remove_drafts_of_the_dead(folder)
-        hit = True
-        for _ in range(_ATTEMPTS):
-            if (rows := entry.rows(verify)) is None:
-                hit = False
-                rows = entry.make(fn, inputs, compression)
-            if _is_there(entry.data):
-                return Cached(entry.data, hit, rows)
-        raise FileNotFoundError(
-            f"cache: expected a result to stay, got it removed {_ATTEMPTS} times: {entry.data}"
-        )
+        entry = _Entry(parent / f"{_name(fn)}-{fingerprint.hex()}")
+        remove_drafts_of_the_dead(parent)
+        rows = entry.rows(verify)
+        if rows is not None and _is_there(entry.data):
+            return Cached(entry.data, True, rows)
+        rows = entry.make(fn, inputs, compression)
+        if not _is_there(entry.data):
+            raise FileNotFoundError(f"cache: expected the result to stay, got it removed: {entry.data}")
+        return Cached(entry.data, False, rows)
 
     found = on_rank_0(comm, "cache", look_up)
     with together(comm, "cache"):
+        folder()  # No rank knows earlier what another was given
         if not _is_there(found.path):
             raise FileNotFoundError(
                 f"cache: expected a directory that all ranks see, such as one a node for "
@@ -274,7 +274,7 @@ def _fingerprint(
 def _name(fn: Callable[[Any], Any]) -> str:
     inner = getattr(fn, "func", fn)  # of a partial
     name = getattr(inner, "__name__", type(inner).__name__)
-    return re.sub(r"\W+", "", name, flags=re.ASCII)[:60] or "step"
+    return re.sub(r"\W+", "", str(name), flags=re.ASCII)[:60] or "step"
 
 
 def _checksum(path: Path) -> str:
