@@ -338,6 +338,8 @@ DIFFERENT: list[Any] = [
     times(np.mean, 2),
     executed("x + 1"),
     executed("x + 2"),
+    noted(staticmethod(one), 1),
+    noted(staticmethod(one), 2),
     types.FunctionType(one.__code__, {}),
     types.FunctionType(two.__code__, {}),
     noted(lambda: 1, 1),
@@ -428,6 +430,26 @@ def test_the_same_object_twice_counts_as_two_equal_ones() -> None:
     one, other = [[1], Plain(1)], [[1], Plain(1)]
     assert of([one, one]) == of([one, other])
     assert of([one, {"a": one}]) == of([other, {"a": one}])
+
+
+def test_tensors() -> None:
+    torch = pytest.importorskip("torch")
+
+    def tensors() -> list[Any]:
+        return [
+            torch.zeros(2),
+            torch.ones(2),
+            torch.zeros(2, 1),
+            torch.zeros(2, dtype=torch.bfloat16),
+            torch.zeros(()),
+            torch.zeros(2, requires_grad=True),
+            torch.nn.Parameter(torch.zeros(2)),
+            noted(torch.zeros(2), 1),
+        ]
+
+    found = [of(tensor) for tensor in tensors()]
+    assert found == [of(tensor) for tensor in tensors()]
+    assert len(set(found)) == len(found)
 
 
 def test_any_depth() -> None:

@@ -23,6 +23,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pickle
+import site
 import sys
 import sysconfig
 import types
@@ -58,7 +59,8 @@ _CODE = (
     property,
     np.ufunc,
 )
-_NOT_OF_A_FUNCTION = {"__wrapped__", "cache_parameters", "__module__", "__name__", "__qualname__", "__doc__"}
+# What wrappers have from the function
+_NOT_OF_A_WRAPPER = {*functools.WRAPPER_ASSIGNMENTS, "__wrapped__", "cache_parameters"}
 _NOT_OF_A_CLASS = {
     "__dict__",
     "__weakref__",
@@ -119,12 +121,11 @@ def work_on_code(child: Child) -> bytes | Work | None:
     if isinstance(value, types.MethodType):
         return of_parts(bound(child), "method", value.__func__, value.__self__)
     if isinstance(value, _WRAPPERS):
-        return of_parts(child, "wrapper", type(value), value.__func__)
+        return of_parts(child, "wrapper", type(value), value.__func__, _own(value))
     if isinstance(value, property):
         return of_parts(child, "property", type(value), value.fget, value.fset, value.fdel, attributes(value))
     if isinstance(value, _LRU_CACHE):
-        own = {name: item for name, item in vars(value).items() if name not in _NOT_OF_A_FUNCTION}
-        return of_parts(child, "lru_cache", value.__wrapped__, value.cache_parameters(), own)
+        return of_parts(child, "lru_cache", value.__wrapped__, value.cache_parameters(), _own(value))
     if isinstance(value, _DESCRIPTORS):
         return of_parts(child, "descriptor", type(value), value.__objclass__, value.__name__)
     if isinstance(value, np.ufunc):
@@ -252,6 +253,10 @@ def _constant(value: Any) -> bytes:
     return digest(kind, repr(value).encode())
 
 
+def _own(wrapper: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(wrapper).items() if name not in _NOT_OF_A_WRAPPER}
+
+
 def _content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
@@ -370,7 +375,9 @@ def _real(path: str) -> str:
 @functools.cache
 def _installation() -> tuple[str, ...]:
     kinds = ("stdlib", "platstdlib", "purelib", "platlib")
-    return tuple({os.path.realpath(sysconfig.get_paths()[kind]) + os.sep for kind in kinds})
+    folders = [sysconfig.get_paths()[kind] for kind in kinds]
+    folders += [*site.getsitepackages(), site.getusersitepackages()]
+    return tuple({os.path.realpath(folder) + os.sep for folder in folders})
 
 
 def _is_own_module(value: Any) -> bool:

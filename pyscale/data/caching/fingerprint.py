@@ -15,6 +15,7 @@ import functools
 import hashlib
 import io
 import os
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,8 @@ class Fingerprints:
             return file if code.installed(kind) is not None else _reduced(child, file)
         if (found := code.installed(value)) is not None:
             return found
+        if kind.__module__ == "torch" and kind.__name__ == "Tensor":
+            return _tensor(child)
         if code.installed(kind) is not None:
             if kind is object or isinstance(value, Iterator | Communicator):
                 return None
@@ -176,6 +179,15 @@ def _array(child: Child) -> Work:
         return of_parts(child, "objects", array.dtype, array.shape, array.reshape(-1).tolist())
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     return of_parts(child, "array", array.dtype, array.shape, digest("data", data))
+
+
+def _tensor(child: Child) -> Work:
+    """Begin the fingerprint of a torch.Tensor, whose pickles have addresses in them."""
+    tensor = child.value
+    kinds = (str(tensor.dtype), str(tensor.device), tensor.requires_grad)
+    flat = tensor.detach().cpu().reshape(-1).contiguous()
+    data = flat.view(sys.modules["torch"].uint8).numpy().data
+    return of_parts(child, "tensor", kinds, tuple(tensor.shape), digest("data", data), vars(tensor))
 
 
 def _reduced(child: Child, more: bytes = b"") -> bytes | Work | None:
