@@ -780,6 +780,26 @@ class Helper:
 helper = Helper()
 def step(x): return helper.value
 """,
+    "of a class that has no fingerprint": """
+import threading
+class Helper(threading.local):
+    def run(self, x): return x + VALUE
+helper = Helper()
+def step(x): return helper.run(x)
+""",
+    "attribute of what has no fingerprint": """
+class Helper(list):
+    def __reduce_ex__(self, protocol): raise TypeError
+helper = Helper()
+helper.value = VALUE
+def step(x): return helper.value
+""",
+    "under the name of a package": """
+import types
+helper = types.ModuleType("numpy")
+helper.value = VALUE
+def step(x): return helper.value
+""",
     "metaclass": """
 class Meta(type):
     def __call__(cls, x): return x + VALUE

@@ -8,8 +8,9 @@ with Python, is its name and version; what is made of it, such as a decorated fu
 
 Not seen: what is reached by other ways than names in the code (`getattr` with a computed name, registries);
 globals and attributes of classes that have no fingerprint, such as locks and open files, of which the type
-counts; `__annotations__`; virtual subclasses; an installed package whose version stays the same; compiled
-extensions that are not installed; files whose path a global says; the environment; random numbers.
+counts; `__annotations__`; virtual subclasses; an installed package whose version stays the same, even if the
+program has put something of its own in it; compiled extensions that are not installed; files whose path a
+global says; the environment; random numbers.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def installed(value: Any) -> bytes | None:
     What has only copied its name from there, as `functools.wraps` does, is something else.
     """
     if isinstance(value, types.ModuleType):
-        return _name_and_version(value.__name__, "") if _is_installed(value.__name__) else None
+        return None if _is_own_module(value) else _name_and_version(value.__name__, "")
     module, name = _name_of(value)
     if not isinstance(module, str) or not isinstance(name, str) or not _is_installed(module):
         return None
@@ -381,7 +382,9 @@ def _installation() -> tuple[str, ...]:
 
 
 def _is_own_module(value: Any) -> bool:
-    return isinstance(value, types.ModuleType) and not _is_installed(value.__name__)
+    if not isinstance(value, types.ModuleType):
+        return False
+    return not _is_installed(value.__name__) or sys.modules[value.__name__] is not value
 
 
 def _is_installed(module: str) -> bool:

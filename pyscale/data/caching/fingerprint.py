@@ -9,6 +9,7 @@ fingerprint, nor has ``object()``, of which pickle keeps nothing.
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import enum
 import functools
@@ -256,14 +257,21 @@ class _Hashed(io.RawIOBase):
         return len(data)
 
 
-def _refuse(child: Child, error: Exception | None) -> bytes:
+def _refuse(child: Child, error: Exception | None) -> Work:
+    """Refuse what has no fingerprint; or let its class stand for it, and attributes that the program gave."""
     value = child.value
-    kind = type(value).__qualname__
     if child.mode.strict:
+        kind = type(value).__qualname__
         raise TypeError(
             f"{child.place}: expected a value that has a fingerprint, got one of type {kind}"
         ) from error
-    return digest("unseen", kind.encode(), repr(value).encode() if isinstance(value, str | Path) else b"")
+    if isinstance(value, str | Path):
+        return of_parts(child, "unseen", repr(value).encode())
+    attributes = None
+    if code.installed(type(value)) is None:
+        with contextlib.suppress(Exception):
+            attributes = code.attributes(value)
+    return of_parts(child, "unseen", type(value), attributes)
 
 
 def _without(names: Any, hidden: set[str]) -> dict[str, Any]:
