@@ -282,6 +282,8 @@ DIFFERENT: list[Any] = [
     Access(0),
     Access.READ,
     Access.READ | Access.WRITE,
+    {Color.RED, Color.BLUE},
+    {Access.READ, Color.RED, Pair("a", Color.BLUE)},
     ValueError("a"),
     ValueError("b"),
     TypeError("a"),
@@ -473,6 +475,14 @@ def test_an_enum_that_was_used_is_the_same() -> None:
     assert ~Access.READ is Access.WRITE
     assert Access(3) is Access.READ | Access.WRITE
     assert of(Access.READ) == before
+
+
+def test_looking_changes_nothing() -> None:
+    class Triple(namedtuple("Triple", "a b c")):
+        pass
+
+    before = of(Triple), of(Triple(1, 2, 3))
+    assert (of(Triple), of(Triple(1, 2, 3))) == before
 
 
 class Unlike:

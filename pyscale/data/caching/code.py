@@ -74,14 +74,17 @@ _NOT_OF_A_CLASS = {
     "__static_attributes__",
     "__abstractmethods__",
     "_abc_impl",
+    "__slotnames__",  # which comes with the first pickle
 }
-# Filled as members are made and looked up.
+# The members, of which more are made as they are looked up
 _NOT_OF_AN_ENUM = {
+    "_member_map_",
     "_value2member_map_",
     "_hashable_values_",
     "_unhashable_values_",
     "_unhashable_values_map_",
 }
+_NOT_OF_A_MEMBER = {"__objclass__", "_sort_order_", "_inverted_"}
 _NOT_OF_A_MODULE = {
     "__name__",
     "__doc__",
@@ -141,6 +144,11 @@ def work_on_code(child: Child) -> bytes | Work | None:
 def bound(child: Child) -> Child:
     """Return code in the mode of what is bound to it: files count."""
     return child._replace(mode=Mode(child.mode.strict, files=True))
+
+
+def state_of_member(member: enum.Enum) -> dict[str, Any]:
+    """Return the attributes of a member of an enum, but not those that Python gives it."""
+    return {name: value for name, value in vars(member).items() if name not in _NOT_OF_A_MEMBER}
 
 
 def attributes(value: Any) -> Any:
@@ -224,9 +232,14 @@ def _class(child: Child) -> Work:
     parts = [kind.__qualname__.encode()]
     for base in (type(kind), *kind.__bases__):
         parts.append((yield Child(base, place, NAMED)))
-    hidden = _NOT_OF_A_CLASS | (_NOT_OF_AN_ENUM if issubclass(kind, enum.Enum) else set())
-    for name, value in sorted(vars(kind).items()):
-        if name not in hidden:
+    content = {name: value for name, value in vars(kind).items() if name not in _NOT_OF_A_CLASS}
+    if issubclass(kind, enum.Enum):
+        # Without a way back from the members, of which any may be the first that is met
+        members = [(name, state_of_member(member)) for name, member in kind.__members__.items()]
+        parts.append((yield Child(members, place, NAMED)))
+        content = {name: value for name, value in content.items() if name not in _NOT_OF_AN_ENUM}
+    for name, value in sorted(content.items()):
+        if not isinstance(value, kind) or not isinstance(value, enum.Enum):
             found = yield Child(value, place.then(f": {kind.__qualname__}.{name}"), NAMED)
             parts.append(digest(name, found))
     return digest("class", *parts)

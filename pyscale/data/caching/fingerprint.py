@@ -33,7 +33,6 @@ _LONGEST_PATH = 4096
 # Of which repr says all
 _WRITTEN_OUT = frozenset({type(None), bool, complex, type(Ellipsis), type(NotImplemented)})
 _LEAVES = _WRITTEN_OUT | {int, float, str, bytes, bytearray}
-_NOT_OF_A_MEMBER = {"__objclass__", "_sort_order_", "_inverted_"}  # of an enum
 
 
 class Fingerprints:
@@ -99,7 +98,7 @@ class Fingerprints:
         if kind in (np.ndarray, np.memmap):
             return _array(child)
         if isinstance(value, enum.Enum):
-            return of_parts(child, "enum", kind, _without(vars(value), _NOT_OF_A_MEMBER))
+            return of_parts(child, "enum", kind, code.state_of_member(value))
         if isinstance(value, set | frozenset):  # which pickle would write in an order that hashes decide
             base: Any = set if isinstance(value, set) else frozenset
             return of_parts(child, "set", kind, base(base.__iter__(value)), code.attributes(value))
@@ -272,7 +271,3 @@ def _refuse(child: Child, error: Exception | None) -> Work:
         with contextlib.suppress(Exception):
             attributes = code.attributes(value)
     return of_parts(child, "unseen", type(value), attributes)
-
-
-def _without(names: Any, hidden: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in names.items() if name not in hidden}
