@@ -213,6 +213,68 @@ def test_code_that_changes(tmp_path: Path) -> None:
     assert named.path.parent.name.startswith("step-")
 
 
+USUAL = """
+import collections, dataclasses, enum, functools, logging, re, threading, typing
+from pathlib import Path
+import numpy as np, pyarrow as pa
+from numpy.random import normal
+from pyscale.data import cache
+
+log = logging.getLogger(__name__)
+lock = threading.Lock()
+spaces = re.compile(" +")
+words = {"b", "a", "c"}
+Item = typing.TypeVar("Item")
+
+class Kind(enum.StrEnum):
+    A = "a"
+    B = "b"
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    kinds: frozenset = frozenset(Kind)
+    names: set = dataclasses.field(default_factory=lambda: {"x", "y"})
+
+class Row(typing.NamedTuple):
+    a: int
+    b: Kind = Kind.A
+
+class Rows(typing.Generic[Item], collections.abc.Sized):
+    def __len__(self): return 0
+
+options = Options()
+
+@functools.cache
+def twice(x): return 2 * x
+
+def step(inputs):
+    import json
+    log.info("%s %s %s", spaces, words, options)
+    with lock:
+        return {"x": [twice(i) + normal() for i in range(3 + len(Rows()))], "kind": [Row(1).b] * 3}
+
+for _ in range(2):
+    inputs = {"path": Path(__file__), "options": options, "some": {1, 2, "c"}, "row": Row(1)}
+    print(cache(step, inputs, directory="c").hit)
+"""
+
+
+def test_what_programs_are_made_of_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(USUAL)
+    runs = [
+        subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]
+    assert runs == [["False", "True"], ["True", "True"]]
+
+
 def test_other_compression_is_another_result(tmp_path: Path) -> None:
     hits = [cache(step, 5, directory=tmp_path, compression=name).hit for name in ("zstd", None, "zstd", None)]
     assert hits == [False, False, True, True]
