@@ -804,6 +804,21 @@ helper = Helper()
 helper.value = VALUE
 def step(x): return helper.value
 """,
+    "in what can be read once": """
+helper = map(lambda x: x + VALUE, [1, 2])
+def step(x): return list(helper)
+""",
+    "in what pretends to be a function": """
+class Proxy:
+    def __init__(self, function): self.function = function
+    @property
+    def __class__(self): return type(self.function)
+    def __getattr__(self, name): return getattr(self.function, name)
+    def __call__(self, x): return self.function(x) + VALUE
+@Proxy
+def helper(x): return x
+def step(x): return helper(x)
+""",
     "under the name of a package": """
 import types
 helper = types.ModuleType("numpy")

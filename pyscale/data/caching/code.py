@@ -105,8 +105,8 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 
 def is_code(value: Any) -> bool:
-    """Return whether `work_on_code` knows how to look at a value."""
-    return isinstance(value, _CODE)
+    """Return whether `work_on_code` knows how to look at a value, whatever `__class__` pretends it is."""
+    return issubclass(type(value), _CODE)
 
 
 def work_on_code(child: Child) -> bytes | Work | None:
@@ -133,8 +133,7 @@ def work_on_code(child: Child) -> bytes | Work | None:
     if isinstance(value, _DESCRIPTORS):
         return of_parts(child, "descriptor", type(value), value.__objclass__, value.__name__)
     if isinstance(value, np.ufunc):
-        # The function that numpy.frompyfunc hides
-        hidden = [item for item in gc.get_referents(value) if callable(item)]
+        hidden = hidden_code(value)  # of numpy.frompyfunc
         return of_parts(child, "ufunc", value.nin, value.nout, value.identity, hidden) if hidden else None
     if value.__self__ is None or isinstance(value.__self__, types.ModuleType):
         return _name_and_version(value.__module__ or "builtins", value.__qualname__)
@@ -149,6 +148,11 @@ def bound(child: Child) -> Child:
 def state_of_member(member: enum.Enum) -> dict[str, Any]:
     """Return the attributes of a member of an enum, but not those that Python gives it."""
     return {name: value for name, value in vars(member).items() if name not in _NOT_OF_A_MEMBER}
+
+
+def hidden_code(value: Any) -> list[Any]:
+    """Return the code that an object holds, whether or not it shows it."""
+    return [item for item in gc.get_referents(value) if callable(item) and not isinstance(item, type)]
 
 
 def attributes(value: Any) -> Any:

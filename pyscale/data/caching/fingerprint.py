@@ -83,8 +83,13 @@ class Fingerprints:
             return digest("float", value.hex().encode())
         if kind is str:
             # The path of a file may be written as text: then it is the file that counts.
-            is_file = mode.files and len(value) < _LONGEST_PATH and os.path.isfile(value)
-            file = self._file(Path(value)) if is_file else b""
+            file = b""
+            if mode.files and len(value) < _LONGEST_PATH and os.path.isfile(value):
+                try:
+                    file = self._file(Path(value))
+                except OSError:
+                    if mode.strict:
+                        raise
             return digest("str", value.encode(errors="surrogatepass"), file)
         return digest(kind.__name__, value if kind in (bytes, bytearray) else repr(value).encode())
 
@@ -97,16 +102,16 @@ class Fingerprints:
             return self._container(child)
         if kind in (np.ndarray, np.memmap):
             return _array(child)
-        if isinstance(value, enum.Enum):
+        if issubclass(kind, enum.Enum):
             return of_parts(child, "enum", kind, code.state_of_member(value))
-        if isinstance(value, set | frozenset):  # which pickle would write in an order that hashes decide
-            base: Any = set if isinstance(value, set) else frozenset
+        if issubclass(kind, set | frozenset):  # which pickle would write in an order that hashes decide
+            base: Any = set if issubclass(kind, set) else frozenset
             return of_parts(child, "set", kind, base(base.__iter__(value)), code.attributes(value))
         if kind is types.MappingProxyType:
             return of_parts(child, "mappingproxy", dict(value))
         if kind is memoryview:
             return of_parts(child, "memoryview", value.format, value.shape, value.tobytes())
-        if isinstance(value, Path):
+        if issubclass(kind, Path):
             file = self._file(value) if child.mode.files else digest("path", os.fsencode(value))
             return file if code.installed(kind) is not None else _reduced(child, file)
         if (found := code.installed(value)) is not None:
@@ -257,7 +262,7 @@ class _Hashed(io.RawIOBase):
 
 
 def _refuse(child: Child, error: Exception | None) -> Work:
-    """Refuse what has no fingerprint; or let its class stand for it, and attributes that the program gave."""
+    """Refuse what has no fingerprint; or let its class stand for it, and what can be seen in it."""
     value = child.value
     if child.mode.strict:
         kind = type(value).__qualname__
@@ -270,4 +275,4 @@ def _refuse(child: Child, error: Exception | None) -> Work:
     if code.installed(type(value)) is None:
         with contextlib.suppress(Exception):
             attributes = code.attributes(value)
-    return of_parts(child, "unseen", type(value), attributes)
+    return of_parts(child, "unseen", type(value), attributes, code.hidden_code(value))
