@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections import deque
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,20 @@ import pytest
 from little_disk import little_disk
 
 from pyscale.data import Cached, cache
+from pyscale.data.caching import cache as cache_module
+from pyscale.data.together import packed
 
 pa = pytest.importorskip("pyarrow")
 
-calls: deque[Any] = deque()  # which has no fingerprint, and so is not seen to change
+
+class Calls(list[Any]):
+    """What has no fingerprint, and so is not seen to change."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError
+
+
+calls = Calls()
 
 
 def step(n: int) -> dict[str, Any]:
@@ -88,6 +98,40 @@ def test_arrays_come_back(tmp_path: Path) -> None:
         cache(lambda table: table, TABLE, directory=tmp_path).arrays()
 
 
+NULLS = [
+    pa.array([[1, None], [2, 3]], pa.list_(pa.int64(), 2)),
+    pa.array([[1], [None]]),
+    pa.array([[[1, None]], []], pa.large_list(pa.list_(pa.float32()))),
+]
+
+
+@pytest.mark.parametrize("array", NULLS)
+def test_arrays_have_no_nulls_anywhere(array: Any, tmp_path: Path) -> None:
+    found = cache(lambda array: pa.table({"a": array}), array, directory=tmp_path)
+    with pytest.raises(ValueError, match="1 in column 'a'"):
+        found.arrays()
+
+
+def test_columns_by_name(tmp_path: Path) -> None:
+    found = cache(lambda table: table, TABLE, directory=tmp_path)
+    for call in (found.table, found.arrays, lambda columns: list(found.batches(columns))):
+        with pytest.raises(ValueError, match=r"columns of \['x', 's'\], got 'typo'"):
+            call(["x", "typo"])
+        with pytest.raises(TypeError, match="got the text 'xs'"):
+            call("xs")
+    assert found.table([]).num_columns == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups"), [(0, []), (5, [5]), (1 << 17, [1 << 17]), (3 << 16, [1 << 17, 1 << 16])]
+)
+def test_no_row_group_is_empty(rows: int, groups: list[int], tmp_path: Path) -> None:
+    found = cache(lambda n: {"x": np.arange(n)}, rows, directory=tmp_path)
+    facts = pa.parquet.read_metadata(found.path)
+    assert [facts.row_group(i).num_rows for i in range(facts.num_row_groups)] == groups
+    assert found.arrays()["x"].tolist() == list(range(rows))
+
+
 def test_batches_are_not_held_in_memory(tmp_path: Path) -> None:
     before = pa.total_allocated_bytes()
 
@@ -146,6 +190,16 @@ def test_a_key_stands_for_inputs_without_a_fingerprint(tmp_path: Path) -> None:
     assert not cache(total, inputs, directory=tmp_path, key="numbers of April").hit
 
 
+def test_a_key_is_not_an_input(tmp_path: Path) -> None:
+    hits = [
+        cache(step, 1, directory=tmp_path).hit,
+        cache(step, 2, directory=tmp_path, key=1).hit,
+        cache(lambda inputs: {"x": [1]}, ("k",), directory=tmp_path).hit,
+        cache(lambda inputs: {"x": [1]}, "other", directory=tmp_path, key="k").hit,
+    ]
+    assert hits == [False] * 4
+
+
 def test_code_that_changes(tmp_path: Path) -> None:
     def scaled(factor: int) -> Callable[[int], dict[str, Any]]:
         return lambda n: {"x": np.arange(n) * factor}
@@ -157,6 +211,68 @@ def test_code_that_changes(tmp_path: Path) -> None:
             assert found.table()["x"].to_pylist() == [0, factor, 2 * factor, 3 * factor]
     named = cache(functools.partial(step), 3, directory=tmp_path)
     assert named.path.parent.name.startswith("step-")
+
+
+USUAL = """
+import collections, dataclasses, enum, functools, logging, re, threading, typing
+from pathlib import Path
+import numpy as np, pyarrow as pa
+from numpy.random import normal
+from pyscale.data import cache
+
+log = logging.getLogger(__name__)
+lock = threading.Lock()
+spaces = re.compile(" +")
+words = {"b", "a", "c"}
+Item = typing.TypeVar("Item")
+
+class Kind(enum.StrEnum):
+    A = "a"
+    B = "b"
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    kinds: frozenset = frozenset(Kind)
+    names: set = dataclasses.field(default_factory=lambda: {"x", "y"})
+
+class Row(typing.NamedTuple):
+    a: int
+    b: Kind = Kind.A
+
+class Rows(typing.Generic[Item], collections.abc.Sized):
+    def __len__(self): return 0
+
+options = Options()
+
+@functools.cache
+def twice(x): return 2 * x
+
+def step(inputs):
+    import json
+    log.info("%s %s %s", spaces, words, options)
+    with lock:
+        return {"x": [twice(i) + normal() for i in range(3 + len(Rows()))], "kind": [Row(1).b] * 3}
+
+for _ in range(2):
+    inputs = {"path": Path(__file__), "options": options, "some": {1, 2, "c"}, "row": Row(1)}
+    print(cache(step, inputs, directory="c").hit)
+"""
+
+
+def test_what_programs_are_made_of_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(USUAL)
+    runs = [
+        subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]
+    assert runs == [["False", "True"], ["True", "True"]]
 
 
 def test_other_compression_is_another_result(tmp_path: Path) -> None:
@@ -196,6 +312,27 @@ def test_what_is_corrupt_is_computed_again(damage: Callable[[Path], object], tmp
     assert found.arrays()["x"].tolist() == list(range(5))
     assert cache(step, 5, directory=tmp_path).hit
     assert left(tmp_path) == [path.parent.name]
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_what_another_is_replacing(back: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = cache(step, 5, directory=tmp_path / "c").path.parent
+    away = tmp_path / "away"
+    rows = cache_module._Entry.rows
+    timers = [threading.Timer(0.05, lambda: away.rename(folder) if back else None)]
+
+    def then_it_goes(entry: Any, verify: bool) -> int | None:
+        found = rows(entry, verify)
+        if timers:
+            folder.rename(away)
+            timers.pop().start()
+        return found
+
+    monkeypatch.setattr(cache_module._Entry, "rows", then_it_goes)
+    monkeypatch.setattr(cache_module, "_ATTEMPTS", 20)
+    found = cache(step, 5, directory=tmp_path / "c")
+    assert (found.hit, len(calls)) == ((True, 1) if back else (False, 2))
+    assert found.arrays()["x"].tolist() == list(range(5))
 
 
 def test_without_verifying_only_the_size_is_looked_at(tmp_path: Path) -> None:
@@ -303,6 +440,41 @@ def test_bad_arguments(arguments: Any, kind: type[Exception], said: str, tmp_pat
         cache(fn, inputs, directory=tmp_path / "c", **options)
     assert left(tmp_path) == []
     assert not calls
+
+
+class Ranks:
+    """Two ranks: this is the second, and of the first is known what it has found and how it has failed."""
+
+    size, rank = 2, 1
+
+    def __init__(self, found: Cached, theirs: Any = None) -> None:
+        self.found, self.theirs, self.met = found, theirs, 0
+
+    def broadcast(self, array: Any) -> Any:
+        return np.ones_like(array)
+
+    def broadcast_object(self, _: Any) -> Any:
+        return self.found, None
+
+    def all_reduce(self, array: Any, op: str) -> Any:
+        self.met += 1
+        return np.maximum(array, self.theirs is not None)
+
+    def all_gather_object(self, mine: Any) -> list[Any]:
+        return [self.theirs, mine]
+
+
+@pytest.mark.parametrize("options", [{"files": "size"}, {"compression": "zip"}, {"fn": 3}, {"directory": 3}])
+def test_a_bad_argument_on_one_rank_reaches_all(options: Any, tmp_path: Path) -> None:
+    found = cache(step, 5, directory=tmp_path)
+    arguments = {"fn": step, "inputs": 5, "directory": tmp_path}
+    ranks: Any = Ranks(found)
+    with pytest.raises((ValueError, TypeError)):
+        cache(**{**arguments, "comm": ranks, **options})
+    assert ranks.met == 1
+    others: Any = Ranks(found, packed(ValueError("what was bad")))
+    with pytest.raises(ValueError, match="what was bad"):
+        cache(**{**arguments, "comm": others})
 
 
 def test_the_facts_of_an_entry(tmp_path: Path) -> None:

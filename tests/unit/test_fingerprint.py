@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import datetime
 import decimal
 import enum
 import functools
 import importlib
+import logging
 import os
+import random
 import re
 import subprocess
 import sys
 import threading
-from collections import OrderedDict, namedtuple
+import types
+import uuid
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -59,6 +64,112 @@ class Plain:
 
 
 Pair = namedtuple("Pair", "a b")
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+def enum_of(value: int) -> Any:
+    class Level(enum.Enum):
+        LOW = value
+
+    return Level.LOW
+
+
+class Structure(ctypes.Structure):
+    _fields_ = (("x", ctypes.c_int),)
+
+
+class Slotted(Plain):
+    __slots__ = ("width",)
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+
+class Numbers(list[int]):
+    pass
+
+
+class Named(dict[str, int]):
+    pass
+
+
+class Grouped(defaultdict[str, int]):
+    pass
+
+
+class Some(set[str]):
+    pass
+
+
+class Vector(np.ndarray[Any, Any]):
+    pass
+
+
+class Hidden(int):
+    def __repr__(self) -> str:
+        return "hidden"
+
+
+class Failure(ValueError):
+    pass
+
+
+def noted(value: Any, note: int) -> Any:
+    value.note = note
+    return value
+
+
+def one() -> int:
+    return 1
+
+
+def two() -> int:
+    return 2
+
+
+class Retry:
+    def __init__(self, function: Callable[[], int], times: int) -> None:
+        functools.update_wrapper(self, function)
+        self.times = times
+
+    def __call__(self) -> int:
+        return self.times
+
+
+def dispatched(case: Callable[..., int]) -> Callable[..., int]:
+    @functools.singledispatch
+    def general(value: Any) -> int:
+        return 0
+
+    general.register(int, case)
+    return general
+
+
+def kept(function: Callable[..., Any], size: int) -> Callable[..., Any]:
+    return functools.lru_cache(size)(function)
+
+
+def times(function: Callable[..., Any], factor: int) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*arguments: Any) -> Any:
+        return function(*arguments) * factor
+
+    return wrapper
+
+
+def executed(text: str) -> Any:
+    names: dict[str, Any] = {}
+    exec(f"def f(x): return {text}", names)
+    return names["f"]
+
+
+def lists_of(text: str) -> Any:
+    return pa.array([[text]], pa.list_(pa.dictionary(pa.int32(), pa.string())))
+
 
 DIFFERENT: list[Any] = [
     None,
@@ -142,6 +253,105 @@ DIFFERENT: list[Any] = [
     os,
     functools.partial(len, [1]),
     functools.partial(len, [2]),
+    pa.table({"values": [1]}),
+    pa.chunked_array([[1]]),
+    pa.table({"a": pa.array(["a", "b"]).dictionary_encode()}),
+    pa.table({"a": pa.array(["x", "y"]).dictionary_encode()}),
+    lists_of("a"),
+    lists_of("x"),
+    pa.table({"a": pa.array(["a", None], pa.string_view())}),
+    pa.table({"a": pa.array(["x", None], pa.string_view())}),
+    pa.table({"a": pa.array(["a", None], pa.large_string())}),
+    pa.py_buffer(b"a"),
+    pa.py_buffer(b"b"),
+    np.ma.array([1, 2], mask=[False, True]),
+    np.ma.array([1, 2], mask=[True, False]),
+    np.array([(1, 2)], [("a", "i4"), ("b", "i4")]),
+    np.array([(1, 2)], [("a", "i4"), ("b", "i4")])[["b", "a"]],
+    np.array([(1, 2)], np.dtype([("a", "i1"), ("b", "i4")], align=True)),
+    np.array(["a"], np.dtypes.StringDType()),
+    noted(np.arange(2).view(Vector), 1),
+    noted(np.arange(2).view(Vector), 2),
+    np.random.default_rng(1),
+    np.random.default_rng(2),
+    random.Random(1),
+    random.Random(2),
+    enum_of(1),
+    enum_of(2),
+    Sort.RED,
+    Access(0),
+    Access.READ,
+    Access.READ | Access.WRITE,
+    {Color.RED, Color.BLUE},
+    {Access.READ, Color.RED, Pair("a", Color.BLUE)},
+    ValueError("a"),
+    ValueError("b"),
+    TypeError("a"),
+    noted(Failure("a"), 1),
+    noted(Failure("a"), 2),
+    Structure(1),
+    Structure(2),
+    Slotted(1),
+    Slotted(2),
+    noted(Options(1), 1),
+    noted(Options(1), 2),
+    Numbers([1]),
+    noted(Numbers([1]), 1),
+    noted(Numbers([1]), 2),
+    noted(Named(a=1), 1),
+    noted(Named(a=1), 2),
+    defaultdict(int, a=1),
+    defaultdict(str, a=1),
+    noted(Grouped(int, a=1), 1),
+    noted(Grouped(int, a=1), 2),
+    Counter("a"),
+    Some("abc"),
+    noted(Some("abc"), 1),
+    noted(Some("abc"), 2),
+    Hidden(1),
+    Hidden(2),
+    10**5000,
+    deque([1]),
+    deque([1], 1),
+    uuid.UUID(int=1),
+    memoryview(b"ab"),
+    memoryview(b"ab").cast("B", (2, 1)),
+    types.MappingProxyType({"a": 1}),
+    re.compile("a").sub,
+    re.compile("b").sub,
+    {1: 2}.get,
+    {1: 3}.get,
+    [1].__len__,
+    np.random.default_rng(1).normal,
+    np.random.default_rng(2).normal,
+    np.frompyfunc(one, 0, 1),
+    np.frompyfunc(two, 0, 1),
+    np.vectorize(one),
+    np.vectorize(two),
+    kept(one, 1),
+    kept(two, 1),
+    kept(one, 2),
+    dispatched(lambda x: 1),
+    dispatched(lambda x: 2),
+    Retry(one, 1),
+    Retry(one, 2),
+    Retry(two, 1),
+    times(np.mean, 1),
+    times(np.mean, 2),
+    executed("x + 1"),
+    executed("x + 2"),
+    noted(staticmethod(one), 1),
+    noted(staticmethod(one), 2),
+    types.FunctionType(one.__code__, {}),
+    types.FunctionType(two.__code__, {}),
+    noted(lambda: 1, 1),
+    noted(lambda: 1, 2),
+    logging.getLogger("fingerprint"),
+    logging.getLogger("fingerprint.other"),
+    dict.fromkeys,
+    dict.get,
+    random.shuffle,
+    random.sample,
 ]
 
 
@@ -202,6 +412,86 @@ def test_they_are_the_same_in_every_process() -> None:
     assert runs[0].stdout.count("'") == 2 * (len(DIFFERENT) + 3)
 
 
+def test_what_holds_itself() -> None:
+    def circle(depth: int) -> Any:
+        first, second = Plain(depth), Plain(2)
+        first.other, second.other = second, [first]  # type: ignore[attr-defined]
+        return first
+
+    assert of(circle(1)) == of(circle(1))
+    assert of([0, circle(1)]) == of([0, circle(1)])
+    assert of(circle(1)) != of(circle(2))
+    assert of(circle(1)) != of(circle(1).other)
+    loop: list[Any] = [1]
+    loop.append(loop)
+    assert of(loop) != of([1, [1]])
+    assert of(loop) != of([1, loop])
+
+
+def test_the_same_object_twice_counts_as_two_equal_ones() -> None:
+    one, other = [[1], Plain(1)], [[1], Plain(1)]
+    assert of([one, one]) == of([one, other])
+    assert of([one, {"a": one}]) == of([other, {"a": one}])
+
+
+def test_tensors() -> None:
+    torch = pytest.importorskip("torch")
+
+    def tensors() -> list[Any]:
+        return [
+            torch.zeros(2),
+            torch.ones(2),
+            torch.zeros(2, 1),
+            torch.zeros(2, dtype=torch.bfloat16),
+            torch.zeros(()),
+            torch.zeros(2, requires_grad=True),
+            torch.nn.Parameter(torch.zeros(2)),
+            noted(torch.zeros(2), 1),
+        ]
+
+    found = [of(tensor) for tensor in tensors()]
+    assert found == [of(tensor) for tensor in tensors()]
+    assert len(set(found)) == len(found)
+
+
+def test_any_depth() -> None:
+    def nested(value: Any, depth: int) -> Any:
+        for _ in range(depth):
+            value = [value]
+        return value
+
+    assert of(nested(1, 20_000)) == of(nested(1, 20_000))
+    assert of(nested(1, 20_000)) != of(nested(2, 20_000))
+    wide: list[Any] = []
+    for _ in range(100):
+        wide = [wide, wide]
+    assert of(wide) == of(wide)
+    with pytest.raises(TypeError, match=r"^value\[0\]\[0\].*: expected"):
+        of(nested(object(), 20_000))
+
+
+def test_an_enum_that_was_used_is_the_same() -> None:
+    before = of(Access.READ)
+    assert ~Access.READ is Access.WRITE
+    assert Access(3) is Access.READ | Access.WRITE
+    assert of(Access.READ) == before
+
+
+def test_looking_changes_nothing() -> None:
+    class Triple(namedtuple("Triple", "a b c")):
+        pass
+
+    before = of(Triple), of(Triple(1, 2, 3))
+    assert (of(Triple), of(Triple(1, 2, 3))) == before
+
+
+class Unlike:
+    """One whose pickles fail, in a way of its own."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ZeroDivisionError
+
+
 def numbers() -> Iterator[int]:
     yield 1
 
@@ -211,8 +501,11 @@ def numbers() -> Iterator[int]:
     [
         object(),
         threading.Lock(),
-        np.random.default_rng(0),
         numbers(),
+        iter([1]),
+        Unlike(),
+        open(__file__),  # noqa: SIM115
+        pa.Tensor.from_numpy(np.zeros(2)),
         pa.table({"a": [1]}).to_reader(),
         [1, {"a": (object(),)}],
         Plain(threading.Lock()),  # type: ignore[arg-type]
@@ -263,6 +556,33 @@ def test_folders_are_the_files_in_them(tmp_path: Path) -> None:
     (tmp_path / "f" / "a").rename(tmp_path / "f" / "d")
     found.add(of(tmp_path / "f", "content"))
     assert len(found) == 4
+
+
+def test_folders_behind_links(tmp_path: Path) -> None:
+    folder, real = tmp_path / "f", tmp_path / "real"
+    folder.mkdir()
+    real.mkdir()
+    (folder / "link").symlink_to(real)
+    (folder / "link2").symlink_to(real)
+    (real / "up").symlink_to(folder)
+    (folder / "nowhere").symlink_to(tmp_path / "nothing")
+    found = {of(folder)}
+    for text in ("1", "22"):
+        (real / "a").write_text(text)
+        found.add(of(folder))
+        found.add(of(folder, "content"))
+    (folder / "link2").unlink()
+    found.add(of(folder))
+    assert len(found) == 6
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff\xfe")
+    path.write_text("a")
+    for files in ("stat", "content"):
+        before = of(tmp_path, files), of(path, files)
+        path.write_text(f"{files} has changed")
+        assert not {of(tmp_path, files), of(path, files)} & set(before)
 
 
 # ------------------------------------------------------------------------------------------------- code
@@ -377,6 +697,200 @@ def test_code_that_is_the_same(load: Callable[..., ModuleType]) -> None:
 )
 def test_code_that_has_changed(old: str, new: str, load: Callable[..., ModuleType]) -> None:
     assert of(load((old, new)).step) != of(load().step)
+
+
+# Of which another fingerprint is expected where VALUE is another
+PROGRAMS = {
+    "decorated": """
+import functools
+def step(x):
+    return helper(x)
+def wrapped(function):
+    @functools.wraps(function)
+    def inner(x):
+        return function(x) * VALUE
+    return inner
+import numpy as np
+helper = wrapped(np.mean)
+""",
+    "executed": "exec('def helper(x): return x + VALUE')\ndef step(x): return helper(x)",
+    "context manager": """
+import contextlib
+@contextlib.contextmanager
+def helper():
+    yield VALUE
+def step(x):
+    with helper() as y:
+        return y
+""",
+    "callable": """
+import functools
+class Retry:
+    def __init__(self, function): functools.update_wrapper(self, function)
+    def __call__(self, x): return x + VALUE
+@Retry
+def helper(x): return x
+def step(x): return helper(x)
+""",
+    "dispatch": """
+import functools
+@functools.singledispatch
+def helper(x): return x
+@helper.register
+def _(x: int): return VALUE
+def step(x): return helper(x)
+""",
+    "built-in method": "import re\nhelper = re.compile('VALUE').sub\ndef step(x): return helper('', x)",
+    "universal function": """
+import numpy as np
+helper = np.frompyfunc(lambda x: x + VALUE, 1, 1)
+def step(x): return helper(x)
+""",
+    "submodule": "import fingerprint_pk.sub\ndef step(x): return fingerprint_pk.sub.g(x)",
+    "submodule by from": "from fingerprint_pk import sub\ndef step(x): return sub.g(x)",
+    "module passed on": """
+from fingerprint_pk import sub
+def call(module, x): return module.g(x)
+def step(x): return call(sub, x)
+""",
+    "module in a default": "from fingerprint_pk import sub\ndef step(x, module=sub): return module.g(x)",
+    "module in a closure": """
+def make():
+    from fingerprint_pk import sub
+    return lambda x: sub.g(x)
+step = make()
+""",
+    "module in a list": "from fingerprint_pk import sub\nall = [sub]\ndef step(x): return all[0].g(x)",
+    "import in a body": "def step(x):\n from fingerprint_pk.sub import g\n return g(x)",
+    "import of a submodule in a body": "def step(x):\n from fingerprint_pk import sub\n return sub.g(x)",
+    "import as in a body": "def step(x):\n import fingerprint_pk.sub as other\n return other.g(x)",
+    "plain import in a body": "def step(x):\n import fingerprint_pk.sub\n return fingerprint_pk.sub.g(x)",
+    "beside a lock in a closure": """
+import threading
+def make():
+    lock = threading.Lock()
+    def helper(x):
+        with lock: return x + VALUE
+    return helper
+helper = make()
+def step(x): return helper(x)
+""",
+    "beside a lock among globals": """
+import threading
+lock = threading.Lock()
+def helper(x):
+    with lock: return x + VALUE
+helper.lock = lock
+def step(x): return helper(x)
+""",
+    "beside a lock in an object": """
+import threading
+class Helper:
+    def __init__(self): self.lock, self.value = threading.Lock(), VALUE
+helper = Helper()
+def step(x): return helper.value
+""",
+    "of a class that has no fingerprint": """
+import threading
+class Helper(threading.local):
+    def run(self, x): return x + VALUE
+helper = Helper()
+def step(x): return helper.run(x)
+""",
+    "attribute of what has no fingerprint": """
+class Helper(list):
+    def __reduce_ex__(self, protocol): raise TypeError
+helper = Helper()
+helper.value = VALUE
+def step(x): return helper.value
+""",
+    "in what can be read once": """
+helper = map(lambda x: x + VALUE, [1, 2])
+def step(x): return list(helper)
+""",
+    "in what pretends to be a function": """
+class Proxy:
+    def __init__(self, function): self.function = function
+    @property
+    def __class__(self): return type(self.function)
+    def __getattr__(self, name): return getattr(self.function, name)
+    def __call__(self, x): return self.function(x) + VALUE
+@Proxy
+def helper(x): return x
+def step(x): return helper(x)
+""",
+    "under the name of a package": """
+import types
+helper = types.ModuleType("numpy")
+helper.value = VALUE
+def step(x): return helper.value
+""",
+    "metaclass": """
+class Meta(type):
+    def __call__(cls, x): return x + VALUE
+class Helper(metaclass=Meta): pass
+def step(x): return Helper(x)
+""",
+    "cyclic global": "helper = [VALUE]\nhelper.append(helper)\ndef step(x): return helper[0]",
+    "deep global": """
+helper = [VALUE]
+for _ in range(5000): helper = [helper]
+def step(x): return helper
+""",
+    "beside what is odd": """
+import enum, itertools, logging
+import numpy as np, pyarrow as pa
+class Flags(enum.Flag): A = 1
+class Odd:
+    def __reduce_ex__(self, protocol): raise ZeroDivisionError
+log, root, flags, odd, count = logging.getLogger("x"), logging.getLogger(), Flags(0), Odd(), itertools.count()
+fields = np.zeros(2, [("a", "i4"), ("b", "i4")])[["b", "a"]]
+views = pa.table({"a": pa.array(["x"], pa.string_view())})
+path = __import__("pathlib").Path("/does/not/exist")
+def step(x, value=VALUE): return log, root, flags, odd, count, fields, views, path, not_there
+""",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_that_change(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def step(value: str) -> Any:
+        for module in ("fingerprint_c", "fingerprint_pk", "fingerprint_pk.sub"):
+            sys.modules.pop(module, None)
+        (tmp_path / "fingerprint_pk").mkdir(exist_ok=True)
+        (tmp_path / "fingerprint_pk" / "__init__.py").touch()
+        (tmp_path / "fingerprint_pk" / "sub.py").write_text(f"def g(x):\n    return x + {value}\n")
+        (tmp_path / "fingerprint_c.py").write_text(PROGRAMS[name].replace("VALUE", value))
+        importlib.invalidate_caches()
+        return importlib.import_module("fingerprint_c").step
+
+    first = of(step("1"))
+    assert of(step("1")) == first
+    assert of(step("222")) != first
+
+
+def test_what_a_body_imports_may_be_missing() -> None:
+    def step() -> None:
+        import xml.dom.minidom  # noqa: F401  # installed, and imported or not
+
+        import fingerprint_nothing  # type: ignore[import-not-found]  # noqa: F401
+
+    before = of(step)
+    importlib.import_module("xml.dom.minidom")
+    assert of(step) == before
+
+
+def test_what_was_left_out_is_refused_later() -> None:
+    fingerprints = Fingerprints("stat")
+    locked = made(threading.Lock())
+    module = types.ModuleType("fingerprint_d")
+    module.locked = locked  # type: ignore[attr-defined]
+    fingerprints.of(module, "fn")
+    with pytest.raises(TypeError, match=r"^inputs: value of made"):
+        fingerprints.of(locked, "inputs")
 
 
 def made(value: Any) -> Callable[[], Any]:

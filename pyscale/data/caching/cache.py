@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.comm import Communicator
-from pyscale.data.caching.code import digest
 from pyscale.data.caching.fingerprint import Fingerprints
+from pyscale.data.caching.graph import digest
 from pyscale.data.caching.waiting import on_rank_0
 from pyscale.data.tables.arrow import Stream, arrow, as_stream, check_compression
 from pyscale.data.tables.draft import draft, move, remove_drafts_of_the_dead
@@ -27,6 +28,8 @@ from pyscale.data.tables.parquet import ROW_GROUP_ROWS
 from pyscale.data.together import together
 
 VERSION = 1  # of an entry
+
+_ATTEMPTS, _PAUSE = 100, 0.01  # s
 
 _DATA, _FACTS = "data.parquet", "entry.json"
 
@@ -49,14 +52,26 @@ class Cached:
     rows: int
 
     def table(self, columns: Sequence[str] | None = None) -> Any:
-        """Return it, or some columns of it, as a pyarrow.Table."""
+        """Return it, or some columns of it, as a pyarrow.Table.
+
+        Raises
+        ------
+        ValueError
+            It has no such column.
+        """
         with arrow().parquet.ParquetFile(self.path) as file:
-            return file.read(None if columns is None else list(columns))
+            return file.read(_known(file, columns))
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
-        """Yield it, or some columns of it, as record batches."""
+        """Yield it, or some columns of it, as record batches.
+
+        Raises
+        ------
+        ValueError
+            It has no such column.
+        """
         with arrow().parquet.ParquetFile(self.path) as file:
-            yield from file.iter_batches(BATCH_ROWS, columns=None if columns is None else list(columns))
+            yield from file.iter_batches(BATCH_ROWS, columns=_known(file, columns))
 
     def arrays(self, columns: Sequence[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return it, or some columns of it, as NumPy arrays; lists of a fixed size as rows of two dimensions.
@@ -64,7 +79,7 @@ class Cached:
         Raises
         ------
         ValueError
-            A column has nulls.
+            A column has nulls, or lists with nulls in them; or it has no such column.
         """
         table = self.table(columns)
         return {name: _array(name, table.column(name)) for name in table.column_names}
@@ -95,9 +110,9 @@ def cache(
         memory is bounded, a RecordBatchReader or an iterator of record batches. Must not use `comm`.
     inputs : any
         What `fn` is given. A `pathlib.Path`, and text that is the path of a file, stands for the file; a
-        `Path` of a folder for all files in it. Else None, numbers, text, bytes, dates, enums, NumPy arrays,
-        pyarrow data, frames, functions, dataclasses and other plain objects, and lists, tuples, dicts and
-        sets of all these.
+        `Path` of a folder for all files in it, also behind links. Else numbers, text, NumPy arrays, pyarrow
+        data, frames, functions, lists, tuples, dicts and sets count by their content, and other objects by
+        their class and what pickle would keep of them.
     directory : path
         On a file system that all ranks see.
     comm : Communicator, optional
@@ -128,36 +143,59 @@ def cache(
     Notes
     -----
     Code is compared as compiled: comments do not count, another version of Python does. With `fn` count the
-    functions, classes and other globals of the program that it names, directly or not, and what is bound to
-    them: defaults, closures, the arguments of a `functools.partial`, a method's object; these as inputs do,
-    files included. Installed packages count by their version.
+    functions, classes and other globals of the program that it names, directly or not; what is bound to
+    them: defaults, attributes, closures, the arguments of a `functools.partial`, a method's object; these as
+    inputs do, files included; and modules that a body imports, which are imported for that. Installed
+    packages count by their version.
 
-    Not seen: what is reached by other ways than by name, such as `getattr` or a registry; globals that have
-    no fingerprint; compiled extensions of the program; files that are neither inputs nor bound to the code,
-    even if a global says their path; the environment; random numbers; the machine.
+    Not seen: what is reached by other ways than by name, such as `getattr` or a registry; globals, and parts
+    of them, that have no fingerprint, such as locks and open files, of which the type counts; what a class
+    leaves out of its pickles; compiled extensions of the program; files that are neither inputs nor bound to
+    the code, even if a global says their path; the environment; random numbers; the machine.
+
+    A global that the step itself changes, such as a list of calls or a random generator, is another one the
+    next time: the result is then not found.
     """
-    if files not in ("stat", "content"):
-        raise ValueError(f"cache: expected files to be 'stat' or 'content', got {files!r}")
-    check_compression("cache", compression)
-    if not callable(fn):
-        raise TypeError(f"cache: expected a callable, got {type(fn).__name__}")
+
+    def folder() -> Path:
+        if files not in ("stat", "content"):
+            raise ValueError(f"cache: expected files to be 'stat' or 'content', got {files!r}")
+        check_compression("cache", compression)
+        if not callable(fn):
+            raise TypeError(f"cache: expected a callable, got {type(fn).__name__}")
+        return Path(directory).absolute()
 
     def look_up() -> Cached:
-        fingerprint = _fingerprint(fn, inputs if key is None else (key,), files, compression)
-        entry = _Entry(Path(directory).absolute() / f"{_name(fn)}-{fingerprint.hex()}")
-        remove_drafts_of_the_dead(entry.folder.parent)
-        if (rows := entry.rows(verify)) is not None:
+        parent = folder()
+        fingerprint = _fingerprint(fn, inputs, key, files, compression)
+        entry = _Entry(parent / f"{_name(fn)}-{fingerprint.hex()}")
+        remove_drafts_of_the_dead(parent)
+        rows = entry.rows(verify)
+        if rows is not None and _is_there(entry.data):
             return Cached(entry.data, True, rows)
-        return Cached(entry.data, False, entry.make(fn, inputs, compression))
+        rows = entry.make(fn, inputs, compression)
+        if not _is_there(entry.data):
+            raise FileNotFoundError(f"cache: expected the result to stay, got it removed: {entry.data}")
+        return Cached(entry.data, False, rows)
 
     found = on_rank_0(comm, "cache", look_up)
     with together(comm, "cache"):
-        if not found.path.exists():
+        folder()  # No rank knows earlier what another was given
+        if not _is_there(found.path):
             raise FileNotFoundError(
                 f"cache: expected a directory that all ranks see, such as one a node for "
                 f"comm.split(comm.node_rank), got no {found.path}"
             )
     return found
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether a file is there, or soon is: another may be replacing it, as it was corrupt."""
+    for _ in range(_ATTEMPTS):
+        if path.exists():
+            return True
+        time.sleep(_PAUSE)
+    return False
 
 
 @dataclass(frozen=True)
@@ -199,7 +237,7 @@ class _Entry:
 
     def _take(self, made: _Entry, place: Path, rows: int) -> int:
         """Put what was made in its place, unless another has been there first; return the rows of what is."""
-        for attempt in range(100):
+        for attempt in range(_ATTEMPTS):
             try:
                 move(made.folder, self.folder)
                 return rows
@@ -212,20 +250,31 @@ class _Entry:
                 os.rename(self.folder, place / f"corrupt-{attempt}")
             except FileNotFoundError:  # another has taken it away
                 continue
-        raise OSError(f"cache: expected to replace what is corrupt, got it back 100 times: {self.folder}")
+        raise OSError(
+            f"cache: expected to replace what is corrupt, got it back {_ATTEMPTS} times: {self.folder}"
+        )
 
 
-def _fingerprint(fn: Callable[[Any], Any], inputs: Any, files: str, compression: str | None) -> bytes:
+def _fingerprint(
+    fn: Callable[[Any], Any], inputs: Any, key: Any, files: str, compression: str | None
+) -> bytes:
     versions = (VERSION, sys.version_info[:3], np.__version__, arrow().__version__, compression)
     fingerprints = Fingerprints(files)
     code = fingerprints.of(fn, "cache: fn")
-    return digest("cache", code, fingerprints.of(inputs, "cache: inputs"), repr(versions).encode())
+    if key is not None:
+        given = digest("key", fingerprints.of(key, "cache: key"))
+    else:
+        try:
+            given = digest("inputs", fingerprints.of(inputs, "cache: inputs"))
+        except TypeError as error:
+            raise TypeError(f"{error}; or a key, which stands for the inputs") from error
+    return digest("cache", code, given, repr(versions).encode())
 
 
 def _name(fn: Callable[[Any], Any]) -> str:
     inner = getattr(fn, "func", fn)  # of a partial
     name = getattr(inner, "__name__", type(inner).__name__)
-    return re.sub(r"\W+", "", name, flags=re.ASCII)[:60] or "step"
+    return re.sub(r"\W+", "", str(name), flags=re.ASCII)[:60] or "step"
 
 
 def _checksum(path: Path) -> str:
@@ -249,14 +298,36 @@ def _write(stream: Stream, path: Path, compression: str | None) -> int:
                 writer.write_table(table.slice(0, whole), row_group_size=ROW_GROUP_ROWS)
                 batches = table.slice(whole).to_batches()
                 waiting -= whole
-        writer.write_table(pa.Table.from_batches(batches, stream.schema), row_group_size=ROW_GROUP_ROWS)
+        if waiting:
+            table = pa.Table.from_batches(batches, stream.schema)
+            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
     return total
 
 
+def _known(file: Any, columns: Sequence[str] | None) -> list[str] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, str):
+        raise TypeError(f"cache: expected a sequence of columns, got the text {columns!r}")
+    names = file.schema_arrow.names
+    for name in columns:
+        if name not in names:
+            raise ValueError(f"cache: expected columns of {names}, got {name!r}")
+    return list(columns)
+
+
 def _array(name: str, column: Any) -> npt.NDArray[Any]:
-    if column.null_count:
-        raise ValueError(f"arrays: expected no nulls, got {column.null_count} in column {name!r}")
+    if nulls := sum(map(_nulls, column.chunks)):
+        raise ValueError(f"arrays: expected no nulls, got {nulls} in column {name!r}")
     if not arrow().types.is_fixed_size_list(column.type):
         return column.to_numpy()  # type: ignore[no-any-return]
     flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     return np.concatenate([*flat, np.empty(0, flat[0].dtype)]).reshape(-1, column.type.list_size)
+
+
+def _nulls(array: Any) -> int:
+    """Return how many nulls an array has, in its lists too."""
+    kinds = arrow().types
+    lists = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list)
+    inside = _nulls(array.flatten()) if any(is_list(array.type) for is_list in lists) else 0
+    return int(array.null_count) + inside

@@ -1,49 +1,38 @@
 """Fingerprints of values and files: 128 bits that change when what they stand for does.
 
 Equal fingerprints mean equal things. Equal things may have different ones, such as dictionaries of another
-order; and what has no fingerprint is refused.
+order; and what has no fingerprint is refused. Numbers, text, bytes, lists, tuples, dicts, sets, arrays and
+tables count by their content, code as `code.py` says, and all else by its class and by what pickle would keep
+of it: a class that leaves something out of its pickles leaves it out here. What can be read only once has no
+fingerprint, nor has ``object()``, of which pickle keeps nothing.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import datetime
-import decimal
+import contextlib
+import copyreg
 import enum
-import fractions
+import functools
 import hashlib
+import io
 import os
-import re
-import uuid
-from collections.abc import Mapping
+import sys
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyscale.data.caching.code import Code, digest
+from pyscale.comm import Communicator
+from pyscale.data.caching import code
+from pyscale.data.caching.graph import Child, Graph, Mode, Place, Work, digest, of_parts
 from pyscale.data.tables.arrow import arrow, as_table, is_stream
 
 _LONGEST_PATH = 4096
 # Of which repr says all
-_WRITTEN_OUT = (
-    type(None),
-    bool,
-    int,
-    complex,
-    type(Ellipsis),
-    range,
-    slice,
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
-    datetime.tzinfo,
-    decimal.Decimal,
-    fractions.Fraction,
-    uuid.UUID,
-    np.dtype,
-)
+_WRITTEN_OUT = frozenset({type(None), bool, complex, type(Ellipsis), type(NotImplemented)})
+_LEAVES = _WRITTEN_OUT | {int, float, str, bytes, bytearray}
 
 
 class Fingerprints:
@@ -57,11 +46,7 @@ class Fingerprints:
 
     def __init__(self, files: str) -> None:
         self._files = files
-        # A global that is a path is no input: it may well say where something is written.
-        of_globals = copy.copy(self)
-        of_globals._files = "unseen"
-        self._code = Code(self.of, of_globals.of)
-        of_globals._code = self._code
+        self._graph = Graph(self._start)
 
     def of(self, value: Any, what: str) -> bytes:
         """Return the fingerprint of a value, which errors call `what`.
@@ -73,83 +58,221 @@ class Fingerprints:
         FileNotFoundError
             It is a path where nothing is.
         """
-        kind = type(value).__qualname__
-        if isinstance(value, np.ndarray | np.generic):
-            return self._array(np.asarray(value), what)
-        if isinstance(value, enum.Enum):
-            return digest(kind, value.name.encode())
-        if isinstance(value, _WRITTEN_OUT):
-            return digest(kind, repr(value).encode())
-        if isinstance(value, float):
-            return digest(kind, value.hex().encode())
-        if isinstance(value, os.PathLike):
-            return self._file(Path(value))
-        if isinstance(value, str):
+        return self._graph.of(Child(value, Place(what), Mode(strict=True, files=True)))
+
+    def _start(self, child: Child) -> bytes | Work:
+        """Begin the fingerprint of a value; refuse it where it has none, or take its type for it."""
+        value, mode = child.value, child.mode
+        try:
+            if type(value) in _LEAVES:
+                return self._leaf(value, mode)
+            found = code.work_on_code(child) if code.is_code(value) else self._begin(child)
+        except MemoryError:
+            raise
+        except Exception as error:  # anything may be wrong in a class of the user's own
+            if mode.strict and isinstance(error, OSError):
+                raise
+            return _refuse(child, error)
+        return _refuse(child, None) if found is None else found
+
+    def _leaf(self, value: Any, mode: Mode) -> bytes:
+        kind = type(value)
+        if kind is int:
+            return digest("int", hex(value).encode())
+        if kind is float:
+            return digest("float", value.hex().encode())
+        if kind is str:
             # The path of a file may be written as text: then it is the file that counts.
-            is_file = self._files != "unseen" and len(value) < _LONGEST_PATH and os.path.isfile(value)
-            return digest(
-                kind, value.encode(errors="surrogatepass"), self._file(Path(value)) if is_file else b""
-            )
-        if isinstance(value, bytes | bytearray | memoryview):
-            return digest(kind, bytes(value))
-        if isinstance(value, re.Pattern):
-            return digest(kind, repr((value.pattern, value.flags)).encode())
-        if self._code.knows(value):
-            return self._code.of(value, what)
-        return self._compound(value, kind, what)
+            file = b""
+            if mode.files and len(value) < _LONGEST_PATH and os.path.isfile(value):
+                try:
+                    file = self._file(Path(value))
+                except OSError:
+                    if mode.strict:
+                        raise
+            return digest("str", value.encode(errors="surrogatepass"), file)
+        return digest(kind.__name__, value if kind in (bytes, bytearray) else repr(value).encode())
 
-    def _compound(self, value: Any, kind: str, what: str) -> bytes:
-        of_class: Any = type(value)
-        if isinstance(value, list | tuple):
-            return digest(kind, *(self.of(item, f"{what}[{i}]") for i, item in enumerate(value)))
-        if isinstance(value, Mapping):
-            keys = (self.of(key, f"{what}: key") for key in value)
-            items = (self.of(value[key], f"{what}[{key!r}]") for key in value)
-            return digest(kind, *keys, *items)
+    def _begin(self, child: Child) -> bytes | Work | None:
+        value = child.value
+        kind = type(value)
+        if kind in (list, tuple) and all(type(item) in _LEAVES for item in value):
+            return digest(kind.__name__, *(self._leaf(item, child.mode) for item in value))
+        if kind in (list, tuple, dict, set, frozenset):
+            return self._container(child)
+        if kind in (np.ndarray, np.memmap):
+            return _array(child)
+        if issubclass(kind, enum.Enum):
+            return of_parts(child, "enum", kind, code.state_of_member(value))
+        if issubclass(kind, set | frozenset):  # which pickle would write in an order that hashes decide
+            base: Any = set if issubclass(kind, set) else frozenset
+            return of_parts(child, "set", kind, base(base.__iter__(value)), code.attributes(value))
+        if kind is types.MappingProxyType:
+            return of_parts(child, "mappingproxy", dict(value))
+        if kind is memoryview:
+            return of_parts(child, "memoryview", value.format, value.shape, value.tobytes())
+        if issubclass(kind, Path):
+            file = self._file(value) if child.mode.files else digest("path", os.fsencode(value))
+            return file if code.installed(kind) is not None else _reduced(child, file)
+        if (found := code.installed(value)) is not None:
+            return found
+        if kind.__module__ == "torch" and kind.__name__ == "Tensor":
+            return _tensor(child)
+        if code.installed(kind) is not None:
+            if kind is object or isinstance(value, Iterator | Communicator):
+                return None
+            if kind.__module__.startswith("pyarrow.") and (found := _arrow(value)) is not None:
+                return found
+            if hasattr(value, "__arrow_c_stream__") and not is_stream(value):
+                try:
+                    return _table(value, f"{kind.__module__}.{kind.__qualname__}")
+                except arrow().ArrowException:  # a column of Python objects
+                    pass
+        return _reduced(child)
+
+    def _container(self, child: Child) -> Work:
+        value, place, mode = child.value, child.place, child.mode
+        found = []
+        for i, item in enumerate(value):
+            if type(item) in _LEAVES:
+                found.append(self._leaf(item, mode))
+            else:
+                said = f"[{i}]" if isinstance(value, list | tuple) else ": key"
+                found.append((yield Child(item, place.then(said), mode)))
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if type(item) in _LEAVES:
+                    found.append(self._leaf(item, mode))
+                else:
+                    said = repr(key) if type(key) is str else type(key).__qualname__
+                    found.append((yield Child(item, place.then(f"[{said}]"), mode)))
         if isinstance(value, set | frozenset):
-            return digest(kind, *sorted(self.of(item, f"{what}: item") for item in value))
-        if of_class.__module__.startswith("pyarrow.") or hasattr(value, "__arrow_c_stream__"):
-            return self._arrow(value, what)
-        if dataclasses.is_dataclass(value):
-            state = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        elif hasattr(value, "__dict__") and of_class.__reduce_ex__ is object.__reduce_ex__:
-            state = vars(value)
-        else:
-            raise TypeError(f"{what}: expected a value that has a fingerprint, got one of type {kind}")
-        return digest(kind, self._code.of(of_class, what), self.of(state, what))
-
-    def _array(self, array: np.ndarray[Any, Any], what: str) -> bytes:
-        if array.dtype.hasobject:
-            return digest("objects", repr(array.shape).encode(), self.of(array.reshape(-1).tolist(), what))
-        facts = repr((array.dtype.descr, array.shape)).encode()
-        return digest("array", facts, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-
-    def _arrow(self, value: Any, what: str) -> bytes:
-        """Return the fingerprint of a table, which the cuts between its batches do not change."""
-        pa = arrow()
-        if is_stream(value):
-            raise TypeError(f"{what}: expected data that can be read twice, got a {type(value).__qualname__}")
-        if isinstance(value, pa.Scalar):
-            value = pa.array([value], value.type)
-        if isinstance(value, pa.Array | pa.ChunkedArray):
-            value = pa.table({"values": value})
-        if hasattr(value, "__arrow_c_stream__") or isinstance(value, pa.RecordBatch):
-            table = as_table(value, what)
-            # What is taken has nothing of what lies beside a slice or under a null.
-            whole = table.combine_chunks().take(pa.array(np.arange(len(table))))
-            batches = (batch.serialize() for batch in whole.to_batches())
-            return digest("table", table.schema.serialize(), *batches)
-        return digest(type(value).__qualname__, str(value).encode())  # a type, a schema, an expression
+            found.sort()
+        return digest(type(value).__name__, *found)
 
     def _file(self, path: Path) -> bytes:
-        if self._files == "unseen":
-            return digest("path", os.fsencode(path))
         if path.is_dir():
-            inside = [file for file in sorted(path.rglob("*")) if file.is_file()]
-            names = (str(file.relative_to(path)).encode() for file in inside)
-            return digest("folder", *names, *map(self._file, inside))
+            return digest("folder", *self._folder(path, "", {}))
         if self._files == "content":
             with path.open("rb") as file:
                 return digest("content", hashlib.file_digest(file, "blake2b").digest())
         facts = path.stat()
-        return digest("file", repr((os.path.abspath(path), facts.st_size, facts.st_mtime_ns)).encode())
+        place = os.fsencode(os.path.abspath(path))
+        return digest("file", place, repr((facts.st_size, facts.st_mtime_ns)).encode())
+
+    def _folder(self, path: Path, inside: str, met: dict[tuple[int, int], str]) -> Iterator[bytes]:
+        """Yield what tells a folder's files, those behind links too; of a folder met before, where."""
+        facts = path.stat()
+        if (before := met.setdefault((facts.st_dev, facts.st_ino), inside)) != inside:
+            yield digest("again", os.fsencode(inside), os.fsencode(before))
+            return
+        for item in sorted(path.iterdir()):
+            name = os.path.join(inside, item.name)
+            if item.is_dir():
+                yield from self._folder(item, name, met)
+            elif item.is_file():
+                yield digest("in", os.fsencode(name), self._file(item))
+
+
+def _array(child: Child) -> Work:
+    array: np.ndarray[Any, Any] = child.value
+    if array.dtype.names is not None:  # field by field, for what lies between them is anything
+        return of_parts(
+            child, "fields", array.dtype, array.shape, [array[name] for name in array.dtype.names]
+        )
+    if array.dtype.hasobject:
+        return of_parts(child, "objects", array.dtype, array.shape, array.reshape(-1).tolist())
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return of_parts(child, "array", array.dtype, array.shape, digest("data", data))
+
+
+def _tensor(child: Child) -> Work:
+    """Begin the fingerprint of a torch.Tensor, whose pickles have addresses in them."""
+    tensor = child.value
+    kinds = (str(tensor.dtype), str(tensor.device), tensor.requires_grad)
+    flat = tensor.detach().cpu().reshape(-1).contiguous()
+    data = flat.view(sys.modules["torch"].uint8).numpy().data
+    return of_parts(child, "tensor", kinds, tuple(tensor.shape), digest("data", data), vars(tensor))
+
+
+def _reduced(child: Child, more: bytes = b"") -> bytes | Work | None:
+    """Begin the fingerprint of an object by its class and what pickle would keep of it."""
+    value = child.value
+    kind = type(value)
+    reduce = copyreg.dispatch_table.get(kind)
+    reduced: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
+    if isinstance(reduced, str):  # the name where it is found
+        module = str(getattr(value, "__module__", kind.__module__))
+        return of_parts(child, "named", kind, module, reduced) if code.installed(kind) is not None else None
+    call, args, *optional = reduced
+    state, items, pairs, set_state = [*optional, None, None, None, None][:4]
+    listed = [None if each is None else list(each) for each in (items, pairs)]
+    lost = code.attributes(value) if reduce is None and _may_lose_attributes(kind) else None
+    if isinstance(value, functools.partial):
+        child = code.bound(child)
+    return of_parts(child, "object", kind, call, args, state, *listed, set_state, lost, more)
+
+
+def _may_lose_attributes(kind: type) -> bool:
+    """Return whether a class of the program has its pickles from one that knows nothing of its attributes."""
+    writer = next(base for base in kind.__mro__ if {"__reduce__", "__reduce_ex__"} & vars(base).keys())
+    return writer is not object and code.installed(writer) is not None and code.installed(kind) is None
+
+
+def _arrow(value: Any) -> bytes | None:
+    """Return the fingerprint of arrays and tables; None for types, schemas and the like."""
+    pa = arrow()
+    label = type(value).__qualname__
+    if isinstance(value, pa.Scalar):
+        value = pa.array([value], value.type)
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        value = pa.table({"values": value})
+    return _table(value, label) if isinstance(value, pa.Table | pa.RecordBatch) else None
+
+
+def _table(value: Any, label: str) -> bytes:
+    """Return the fingerprint of a table, which the cuts between its batches do not change."""
+    pa = arrow()
+    table = as_table(value, label)
+    views = [pa.types.is_string_view(kind) or pa.types.is_binary_view(kind) for kind in table.schema.types]
+    for i in np.flatnonzero(views):  # which cannot be taken
+        column = table.column(int(i))
+        of = pa.large_string() if pa.types.is_string_view(column.type) else pa.large_binary()
+        table = table.set_column(int(i), table.field(int(i)).with_type(of), column.cast(of))
+    # What is taken has nothing of what lies beside a slice or under a null.
+    whole = table.combine_chunks().take(pa.array(np.arange(len(table))))
+    sink = _Hashed()
+    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), whole.schema) as writer:
+        writer.write_table(whole)  # with the dictionaries, which batches alone do not have
+    return digest("table", label.encode(), repr(views).encode(), sink.hash.digest())
+
+
+class _Hashed(io.RawIOBase):
+    """A file that is only hashed."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.blake2b(digest_size=16)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        return len(data)
+
+
+def _refuse(child: Child, error: Exception | None) -> Work:
+    """Refuse what has no fingerprint; or let its class stand for it, and what can be seen in it."""
+    value = child.value
+    if child.mode.strict:
+        kind = type(value).__qualname__
+        raise TypeError(
+            f"{child.place}: expected a value that has a fingerprint, got one of type {kind}"
+        ) from error
+    if isinstance(value, str | Path):
+        return of_parts(child, "unseen", repr(value).encode())
+    attributes = None
+    if code.installed(type(value)) is None:
+        with contextlib.suppress(Exception):
+            attributes = code.attributes(value)
+    return of_parts(child, "unseen", type(value), attributes, code.hidden_code(value))
