@@ -27,6 +27,7 @@ import numpy as np
 from pyscale.comm import Communicator
 from pyscale.data.caching import code
 from pyscale.data.caching.graph import Child, Graph, Mode, Place, Work, digest, of_parts
+from pyscale.data.caching.installed import installed
 from pyscale.data.tables.arrow import arrow, as_table, is_stream
 
 _LONGEST_PATH = 4096
@@ -113,12 +114,12 @@ class Fingerprints:
             return of_parts(child, "memoryview", value.format, value.shape, value.tobytes())
         if issubclass(kind, Path):
             file = self._file(value) if child.mode.files else digest("path", os.fsencode(value))
-            return file if code.installed(kind) is not None else _reduced(child, file)
-        if (found := code.installed(value)) is not None:
+            return file if installed(kind) is not None else _reduced(child, file)
+        if (found := installed(value)) is not None:
             return found
         if kind.__module__ == "torch" and kind.__name__ == "Tensor":
             return _tensor(child)
-        if code.installed(kind) is not None:
+        if installed(kind) is not None:
             if kind is object or isinstance(value, Iterator | Communicator):
                 return None
             if kind.__module__.startswith("pyarrow.") and (found := _arrow(value)) is not None:
@@ -203,7 +204,7 @@ def _reduced(child: Child, more: bytes = b"") -> bytes | Work | None:
     reduced: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
     if isinstance(reduced, str):  # the name where it is found
         module = str(getattr(value, "__module__", kind.__module__))
-        return of_parts(child, "named", kind, module, reduced) if code.installed(kind) is not None else None
+        return of_parts(child, "named", kind, module, reduced) if installed(kind) is not None else None
     call, args, *optional = reduced
     state, items, pairs, set_state = [*optional, None, None, None, None][:4]
     listed = [None if each is None else list(each) for each in (items, pairs)]
@@ -216,7 +217,7 @@ def _reduced(child: Child, more: bytes = b"") -> bytes | Work | None:
 def _may_lose_attributes(kind: type) -> bool:
     """Return whether a class of the program has its pickles from one that knows nothing of its attributes."""
     writer = next(base for base in kind.__mro__ if {"__reduce__", "__reduce_ex__"} & vars(base).keys())
-    return writer is not object and code.installed(writer) is not None and code.installed(kind) is None
+    return writer is not object and installed(writer) is not None and installed(kind) is None
 
 
 def _arrow(value: Any) -> bytes | None:
@@ -272,7 +273,7 @@ def _refuse(child: Child, error: Exception | None) -> Work:
     if isinstance(value, str | Path):
         return of_parts(child, "unseen", repr(value).encode())
     attributes = None
-    if code.installed(type(value)) is None:
+    if installed(type(value)) is None:
         with contextlib.suppress(Exception):
             attributes = code.attributes(value)
     return of_parts(child, "unseen", type(value), attributes, code.hidden_code(value))
