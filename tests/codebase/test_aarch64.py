@@ -44,7 +44,9 @@ def test_every_file_compiles() -> None:
     def errors(path: Path) -> str:
         return check(found, f'#include "{path}"\n', *include)
 
-    files = [path for path in cpp_files() if path.suffix == ".cpp"]
+    # Debian's Python has headers for this machine only.
+    without = {"bindings"} if check(found, "#include <Python.h>\n", *include) else set()
+    files = [path for path in cpp_files() if path.suffix == ".cpp" and not without.intersection(path.parts)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         wrong = [text for text in pool.map(errors, files) if text]
     assert len(files) > 15
