@@ -67,6 +67,7 @@ def interleave(
     seconds: float,
     iterations: int | None = None,
     warmup: int = 1,
+    warm_long: bool = False,
 ) -> dict[str, Timing]:
     """Time all `calls` in turn for about `seconds`.
 
@@ -82,6 +83,9 @@ def interleave(
         Calls in a batch; chosen so that a batch lasts 20 ms where None.
     warmup
         Untimed calls before each batch, to fetch what the other contestants drove out of the caches.
+    warm_long
+        Also before long batches: where calls make large new arrays, pages that were free for a while cost
+        much more, on a virtual machine, than those that the contestant before has just let go of.
     """
     names = list(calls)
     gc.collect()
@@ -96,7 +100,7 @@ def interleave(
         for turn in range(rounds):
             for k in range(len(names)):
                 name = names[(turn + k) % len(names)]
-                if lasts[name] < _LONG:
+                if lasts[name] < _LONG or warm_long:
                     for _ in repeat(None, warmup):
                         calls[name]()
                 times[name].append(_batch(communicator, calls[name], counts[name]))

@@ -4,8 +4,8 @@
 
 Each row of 1 GB, spread over the ranks, goes to a random rank. NumPy packs by a stable argsort of the
 destinations, or by one take a destination. All make new arrays in each call, or all use theirs again.
-The ways are taken in turn; a time is the median over batches of the slowest rank, and a ratio how many times
-as long as pyscale the best of the others took.
+The ways are taken in turn, each after a call of its own that is not timed; a time is the median over batches
+of the slowest rank, and a ratio how many times as long as pyscale the best of the others took.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def measure(
         for name, way in ways.items():
             wrong = sum(communicator.all_gather_object(rows.count_wrong(way())))
             assert wrong == 0, f"{name}: expected all rows right, got {wrong} wrong of {size} B"
-        timings = interleave(communicator, ways, seconds=0.1 if quick else 10.0, iterations=1)
+        timings = interleave(communicator, ways, seconds=0.1 if quick else 10.0, iterations=1, warm_long=True)
         seconds = {name: timing.median for name, timing in timings.items()}
         measured.append(
             {
