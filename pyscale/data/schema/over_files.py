@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,11 +71,10 @@ def validate(
     CSV file are numbered without those that have too few or too many cells.
     """
     with together(comm, "validate"):
-        names = _names(paths)
         schema = schema if columns is None else schema.select(columns)
         reading = _reading(schema, format, nulls)
         validator = schema.validator(examples=examples, limit=limit)
-    files = find_files(names, comm)
+    files = find_files(paths, comm)
     contents = look_into_all(files, reading, comm)
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     units = [unit for one in contents for unit in one.units]
@@ -88,14 +86,6 @@ def validate(
         for i in spread([unit.size for unit in units], size)[rank]:
             _look_at_unit(units[i], validator, reading)
     return _with_values(validator.finish(comm), units, reading, comm)
-
-
-def _names(paths: Paths) -> list[str]:
-    if isinstance(paths, (str, os.PathLike)):
-        return [os.fspath(paths)]
-    if not isinstance(paths, Iterable):
-        raise TypeError(f"paths: expected a path or a sequence of paths, got {type(paths).__name__}")
-    return [os.fspath(path) for path in paths]
 
 
 def _reading(schema: Schema, format: str | None, nulls: Sequence[str] | None) -> Reading:

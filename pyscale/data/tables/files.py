@@ -31,8 +31,7 @@ def find_files(paths: Paths, comm: Communicator | None) -> list[str]:
         Ranks have given different paths.
     """
     with together(comm, "paths"):
-        given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-        names = [os.fspath(path) for path in given]
+        names = _names(paths)
     if comm is None or comm.size == 1:
         return _expanded(names)
     told = comm.all_gather_object(names)
@@ -66,6 +65,14 @@ def spread(sizes: Sequence[int], ranks: int) -> list[list[int]]:
         taken[rank].append(i)
         heapq.heappush(loads, (load + sizes[i], rank))
     return [sorted(numbers) for numbers in taken]
+
+
+def _names(paths: Paths) -> list[str]:
+    if isinstance(paths, (str, os.PathLike)):
+        return [os.fspath(paths)]
+    if not isinstance(paths, Iterable):
+        raise TypeError(f"paths: expected a path or a sequence of paths, got {type(paths).__name__}")
+    return [os.fspath(path) for path in paths]
 
 
 def _expanded(names: Iterable[str]) -> list[str]:
