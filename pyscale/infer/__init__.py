@@ -1,0 +1,1 @@
+"""Models that predict many rows at once."""
