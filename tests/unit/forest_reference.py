@@ -1,4 +1,4 @@
-"""Trees walked a row and a node at a time, in plain Python: what every engine and importer is compared with."""
+"""Trees walked a row and a node at a time, in plain Python: what engines and importers are compared with."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def linear(trees: Trees, leaf: int, row: NDArray[Any]) -> float:
     return total
 
 
-def linked(link: Link, raw: NDArray[Any], num_trees: int) -> NDArray[Any]:
+def linked(link: Link, raw: NDArray[Any], num_trees: int) -> Any:
     """Predictions of the sums, in float64."""
     x = raw.astype(np.float64) / (link.divisor or num_trees)
     with np.errstate(over="ignore"):
