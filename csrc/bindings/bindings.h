@@ -10,6 +10,7 @@ void bind_balance(pybind11::module_& m);
 void bind_config(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
 void bind_exchange(pybind11::module_& m);
+void bind_forest(pybind11::module_& m);
 void bind_group(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
 void bind_loader(pybind11::module_& m);

@@ -13,5 +13,6 @@ PYBIND11_MODULE(_core, m) {
     pyscale::bind_shm(m);
     pyscale::bind_group(m);
     pyscale::bind_exchange(m);
+    pyscale::bind_forest(m);
     pyscale::bind_all_reduce(m);
 }

@@ -1,0 +1,140 @@
+#include "kernels/forest/codes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "core/half.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC 12's own intrinsics
+#endif
+#define PYSCALE_ISA_INC "kernels/forest/codes.inc"
+#include "core/for_each_isa.h"
+
+namespace pyscale::forest {
+
+namespace {
+
+// The largest float32 that is not above x.
+float round_down(double x) {
+    const auto nearest = static_cast<float>(x);  // of what is beyond them all, an infinity
+    return static_cast<double>(nearest) > x
+               ? std::nextafter(nearest, -std::numeric_limits<float>::infinity())
+               : nearest;
+}
+
+// Fills node i of the search tree and what is below it with what comes next of the sorted values.
+template <class T, class F>
+void fill(std::vector<T>& tree, size_t node, size_t& next, size_t count, const F& value) {
+    if (node >= tree.size()) return;
+    fill(tree, 2 * node, next, count, value);
+    tree[node] = next < count ? value(next) : std::numeric_limits<T>::infinity();
+    ++next;
+    fill(tree, 2 * node + 1, next, count, value);
+}
+
+void make_search_trees(Column& column) {
+    const std::vector<double>& sorted = column.thresholds;
+    while ((size_t{1} << column.levels) <= sorted.size()) ++column.levels;
+    size_t next = 0;
+    column.narrow_tree.resize(size_t{1} << column.levels);
+    fill(column.narrow_tree, 1, next, sorted.size(), [&](size_t i) { return round_down(sorted[i]); });
+    next = 0;
+    column.wide_tree.resize(size_t{1} << column.levels);
+    fill(column.wide_tree, 1, next, sorted.size(), [&](size_t i) { return sorted[i]; });
+}
+
+template <class T>
+void make_distinct(std::vector<T>& values) {
+    std::sort(values.begin(), values.end());
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
+template <class T>
+uint32_t rank_of(const std::vector<T>& sorted, T value) {
+    return static_cast<uint32_t>(std::lower_bound(sorted.begin(), sorted.end(), value) - sorted.begin());
+}
+
+}  // namespace
+
+Coder::Coder(const Trees& trees)
+    : tests_(trees.nodes), narrow_(trees.narrow), negative_fractions_(trees.negative_fractions) {
+    using Key = std::tuple<int32_t, bool, bool>;
+    std::map<Key, uint32_t> numbers;
+    for (size_t i = 0; i < trees.nodes; ++i) {
+        if (trees.is_leaf(i)) continue;
+        const bool zero = trees.zero_is_missing != nullptr && trees.zero_is_missing[i] != 0;
+        const Key key{trees.feature[i], zero, trees.is_set(i)};
+        const auto [found, added] = numbers.try_emplace(key, static_cast<uint32_t>(columns_.size()));
+        if (added) {
+            columns_.emplace_back();
+            columns_.back().feature = trees.feature[i];
+            columns_.back().zero_is_missing = zero;
+            columns_.back().categorical = trees.is_set(i);
+        }
+        tests_[i] = {found->second, 0, trees.is_set(i), trees.missing_left[i] != 0};
+    }
+    for (Column& column : columns_) {
+        for (const Trees::Known& known : trees.known) {
+            if (column.categorical && known.feature == column.feature) {
+                column.only_known = true;
+                column.categories = known.categories;
+            }
+        }
+    }
+    for (size_t i = 0; i < trees.nodes; ++i) {
+        if (trees.is_leaf(i)) continue;
+        Column& column = columns_[tests_[i].column];
+        if (!tests_[i].set) {
+            column.thresholds.push_back(trees.threshold[i] + 0.0);  // -0 becomes 0
+        } else if (!column.only_known) {
+            const auto set = static_cast<size_t>(trees.category_set[i]);
+            column.categories.insert(column.categories.end(), trees.set_values + trees.set_first[set],
+                                     trees.set_values + trees.set_first[set + 1]);
+        }
+    }
+    for (Column& column : columns_) {
+        make_distinct(column.thresholds);
+        make_distinct(column.categories);
+        if (!column.categorical) make_search_trees(column);
+    }
+    std::map<std::pair<uint32_t, int32_t>, uint32_t> set_numbers;  // of a column and a set
+    for (size_t i = 0; i < trees.nodes; ++i) {
+        if (trees.is_leaf(i)) continue;
+        Test& test = tests_[i];
+        const Column& column = columns_[test.column];
+        if (!test.set) {
+            test.bound = rank_of(column.thresholds, trees.threshold[i] + 0.0);
+            continue;
+        }
+        const auto [found, added] = set_numbers.try_emplace({test.column, trees.category_set[i]},
+                                                            static_cast<uint32_t>(sets_.size()));
+        test.bound = found->second;
+        if (!added) continue;
+        CodeSet set{std::vector<uint32_t>(column.last_code() / 32 + 1)};
+        const auto number = static_cast<size_t>(trees.category_set[i]);
+        for (int64_t v = trees.set_first[number]; v < trees.set_first[number + 1]; ++v) {
+            const uint32_t rank = rank_of(column.categories, trees.set_values[v]);
+            if (rank == column.categories.size() || column.categories[rank] != trees.set_values[v]) continue;
+            set.words[(rank + 2) / 32] |= 1u << (rank + 2) % 32;
+        }
+        sets_.push_back(std::move(set));
+    }
+}
+
+void Coder::code(const Column& column, const Input& input, size_t begin, size_t count, uint32_t* out) const {
+    if (column.categorical) {
+        PYSCALE_PICK_ISA(code_categories)(column, narrow_, negative_fractions_, input, begin, count, out);
+    } else if (narrow_ || !input.wide) {
+        PYSCALE_PICK_ISA(code_narrow)(column, input, begin, count, out);
+    } else {
+        PYSCALE_PICK_ISA(code_wide)(column, input, begin, count, out);
+    }
+}
+
+}  // namespace pyscale::forest

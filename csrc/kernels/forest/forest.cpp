@@ -1,0 +1,223 @@
+#include "kernels/forest/forest.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <stdexcept>
+
+#include "core/mix.h"
+#include "core/parallel.h"
+
+namespace pyscale::forest {
+
+namespace {
+
+constexpr size_t kLargeBlock = 512, kSmallBlock = 64;
+constexpr size_t kMostWalked = 4096;         // rows whose codes are held at once
+constexpr size_t kSumsBytes = 1 << 20;       // and as much of their sums
+constexpr double kWorthATeam = 50e3;         // ns of work from which a second thread helps
+
+const Trees& checked(const Trees& trees) {
+    check(trees);
+    return trees;
+}
+
+// Memory of a thread's own, kept from call to call.
+class Scratch {
+   public:
+    char* get(size_t bytes) {
+        if (bytes > size_) {
+            memory_.reset();
+            size_ = 0;
+            memory_.reset(static_cast<char*>(::operator new(bytes, std::align_val_t{64})));
+            size_ = bytes;
+        }
+        return memory_.get();
+    }
+
+   private:
+    struct Free {
+        void operator()(char* p) const { ::operator delete(p, std::align_val_t{64}); }
+    };
+    std::unique_ptr<char, Free> memory_;
+    size_t size_ = 0;
+};
+
+thread_local Scratch codes_scratch, sums_scratch;
+
+size_t round_up(size_t x, size_t to) { return (x + to - 1) / to * to; }
+
+}  // namespace
+
+Forest::Forest(const Trees& trees)
+    : features_(checked(trees).features),
+      outputs_(trees.outputs),
+      count_(trees.count),
+      narrow_(trees.narrow),
+      narrow_sums_(trees.narrow_sums),
+      base_(trees.base, trees.base + trees.outputs),
+      coder_(trees) {
+    if (!Walk::can_take(trees, coder_)) {
+        throw std::invalid_argument(
+            "Forest: expected at most 16,383 features in use, and 65,534 categories of each, got more");
+    }
+    walk_ = std::make_unique<Walk>(trees, coder_);
+    if (Masks::can_take(trees, coder_)) masks_ = std::make_unique<Masks>(trees, coder_);
+}
+
+Forest::Piece Forest::next_piece(size_t rows, Engine engine) const {
+    const size_t walked = std::clamp<size_t>(
+        kSumsBytes / (static_cast<size_t>(outputs_) * sizeof(double)) / kSmallBlock * kSmallBlock, kSmallBlock,
+        kMostWalked);
+    const Piece by_walk{Engine::walk, std::min(rows, walked), 0};
+    const Piece by_large{Engine::masks, std::min(rows, kLargeBlock), 8};
+    const Piece by_small{Engine::masks, std::min(rows, kSmallBlock), 1};
+    if (masks_ == nullptr || engine == Engine::walk) return by_walk;
+    const size_t blocks = (rows + kSmallBlock - 1) / kSmallBlock;
+    const bool large = rows >= kLargeBlock ||
+                       costs_.large_block < static_cast<double>(blocks) * costs_.small_block;
+    if (engine == Engine::masks) return large ? by_large : by_small;
+    if (rows >= kLargeBlock) return costs_.large_block <= 32 * costs_.group ? by_large : by_walk;
+    const double masks =
+        large ? costs_.large_block : static_cast<double>(blocks) * costs_.small_block;
+    const double together = static_cast<double>((rows + 15) / 16) * costs_.group;
+    const double walk = rows <= 4 ? static_cast<double>(rows) * costs_.row : together;
+    if (walk <= masks) return by_walk;
+    return large ? by_large : by_small;
+}
+
+template <class T>
+void Forest::predict_rows(const Input& input, size_t first, size_t rows, size_t begin, size_t end, T* out,
+                          Engine engine) const {
+    const auto outputs = static_cast<size_t>(outputs_);
+    for (size_t done = 0; done < rows;) {
+        const Piece piece = next_piece(rows - done, engine);
+        const size_t stride = round_up(piece.rows, piece.words == 8 ? kLargeBlock : kSmallBlock);
+        T* const sums = reinterpret_cast<T*>(sums_scratch.get(stride * outputs * sizeof(T)));
+        for (size_t o = 0; o < outputs; ++o) {
+            std::fill_n(sums + o * stride, stride, static_cast<T>(base_[o]));
+        }
+        if (piece.engine == Engine::masks) {
+            char* const scratch = codes_scratch.get(masks_->scratch_bytes(piece.words));
+            masks_->add(coder_, input, first + done, piece.rows, piece.words, begin, end, sums, scratch);
+        } else {
+            char* const scratch = codes_scratch.get(walk_->scratch_bytes(piece.rows));
+            walk_->code(coder_, input, first + done, piece.rows, scratch);
+            walk_->add(piece.rows, begin, end, sums, stride, scratch);
+        }
+        T* to = out + (first + done) * outputs;
+        if (outputs == 1) {
+            std::copy_n(sums, piece.rows, to);
+        } else {
+            for (size_t row = 0; row < piece.rows; ++row) {
+                for (size_t o = 0; o < outputs; ++o) *to++ = sums[o * stride + row];
+            }
+        }
+        done += piece.rows;
+    }
+}
+
+void Forest::predict(const Input& input, size_t rows, size_t begin, size_t end, void* out, int num_threads,
+                     Engine engine) const {
+    const auto run = [&](size_t from, size_t to) {
+        if (narrow_sums_) {
+            predict_rows(input, from, to - from, begin, end, static_cast<float*>(out), engine);
+        } else {
+            predict_rows(input, from, to - from, begin, end, static_cast<double*>(out), engine);
+        }
+    };
+    double a_row = costs_.group / 16;
+    if (masks_ != nullptr) a_row = std::min(a_row, costs_.large_block / kLargeBlock);
+    if (num_threads <= 1 || static_cast<double>(rows) * a_row < kWorthATeam) {
+        run(0, rows);
+        return;
+    }
+    // Large pieces, so that a tree that is in the cache serves many rows; but one for every thread.
+    const size_t share = round_up((rows + static_cast<size_t>(num_threads) - 1) / static_cast<size_t>(num_threads),
+                                  kSmallBlock);
+    parallel_for(rows, std::min(share, kMostWalked), num_threads, run);
+}
+
+void Forest::leaves(const Input& input, size_t rows, size_t begin, size_t end, int32_t* out,
+                    int num_threads) const {
+    parallel_for(rows, kLargeBlock, num_threads, [&](size_t from, size_t to) {
+        char* const scratch = codes_scratch.get(walk_->scratch_bytes(to - from));
+        walk_->code(coder_, input, from, to - from, scratch);
+        walk_->leaves(to - from, begin, end, out + from * (end - begin), scratch);
+    });
+}
+
+namespace {
+
+// Rows that reach all parts of the trees: each value is one of its feature's thresholds, or beyond them.
+template <class T>
+std::vector<T> made_up_rows(const Coder& coder, size_t features, size_t rows) {
+    std::vector<T> values(features * rows);
+    Numbers numbers(1);
+    for (const Column& column : coder.columns()) {
+        const size_t count = column.categorical ? column.categories.size() : column.thresholds.size();
+        for (size_t row = 0; row < rows; ++row) {
+            const size_t pick = numbers.below(count + 1);
+            T& value = values[row * features + static_cast<size_t>(column.feature)];
+            if (pick == count) {
+                value = column.categorical ? T{-1} : std::numeric_limits<T>::infinity();
+            } else {
+                value = static_cast<T>(column.categorical ? column.categories[pick] : column.thresholds[pick]);
+            }
+        }
+    }
+    return values;
+}
+
+template <class F>
+double fastest_ns(int times, F&& f) {
+    double least = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < times; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
+        f();
+        least = std::min(least,
+                         std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count());
+    }
+    return least;
+}
+
+}  // namespace
+
+Forest::Costs Forest::calibrate() const {
+    constexpr size_t kMostValues = 1 << 24;
+    constexpr int kTimes = 4;
+    const auto features = static_cast<size_t>(features_);
+    const bool narrow_rows = narrow_;
+    const size_t rows = features * kLargeBlock <= kMostValues ? kLargeBlock : 1;
+    std::vector<float> narrow;
+    std::vector<double> wide;
+    Input input{nullptr, 0, 0, !narrow_rows};
+    if (narrow_rows) {
+        narrow = made_up_rows<float>(coder_, features, rows);
+        input = {reinterpret_cast<const char*>(narrow.data()), 0, sizeof(float), false};
+    } else {
+        wide = made_up_rows<double>(coder_, features, rows);
+        input = {reinterpret_cast<const char*>(wide.data()), 0, sizeof(double), true};
+    }
+    if (rows > 1) input.row_stride = static_cast<int64_t>(features) * input.column_stride;
+    std::vector<double> out(kLargeBlock * static_cast<size_t>(outputs_));
+    const auto run = [&](size_t first, size_t count, Engine engine) {
+        Input from = input;
+        from.data += static_cast<int64_t>(first) * input.row_stride;
+        predict(from, count, 0, count_, out.data(), 1, engine);
+    };
+    Forest::Costs costs;
+    costs.group = fastest_ns(kTimes, [&] { run(0, kLargeBlock, Engine::walk); }) / 32;
+    size_t row = 0;
+    costs.row = fastest_ns(kTimes * 4, [&] { run(row++, 1, Engine::walk); });
+    if (masks_ != nullptr) {
+        costs.large_block = fastest_ns(kTimes, [&] { run(0, kLargeBlock, Engine::masks); });
+        // With this cost unknown, the other size of a block is taken.
+        costs.small_block = fastest_ns(kTimes, [&] { run(0, kSmallBlock, Engine::masks); });
+    }
+    return costs;
+}
+
+}  // namespace pyscale::forest

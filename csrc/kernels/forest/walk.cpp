@@ -1,0 +1,292 @@
+#include "kernels/forest/walk.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+namespace pyscale::forest {
+
+namespace {
+
+constexpr uint32_t kGroup = 65534;  // thresholds of a plane
+constexpr uint16_t kSetPlane = 0x8000;  // in a node's plane: what is beside it is a set
+
+// How many rows' codes lie together: a group's, or one row's where there are few.
+constexpr size_t kFewRows = 4;
+constexpr size_t lanes_for(size_t rows) { return rows <= kFewRows ? 1 : Walk::kLanes; }
+
+uint16_t short_code(uint32_t code, const Walk::Plane& plane) {
+    const uint32_t within = code <= plane.first ? 1 : std::min(code - plane.first, kGroup + 1);
+    return static_cast<uint16_t>((code == 0 ? 0 : within) - (plane.missing_left ? 0 : 1));
+}
+
+}  // namespace
+
+bool Walk::can_take(const Trees&, const Coder& coder) {
+    size_t planes = 0;
+    for (const Column& column : coder.columns()) {
+        if (column.categorical && column.last_code() > 65535) return false;
+        planes += column.categorical ? 1 : 2 * (column.thresholds.size() / kGroup + 1);
+    }
+    return planes < kSetPlane;
+}
+
+Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
+    std::map<std::tuple<uint32_t, uint32_t, bool>, uint16_t> plane_numbers;
+    std::map<std::pair<uint32_t, bool>, uint32_t> set_places;
+    nodes.resize(from.nodes);
+    beside.resize(from.nodes);
+    numbers.resize(from.nodes);
+    const auto plane_of = [&](uint32_t column, uint32_t first, bool missing_left) {
+        const auto [found, added] = plane_numbers.try_emplace({column, first, missing_left},
+                                                              static_cast<uint16_t>(planes.size()));
+        if (added) planes.push_back({column, first, missing_left});
+        return found->second;
+    };
+    uint32_t next = 0;
+    struct Waiting {
+        int32_t number;  // in the tree
+        uint32_t place, depth;
+    };
+    std::vector<Waiting> level, below;
+    for (size_t t = 0; t < from.count; ++t) {
+        const auto first = static_cast<size_t>(from.first[t]);
+        Tree tree{next, 0, from.output[t]};
+        level.assign(1, {0, next++, 0});
+        while (!level.empty()) {
+            below.clear();
+            for (const Waiting& waiting : level) {
+                const size_t at = first + static_cast<size_t>(waiting.number);
+                numbers[waiting.place] = waiting.number;
+                tree.depth = std::max(tree.depth, waiting.depth);
+                if (from.is_leaf(at)) {
+                    nodes[waiting.place] = {UINT16_MAX, 0, waiting.place};
+                    beside[waiting.place] = static_cast<uint32_t>(from.left[at]);
+                    continue;
+                }
+                const Test& test = coder.tests()[at];
+                Node& node = nodes[waiting.place];
+                node.child = next;
+                if (test.set) {
+                    has_sets = true;
+                    node.plane = static_cast<uint16_t>(plane_of(test.column, 0, true) | kSetPlane);
+                    const auto [found, added] = set_places.try_emplace(
+                        {test.bound, test.missing_left}, static_cast<uint32_t>(set_words.size()));
+                    if (added) {
+                        const std::vector<uint32_t>& words = coder.sets()[test.bound].words;
+                        set_words.insert(set_words.end(), words.begin(), words.end());
+                        if (test.missing_left) set_words[found->second] |= 1;
+                    }
+                    beside[waiting.place] = found->second;
+                } else {
+                    const uint32_t group = test.bound / kGroup * kGroup;
+                    node.plane = plane_of(test.column, group, test.missing_left);
+                    node.bound = static_cast<uint16_t>(test.bound - group + (test.missing_left ? 1 : 0));
+                }
+                below.push_back({from.left[at], next++, waiting.depth + 1});
+                below.push_back({from.right[at], next++, waiting.depth + 1});
+            }
+            level.swap(below);
+        }
+        trees.push_back(tree);
+    }
+    sort_planes();
+    const size_t count = from.leaves * static_cast<size_t>(from.width);
+    if (from.narrow_sums) {
+        narrow_values.resize(count);
+        for (size_t i = 0; i < count; ++i) narrow_values[i] = static_cast<float>(from.values[i]);
+    } else {
+        wide_values.assign(from.values, from.values + count);
+    }
+}
+
+// By their columns, so that each is coded once; leaves look at the first one, which there must be.
+void Walk::sort_planes() {
+    std::vector<uint16_t> order(planes.size()), places(planes.size());
+    std::iota(order.begin(), order.end(), uint16_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](uint16_t a, uint16_t b) { return planes[a].column < planes[b].column; });
+    std::vector<Plane> sorted;
+    for (const uint16_t plane : order) {
+        places[plane] = static_cast<uint16_t>(sorted.size());
+        sorted.push_back(planes[plane]);
+    }
+    for (size_t i = 0; i < nodes.size(); ++i) {
+        if (nodes[i].child == i) continue;
+        const uint16_t plane = nodes[i].plane;
+        nodes[i].plane = static_cast<uint16_t>(places[plane & ~kSetPlane] | (plane & kSetPlane));
+    }
+    planes = sorted;
+    if (planes.empty()) planes.push_back({0, 0, true});
+}
+
+size_t Walk::scratch_bytes(size_t rows) const {
+    const size_t lanes = lanes_for(rows);
+    return (rows + lanes - 1) / lanes * lanes * planes.size() * sizeof(uint16_t);
+}
+
+void Walk::code(const Coder& coder, const Input& input, size_t first_row, size_t rows, char* scratch) const {
+    const size_t lanes = lanes_for(rows);
+    auto* const out = reinterpret_cast<uint16_t*>(scratch);
+    if (coder.columns().empty()) {
+        std::fill_n(out, (rows + lanes - 1) / lanes * lanes, 0);
+        return;
+    }
+    for (size_t piece = 0; piece < rows; piece += Coder::kRows) {
+        const size_t count = std::min(Coder::kRows, rows - piece);
+        uint32_t codes[Coder::kRows];
+        for (size_t p = 0; p < planes.size(); ++p) {
+            const Plane& plane = planes[p];
+            if (p == 0 || plane.column != planes[p - 1].column) {
+                coder.code(coder.columns()[plane.column], input, first_row + piece, count, codes);
+            }
+            for (size_t begin = 0; begin < count; begin += lanes) {
+                uint16_t* const to = out + (piece + begin) * planes.size() + p * lanes;
+                for (size_t i = 0; i < lanes; ++i) to[i] = short_code(codes[begin + i], plane);
+            }
+        }
+    }
+}
+
+namespace {
+
+struct Step {
+    const Walk& walk;
+    const Walk::Node* nodes;
+
+    // Where a row whose codes begin at `codes`, `stride` apart, goes from a node.
+    template <bool sets>
+    uint32_t operator()(uint32_t at, const uint16_t* codes, size_t stride) const {
+        const Walk::Node node = nodes[at];
+        if constexpr (sets) {
+            const uint32_t code = codes[(node.plane & ~kSetPlane) * stride];
+            if (node.plane & kSetPlane) {
+                const uint32_t left = walk.set_words[walk.beside[at] + code / 32] >> code % 32 & 1;
+                return node.child + 1 - left;
+            }
+            return node.child + (code > node.bound);
+        } else {
+            return node.child + (codes[node.plane * stride] > node.bound);
+        }
+    }
+};
+
+// Takes kLanes rows through one tree.
+template <bool sets>
+void walk_rows(const Walk& walk, const Walk::Tree& tree, const uint16_t* codes, uint32_t* places) {
+    constexpr size_t lanes = Walk::kLanes, half = lanes / 2;
+    const Step step{walk, walk.nodes.data()};
+    for (size_t begin = 0; begin < lanes; begin += half) {
+        uint32_t at[half];
+        for (size_t i = 0; i < half; ++i) at[i] = tree.root;
+        for (uint32_t depth = 0; depth < tree.depth; ++depth) {
+            uint32_t moved = 0;
+            for (size_t i = 0; i < half; ++i) {
+                const uint32_t next = step.template operator()<sets>(at[i], codes + begin + i, lanes);
+                moved |= next ^ at[i];
+                at[i] = next;
+            }
+            if (moved == 0) break;
+        }
+        for (size_t i = 0; i < half; ++i) places[begin + i] = at[i];
+    }
+}
+
+// Takes one row through trees begin to end, up to eight at once.
+template <bool sets, class F>
+void walk_trees(const Walk& walk, size_t begin, size_t end, const uint16_t* codes, const F& reached) {
+    constexpr size_t kSide = 8;
+    const Step step{walk, walk.nodes.data()};
+    size_t t = begin;
+    for (; t + kSide <= end; t += kSide) {
+        uint32_t at[kSide];
+        uint32_t depth = 0;
+        for (size_t i = 0; i < kSide; ++i) {
+            at[i] = walk.trees[t + i].root;
+            depth = std::max(depth, walk.trees[t + i].depth);
+        }
+        for (; depth > 0; --depth) {
+            uint32_t moved = 0;
+            for (size_t i = 0; i < kSide; ++i) {
+                const uint32_t next = step.template operator()<sets>(at[i], codes, 1);
+                moved |= next ^ at[i];
+                at[i] = next;
+            }
+            if (moved == 0) break;
+        }
+        for (size_t i = 0; i < kSide; ++i) reached(t + i, at[i]);
+    }
+    for (; t < end; ++t) {
+        uint32_t at = walk.trees[t].root;
+        for (uint32_t depth = 0; depth < walk.trees[t].depth; ++depth) {
+            at = step.template operator()<sets>(at, codes, 1);
+        }
+        reached(t, at);
+    }
+}
+
+// Calls reached(tree, row, place) for each; of one row, in the order of the trees.
+template <bool sets, class F>
+void walk_all(const Walk& walk, size_t rows, size_t begin, size_t end, const uint16_t* codes, const F& reached) {
+    if (lanes_for(rows) == 1) {
+        for (size_t row = 0; row < rows; ++row) {
+            walk_trees<sets>(walk, begin, end, codes + row * walk.planes.size(),
+                             [&](size_t tree, uint32_t place) { reached(tree, row, place); });
+        }
+        return;
+    }
+    constexpr size_t lanes = Walk::kLanes;
+    for (size_t t = begin; t < end; ++t) {  // a tree stays in the cache for all rows
+        for (size_t row = 0; row < rows; row += lanes) {
+            uint32_t places[lanes];
+            walk_rows<sets>(walk, walk.trees[t], codes + row * walk.planes.size(), places);
+            const size_t count = std::min(lanes, rows - row);
+            for (size_t i = 0; i < count; ++i) reached(t, row + i, places[i]);
+        }
+    }
+}
+
+template <class F>
+void walk_any(const Walk& walk, size_t rows, size_t begin, size_t end, const char* scratch, const F& reached) {
+    const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
+    if (walk.has_sets) {
+        walk_all<true>(walk, rows, begin, end, codes, reached);
+    } else {
+        walk_all<false>(walk, rows, begin, end, codes, reached);
+    }
+}
+
+const float* values_of(const Walk& walk, float) { return walk.narrow_values.data(); }
+const double* values_of(const Walk& walk, double) { return walk.wide_values.data(); }
+
+}  // namespace
+
+template <class T>
+void Walk::add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, const char* scratch) const {
+    const T* const values = values_of(*this, T{});
+    if (width == 1) {
+        walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
+            sums[static_cast<size_t>(trees[tree].output) * stride + row] += values[beside[place]];
+        });
+        return;
+    }
+    const auto w = static_cast<size_t>(width);
+    walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
+        const T* const from = values + beside[place] * w;
+        T* const to = sums + static_cast<size_t>(trees[tree].output) * stride + row;
+        for (size_t o = 0; o < w; ++o) to[o * stride] += from[o];
+    });
+}
+
+template void Walk::add(size_t, size_t, size_t, float*, size_t, const char*) const;
+template void Walk::add(size_t, size_t, size_t, double*, size_t, const char*) const;
+
+void Walk::leaves(size_t rows, size_t begin, size_t end, int32_t* out, const char* scratch) const {
+    walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
+        out[row * (end - begin) + tree - begin] = numbers[place];
+    });
+}
+
+}  // namespace pyscale::forest

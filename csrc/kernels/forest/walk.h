@@ -1,0 +1,72 @@
+// Trees walked from the root down, several rows or several trees side by side: while one waits for memory,
+// the others go on. For deep trees, of which a row sees little, and for few rows.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/forest/codes.h"
+#include "kernels/forest/trees.h"
+
+namespace pyscale::forest {
+
+class Walk {
+   public:
+    static constexpr size_t kLanes = 16;  // rows of a group
+
+    // Goes to `child` if the code of `plane` is at most the bound, else to the node after it. A leaf is its
+    // own child, and all codes are within its bound.
+    struct Node {
+        uint16_t bound;
+        uint16_t plane;
+        uint32_t child;
+    };
+    // Codes of one column in 16 bits, as Masks::Plane has them in 8. Where the missing go right, all are one
+    // less, and so the missing the largest.
+    struct Plane {
+        uint32_t column;
+        uint32_t first;
+        bool missing_left;
+    };
+    struct Tree {
+        uint32_t root;
+        uint32_t depth;
+        int32_t output;
+    };
+
+    // Whether it can take these trees: not more than 2^16 planes, nor categories of one feature.
+    static bool can_take(const Trees& trees, const Coder& coder);
+
+    Walk(const Trees& trees, const Coder& coder);
+
+    size_t scratch_bytes(size_t rows) const;  // for the codes of so many rows
+
+    // Codes rows for the functions below; `scratch` is scratch_bytes(rows) large.
+    void code(const Coder& coder, const Input& input, size_t first_row, size_t rows, char* scratch) const;
+
+    // Adds the values of trees begin to end, in their order, to sums[output][row], whose rows are `stride`
+    // apart.
+    template <class T>
+    void add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, const char* scratch) const;
+
+    // out[row][tree - begin]: the leaf that is reached, by its number in its tree.
+    void leaves(size_t rows, size_t begin, size_t end, int32_t* out, const char* scratch) const;
+
+    std::vector<Plane> planes;
+    std::vector<Node> nodes;
+    std::vector<Tree> trees;
+    // What is beside each node: at a leaf its row of values, at a node with a set where that begins.
+    std::vector<uint32_t> beside;
+    std::vector<uint32_t> set_words;
+    std::vector<int32_t> numbers;  // of the nodes, in the model's own order
+    std::vector<float> narrow_values;
+    std::vector<double> wide_values;
+    int width = 1;
+    bool has_sets = false;
+
+   private:
+    void sort_planes();
+};
+
+}  // namespace pyscale::forest
