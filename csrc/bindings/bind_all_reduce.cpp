@@ -4,6 +4,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/py_group.h"
+#include "bindings/raise.h"
 
 namespace pyscale {
 
@@ -60,25 +61,6 @@ struct Arguments {
         return x != nullptr;
     }
 };
-
-// Sets the Python exception for the C++ one that is being handled.
-void set_python_error() {
-    try {
-        throw;
-    } catch (py::error_already_set& error) {
-        error.restore();
-    } catch (const std::invalid_argument& error) {
-        PyErr_SetString(PyExc_ValueError, error.what());
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
-    } catch (...) {
-        try {
-            translate(std::current_exception());
-        } catch (const std::exception& error) {
-            PyErr_SetString(PyExc_RuntimeError, error.what());
-        }
-    }
-}
 
 // The short way, where the communicator's `_group` is a capsule and the arrays are plain; else its
 // `_all_reduce_checked`, with the arguments as they came.

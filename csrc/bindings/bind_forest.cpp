@@ -3,10 +3,8 @@
 
 #include <string>
 
-#include "bindings/arrays.h"
 #include "bindings/bindings.h"
-#include "bindings/gil.h"
-#include "kernels/forest/forest.h"
+#include "bindings/py_forest.h"
 
 namespace pyscale {
 
@@ -16,6 +14,7 @@ using forest::Engine;
 using forest::Forest;
 using forest::Input;
 using forest::Trees;
+using Answer = PyForest::Answer;
 
 // The elements of a contiguous array of T with `count` elements; any number of them where that is negative.
 template <class T>
@@ -37,7 +36,7 @@ size_t size_of(const py::dict& arrays, const char* name) {
 }
 
 // From the attributes of pyscale.infer.forest.trees.Trees.
-std::unique_ptr<Forest> make(const py::dict& arrays, const py::dict& known) {
+std::unique_ptr<PyForest> make(const py::dict& arrays, const py::dict& known) {
     Trees trees{};
     trees.features = arrays["num_features"].cast<int64_t>();
     trees.outputs = arrays["num_outputs"].cast<int32_t>();
@@ -77,7 +76,7 @@ std::unique_ptr<Forest> make(const py::dict& arrays, const py::dict& known) {
     trees.values = elements<double>(arrays, "values", -1);
     trees.base = elements<double>(arrays, "base", trees.outputs);
     py::gil_scoped_release release;
-    return std::make_unique<Forest>(trees);
+    return std::make_unique<PyForest>(trees);
 }
 
 Engine engine_of(const std::string& name) {
@@ -86,35 +85,50 @@ Engine engine_of(const std::string& name) {
     return Engine::choose;
 }
 
-Input input_of(const Forest& self, const py::array& x) {
-    const std::optional<DType> dtype = dtype_of(py::detail::array_descriptor_proxy(x.dtype().ptr())->type_num);
-    if (x.ndim() != 2 || x.shape(1) != self.features() || !dtype ||
-        (*dtype != DType::float32 && *dtype != DType::float64)) {
+Answer answer_of(const std::string& name) {
+    if (name == "raw") return Answer::raw;
+    if (name == "linked") return Answer::linked;
+    if (name == "proba") return Answer::proba;
+    throw py::value_error("what: expected raw, linked or proba");
+}
+
+Input require_input(const Forest& self, py::handle x) {
+    const std::optional<Input> input = input_of(self, x);
+    if (!input) {
         throw py::value_error("X: expected rows x " + std::to_string(self.features()) + " float32 or float64");
     }
-    return {static_cast<const char*>(x.data()), x.strides(0), x.strides(1), *dtype == DType::float64};
+    return *input;
 }
 
 void check_range(const Forest& self, size_t begin, size_t end) {
     if (begin > end || end > self.trees()) throw py::value_error("trees: expected 0 <= begin <= end <= trees");
 }
 
-void predict(const Forest& self, const py::array& x, py::array& out, size_t begin, size_t end, int num_threads,
-             const std::string& engine) {
-    const Input input = input_of(self, x);
-    check_range(self, begin, end);
-    const Raw raw = Raw::require(out, "out", true);
+py::object answer(const PyForest& self, const py::array& x, const py::object& out, const std::string& what,
+                  size_t begin, size_t end, int num_threads, const std::string& engine) {
+    const Input input = require_input(self.forest, x);
+    check_range(self.forest, begin, end);
     const auto rows = static_cast<size_t>(x.shape(0));
-    const DType wanted = self.narrow_sums() ? DType::float32 : DType::float64;
-    if (raw.dtype != wanted || raw.count != rows * static_cast<size_t>(self.outputs())) {
+    const Answer which = answer_of(what);
+    py::object result = out.is_none() ? self.empty(which, rows) : out;
+    const Raw raw = Raw::require(result, "out", true);
+    if (raw.dtype != self.dtype() || raw.count != rows * self.columns(which)) {
         throw py::value_error("out: expected rows x outputs of the type of the sums");
     }
-    py::gil_scoped_release release;
-    self.predict(input, rows, begin, end, raw.data, num_threads, engine_of(engine));
+    self.run(input, rows, begin, end, which, raw.data, num_threads, engine_of(engine));
+    return result;
 }
 
-py::array_t<int32_t> leaves(const Forest& self, const py::array& x, size_t begin, size_t end, int num_threads) {
-    const Input input = input_of(self, x);
+py::tuple shape(const PyForest& self, size_t rows, const std::string& what) {
+    const size_t columns = self.columns(answer_of(what));
+    if (columns == 1) return py::make_tuple(rows);
+    return py::make_tuple(rows, columns);
+}
+
+py::array_t<int32_t> leaves(const PyForest& wrapped, const py::array& x, size_t begin, size_t end,
+                            int num_threads) {
+    const Forest& self = wrapped.forest;
+    const Input input = require_input(self, x);
     check_range(self, begin, end);
     py::array_t<int32_t> out({x.shape(0), static_cast<py::ssize_t>(end - begin)});
     int32_t* const data = out.mutable_data();
@@ -124,30 +138,59 @@ py::array_t<int32_t> leaves(const Forest& self, const py::array& x, size_t begin
     return out;
 }
 
-py::dict costs(const Forest& self) {
+py::dict costs(const PyForest& wrapped) {
+    const Forest::Costs& costs = wrapped.forest.costs();
     py::dict out;
-    out["large_block"] = self.costs().large_block;
-    out["small_block"] = self.costs().small_block;
-    out["group"] = self.costs().group;
-    out["row"] = self.costs().row;
+    out["large_block"] = costs.large_block;
+    out["small_block"] = costs.small_block;
+    out["group"] = costs.group;
+    out["row"] = costs.row;
     return out;
+}
+
+void set_link(PyForest& self, const std::string& name, double divisor, double scale) {
+    using Name = forest::Link::Name;
+    static const std::pair<const char*, Name> names[] = {
+        {"identity", Name::identity},   {"logistic", Name::logistic},
+        {"softmax", Name::softmax},     {"exp", Name::exp},
+        {"log1p_exp", Name::log1p_exp}, {"signed_square", Name::signed_square},
+        {"step", Name::step},           {"argmax", Name::argmax},
+        {"isolation", Name::isolation},
+    };
+    for (const auto& [text, value] : names) {
+        if (name == text) {
+            self.link = {value, divisor, scale};
+            return;
+        }
+    }
+    throw py::value_error("link: expected one of those of pyscale.infer.forest.trees.Link, got " + name);
 }
 
 }  // namespace
 
 void bind_forest(py::module_& m) {
-    py::class_<Forest>(m, "Forest")
+    py::class_<PyForest>(m, "Forest")
         .def(py::init(&make), py::arg("arrays"), py::arg("known_categories"))
-        .def_property_readonly("has_masks", &Forest::has_masks)
+        .def_property_readonly("has_masks", [](const PyForest& self) { return self.forest.has_masks(); })
+        .def("set_link", &set_link, py::arg("name"), py::arg("divisor"), py::arg("scale"))
+        .def_readwrite("threads", &PyForest::threads)
+        .def_readwrite("gives_labels", &PyForest::gives_labels)
         .def("calibrate",
-             [](Forest& self) {
+             [](PyForest& self) {
                  py::gil_scoped_release release;
-                 self.set_costs(self.calibrate());
+                 self.forest.set_costs(self.forest.calibrate());
              })
         .def("costs", &costs)
-        .def("predict", &predict, py::arg("x"), py::arg("out"), py::arg("begin"), py::arg("end"),
-             py::arg("num_threads"), py::arg("engine"))
+        .def("engine_for",
+             [](const PyForest& self, size_t rows) {
+                 return self.forest.engine_for(rows) == Engine::masks ? "masks" : "walk";
+             },
+             py::arg("rows"))
+        .def("shape", &shape, py::arg("rows"), py::arg("what"))
+        .def("answer", &answer, py::arg("x"), py::arg("out"), py::arg("what"), py::arg("begin"), py::arg("end"),
+             py::arg("num_threads"), py::arg("engine") = "")
         .def("leaves", &leaves, py::arg("x"), py::arg("begin"), py::arg("end"), py::arg("num_threads"));
+    bind_forest_methods(m);
 }
 
 }  // namespace pyscale

@@ -119,18 +119,28 @@ void Forest::predict_rows(const Input& input, size_t first, size_t rows, size_t 
     }
 }
 
-void Forest::predict(const Input& input, size_t rows, size_t begin, size_t end, void* out, int num_threads,
-                     Engine engine) const {
-    const auto run = [&](size_t from, size_t to) {
+double Forest::cost(size_t rows) const {
+    double group = costs_.group;
+    if (masks_ != nullptr) group = std::min(group, costs_.large_block / (kLargeBlock / Walk::kLanes));
+    return rows <= 4 ? static_cast<double>(rows) * costs_.row
+                     : static_cast<double>((rows + Walk::kLanes - 1) / Walk::kLanes) * group;
+}
+
+void Forest::predict(const Input& input, size_t rows, size_t begin, size_t end, const Link& link, void* out,
+                     int num_threads, Engine engine) const {
+    const auto outputs = static_cast<size_t>(outputs_);
+    const auto run_in = [&](auto* to, size_t from, size_t last) {
+        predict_rows(input, from, last - from, begin, end, to, engine);
+        apply(link, to + from * outputs, last - from, outputs);
+    };
+    const auto run = [&](size_t from, size_t last) {
         if (narrow_sums_) {
-            predict_rows(input, from, to - from, begin, end, static_cast<float*>(out), engine);
+            run_in(static_cast<float*>(out), from, last);
         } else {
-            predict_rows(input, from, to - from, begin, end, static_cast<double*>(out), engine);
+            run_in(static_cast<double*>(out), from, last);
         }
     };
-    double a_row = costs_.group / 16;
-    if (masks_ != nullptr) a_row = std::min(a_row, costs_.large_block / kLargeBlock);
-    if (num_threads <= 1 || static_cast<double>(rows) * a_row < kWorthATeam) {
+    if (num_threads <= 1 || cost(rows) < kWorthATeam) {
         run(0, rows);
         return;
     }
@@ -206,7 +216,7 @@ Forest::Costs Forest::calibrate() const {
     const auto run = [&](size_t first, size_t count, Engine engine) {
         Input from = input;
         from.data += static_cast<int64_t>(first) * input.row_stride;
-        predict(from, count, 0, count_, out.data(), 1, engine);
+        predict(from, count, 0, count_, Link{}, out.data(), 1, engine);
     };
     Forest::Costs costs;
     costs.group = fastest_ns(kTimes, [&] { run(0, kLargeBlock, Engine::walk); }) / 32;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/forest/codes.h"
+#include "kernels/forest/link.h"
 #include "kernels/forest/masks.h"
 #include "kernels/forest/trees.h"
 #include "kernels/forest/walk.h"
@@ -28,10 +29,15 @@ class Forest {
     bool narrow_sums() const { return narrow_sums_; }
     bool has_masks() const { return masks_ != nullptr; }
 
-    // out[row][output], a float where narrow_sums(), else a double: the base and the values of trees begin to
-    // end. Safe in any number of threads at once.
-    void predict(const Input& input, size_t rows, size_t begin, size_t end, void* out, int num_threads,
-                 Engine engine = Engine::choose) const;
+    // out[row][output], a float where narrow_sums(), else a double: what the link makes of the base and the
+    // values of trees begin to end. Safe in any number of threads at once.
+    void predict(const Input& input, size_t rows, size_t begin, size_t end, const Link& link, void* out,
+                 int num_threads, Engine engine = Engine::choose) const;
+
+    // About how long that takes one thread, in nanoseconds.
+    double cost(size_t rows) const;
+
+    Engine engine_for(size_t rows) const { return next_piece(rows, Engine::choose).engine; }
 
     // out[row][tree - begin]: the leaf that is reached, by its number in its tree.
     void leaves(const Input& input, size_t rows, size_t begin, size_t end, int32_t* out, int num_threads) const;

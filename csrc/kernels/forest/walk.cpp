@@ -53,7 +53,7 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
     std::vector<Waiting> level, below;
     for (size_t t = 0; t < from.count; ++t) {
         const auto first = static_cast<size_t>(from.first[t]);
-        Tree tree{next, 0, from.output[t]};
+        Tree tree{next, 0, UINT32_MAX, from.output[t]};
         level.assign(1, {0, next++, 0});
         while (!level.empty()) {
             below.clear();
@@ -62,16 +62,16 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
                 numbers[waiting.place] = waiting.number;
                 tree.depth = std::max(tree.depth, waiting.depth);
                 if (from.is_leaf(at)) {
-                    nodes[waiting.place] = {UINT16_MAX, 0, waiting.place};
+                    nodes[waiting.place] = node(UINT16_MAX, 0, waiting.place);
+                    tree.least_depth = std::min(tree.least_depth, waiting.depth);
                     beside[waiting.place] = static_cast<uint32_t>(from.left[at]);
                     continue;
                 }
                 const Test& test = coder.tests()[at];
-                Node& node = nodes[waiting.place];
-                node.child = next;
                 if (test.set) {
                     has_sets = true;
-                    node.plane = static_cast<uint16_t>(plane_of(test.column, 0, true) | kSetPlane);
+                    nodes[waiting.place] =
+                        node(0, static_cast<uint16_t>(plane_of(test.column, 0, true) | kSetPlane), next);
                     const auto [found, added] = set_places.try_emplace(
                         {test.bound, test.missing_left}, static_cast<uint32_t>(set_words.size()));
                     if (added) {
@@ -82,8 +82,9 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
                     beside[waiting.place] = found->second;
                 } else {
                     const uint32_t group = test.bound / kGroup * kGroup;
-                    node.plane = plane_of(test.column, group, test.missing_left);
-                    node.bound = static_cast<uint16_t>(test.bound - group + (test.missing_left ? 1 : 0));
+                    nodes[waiting.place] =
+                        node(static_cast<uint16_t>(test.bound - group + (test.missing_left ? 1 : 0)),
+                             plane_of(test.column, group, test.missing_left), next);
                 }
                 below.push_back({from.left[at], next++, waiting.depth + 1});
                 below.push_back({from.right[at], next++, waiting.depth + 1});
@@ -100,6 +101,14 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
     } else {
         wide_values.assign(from.values, from.values + count);
     }
+    if (width > 1) return;
+    if (from.narrow_sums) narrow_beside.resize(nodes.size());
+    if (!from.narrow_sums) wide_beside.resize(nodes.size());
+    for (size_t i = 0; i < nodes.size(); ++i) {
+        if (nodes[i] >> 32 != i) continue;
+        if (from.narrow_sums) narrow_beside[i] = narrow_values[beside[i]];
+        if (!from.narrow_sums) wide_beside[i] = wide_values[beside[i]];
+    }
 }
 
 // By their columns, so that each is coded once; leaves look at the first one, which there must be.
@@ -114,9 +123,11 @@ void Walk::sort_planes() {
         sorted.push_back(planes[plane]);
     }
     for (size_t i = 0; i < nodes.size(); ++i) {
-        if (nodes[i].child == i) continue;
-        const uint16_t plane = nodes[i].plane;
-        nodes[i].plane = static_cast<uint16_t>(places[plane & ~kSetPlane] | (plane & kSetPlane));
+        const auto child = static_cast<uint32_t>(nodes[i] >> 32);
+        if (child == i) continue;
+        const auto plane = static_cast<uint16_t>(nodes[i] >> 16);
+        nodes[i] = node(static_cast<uint16_t>(nodes[i]),
+                        static_cast<uint16_t>(places[plane & ~kSetPlane] | (plane & kSetPlane)), child);
     }
     planes = sorted;
     if (planes.empty()) planes.push_back({0, 0, true});
@@ -157,18 +168,43 @@ struct Step {
     const Walk::Node* nodes;
 
     // Where a row whose codes begin at `codes`, `stride` apart, goes from a node.
-    template <bool sets>
-    uint32_t operator()(uint32_t at, const uint16_t* codes, size_t stride) const {
+    template <bool sets, size_t stride>
+    inline __attribute__((always_inline)) uint32_t next(uint32_t at, const uint16_t* codes) const {
         const Walk::Node node = nodes[at];
+        const auto child = static_cast<uint32_t>(node >> 32);
+        const auto plane = static_cast<uint16_t>(node >> 16);
         if constexpr (sets) {
-            const uint32_t code = codes[(node.plane & ~kSetPlane) * stride];
-            if (node.plane & kSetPlane) {
-                const uint32_t left = walk.set_words[walk.beside[at] + code / 32] >> code % 32 & 1;
-                return node.child + 1 - left;
+            const uint16_t code = codes[(plane & ~kSetPlane) * stride];
+            if (plane & kSetPlane) {
+                return child + 1 - (walk.set_words[walk.beside[at] + code / 32] >> code % 32 & 1);
             }
-            return node.child + (code > node.bound);
+            return child + (code > static_cast<uint16_t>(node));
         } else {
-            return node.child + (codes[node.plane * stride] > node.bound);
+            return child + (codes[plane * stride] > static_cast<uint16_t>(node));
+        }
+    }
+
+    // Takes `lanes` walkers from their places down, the first so many steps without a look at whether all
+    // have arrived. Walker i's codes begin at codes + i * apart.
+    template <bool sets, size_t lanes, size_t stride, size_t apart>
+    inline __attribute__((always_inline)) void walk_down(uint32_t (&at)[lanes], const uint16_t* codes,
+                                                         uint32_t sure, uint32_t most) const {
+        uint32_t depth = 0;
+        for (; depth < sure; ++depth) {
+#pragma GCC unroll 8
+            for (size_t i = 0; i < lanes; ++i) at[i] = next<sets, stride>(at[i], codes + i * apart);
+        }
+        while (depth < most) {
+            uint32_t moved = 0;
+            for (uint32_t few = 0; few < 2; ++few, ++depth) {  // a leaf may be left as often as one likes
+#pragma GCC unroll 8
+                for (size_t i = 0; i < lanes; ++i) {
+                    const uint32_t to = next<sets, stride>(at[i], codes + i * apart);
+                    moved |= to ^ at[i];
+                    at[i] = to;
+                }
+            }
+            if (moved == 0) break;
         }
     }
 };
@@ -181,20 +217,12 @@ void walk_rows(const Walk& walk, const Walk::Tree& tree, const uint16_t* codes, 
     for (size_t begin = 0; begin < lanes; begin += half) {
         uint32_t at[half];
         for (size_t i = 0; i < half; ++i) at[i] = tree.root;
-        for (uint32_t depth = 0; depth < tree.depth; ++depth) {
-            uint32_t moved = 0;
-            for (size_t i = 0; i < half; ++i) {
-                const uint32_t next = step.template operator()<sets>(at[i], codes + begin + i, lanes);
-                moved |= next ^ at[i];
-                at[i] = next;
-            }
-            if (moved == 0) break;
-        }
+        step.walk_down<sets, half, lanes, 1>(at, codes + begin, tree.least_depth, tree.depth);
         for (size_t i = 0; i < half; ++i) places[begin + i] = at[i];
     }
 }
 
-// Takes one row through trees begin to end, up to eight at once.
+// Takes one row through trees begin to end, eight at once.
 template <bool sets, class F>
 void walk_trees(const Walk& walk, size_t begin, size_t end, const uint16_t* codes, const F& reached) {
     constexpr size_t kSide = 8;
@@ -202,28 +230,19 @@ void walk_trees(const Walk& walk, size_t begin, size_t end, const uint16_t* code
     size_t t = begin;
     for (; t + kSide <= end; t += kSide) {
         uint32_t at[kSide];
-        uint32_t depth = 0;
+        uint32_t most = 0, sure = UINT32_MAX;
         for (size_t i = 0; i < kSide; ++i) {
             at[i] = walk.trees[t + i].root;
-            depth = std::max(depth, walk.trees[t + i].depth);
+            most = std::max(most, walk.trees[t + i].depth);
+            sure = std::min(sure, walk.trees[t + i].least_depth);
         }
-        for (; depth > 0; --depth) {
-            uint32_t moved = 0;
-            for (size_t i = 0; i < kSide; ++i) {
-                const uint32_t next = step.template operator()<sets>(at[i], codes, 1);
-                moved |= next ^ at[i];
-                at[i] = next;
-            }
-            if (moved == 0) break;
-        }
+        step.walk_down<sets, kSide, 1, 0>(at, codes, sure, most);
         for (size_t i = 0; i < kSide; ++i) reached(t + i, at[i]);
     }
     for (; t < end; ++t) {
-        uint32_t at = walk.trees[t].root;
-        for (uint32_t depth = 0; depth < walk.trees[t].depth; ++depth) {
-            at = step.template operator()<sets>(at, codes, 1);
-        }
-        reached(t, at);
+        uint32_t at[1] = {walk.trees[t].root};
+        step.walk_down<sets, 1, 1, 0>(at, codes, walk.trees[t].least_depth, walk.trees[t].depth);
+        reached(t, at[0]);
     }
 }
 
@@ -260,18 +279,21 @@ void walk_any(const Walk& walk, size_t rows, size_t begin, size_t end, const cha
 
 const float* values_of(const Walk& walk, float) { return walk.narrow_values.data(); }
 const double* values_of(const Walk& walk, double) { return walk.wide_values.data(); }
+const float* beside_of(const Walk& walk, float) { return walk.narrow_beside.data(); }
+const double* beside_of(const Walk& walk, double) { return walk.wide_beside.data(); }
 
 }  // namespace
 
 template <class T>
 void Walk::add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, const char* scratch) const {
-    const T* const values = values_of(*this, T{});
     if (width == 1) {
+        const T* const values = beside_of(*this, T{});
         walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
-            sums[static_cast<size_t>(trees[tree].output) * stride + row] += values[beside[place]];
+            sums[static_cast<size_t>(trees[tree].output) * stride + row] += values[place];
         });
         return;
     }
+    const T* const values = values_of(*this, T{});
     const auto w = static_cast<size_t>(width);
     walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
         const T* const from = values + beside[place] * w;

@@ -16,12 +16,12 @@ class Walk {
     static constexpr size_t kLanes = 16;  // rows of a group
 
     // Goes to `child` if the code of `plane` is at most the bound, else to the node after it. A leaf is its
-    // own child, and all codes are within its bound.
-    struct Node {
-        uint16_t bound;
-        uint16_t plane;
-        uint32_t child;
-    };
+    // own child, and all codes are within its bound. In one word, which is one load: the child's number in the
+    // upper half, the plane and, lowest, the bound.
+    using Node = uint64_t;
+    static constexpr Node node(uint16_t bound, uint16_t plane, uint32_t child) {
+        return uint64_t{child} << 32 | uint32_t{plane} << 16 | bound;
+    }
     // Codes of one column in 16 bits, as Masks::Plane has them in 8. Where the missing go right, all are one
     // less, and so the missing the largest.
     struct Plane {
@@ -31,7 +31,7 @@ class Walk {
     };
     struct Tree {
         uint32_t root;
-        uint32_t depth;
+        uint32_t depth, least_depth;  // of its leaves
         int32_t output;
     };
 
@@ -58,6 +58,9 @@ class Walk {
     std::vector<Tree> trees;
     // What is beside each node: at a leaf its row of values, at a node with a set where that begins.
     std::vector<uint32_t> beside;
+    // With a width of 1, the leaves' values are beside them as well.
+    std::vector<float> narrow_beside;
+    std::vector<double> wide_beside;
     std::vector<uint32_t> set_words;
     std::vector<int32_t> numbers;  // of the nodes, in the model's own order
     std::vector<float> narrow_values;

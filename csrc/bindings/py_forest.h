@@ -1,0 +1,43 @@
+// A forest as Python has it: with its link, and answers in arrays.
+#pragma once
+
+#include <optional>
+
+#include "bindings/arrays.h"
+#include "bindings/gil.h"
+#include "kernels/forest/forest.h"
+
+namespace pyscale {
+
+struct PyForest {
+    enum class Answer : uint8_t { raw, linked, proba };
+
+    explicit PyForest(const forest::Trees& trees) : forest(trees) {}
+
+    DType dtype() const { return forest.narrow_sums() ? DType::float32 : DType::float64; }
+
+    size_t columns(Answer answer) const {
+        const auto outputs = static_cast<size_t>(forest.outputs());
+        if (answer == Answer::linked && link.name == forest::Link::Name::argmax) return 1;
+        return answer == Answer::proba && outputs == 1 ? 2 : outputs;
+    }
+
+    // An array for so many rows.
+    py::object empty(Answer answer, size_t rows) const;
+
+    // Gives up Python's lock where that is worth it.
+    void run(const forest::Input& input, size_t rows, size_t begin, size_t end, Answer answer, void* out,
+             int num_threads, forest::Engine engine = forest::Engine::choose) const;
+
+    forest::Forest forest;
+    forest::Link link;
+    int threads = 1;            // where a caller does not say
+    bool gives_labels = false;  // which the short way does not
+};
+
+// Rows of float32 or float64 in a plain array, of the forest's number of columns; none of all else.
+std::optional<forest::Input> input_of(const forest::Forest& forest, py::handle x);
+
+void bind_forest_methods(py::module_& m);
+
+}  // namespace pyscale

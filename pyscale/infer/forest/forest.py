@@ -1,0 +1,270 @@
+"""Forests that predict: the same sums as the library that grew them, for any number of rows at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyscale import _core
+from pyscale.arrays import view
+from pyscale.config import num_threads as default_threads
+from pyscale.infer.forest.trees import ModelDescription, Trees
+from pyscale.infer.inputs import rows_of
+
+__all__ = ["Forest"]
+
+Array = NDArray[Any]
+
+
+class Forest:
+    """
+    Decision trees: gradient boosting, random forests, extra trees, isolation forests.
+
+    Made by :func:`pyscale.infer.load` or :func:`pyscale.infer.convert`. Answers depend on a row alone: they are
+    the same bits whatever the batch, the number of threads, the callers at the same time, the instruction set
+    and the engine that is chosen. Any number of threads may call at once; none waits for another.
+
+    Parameters
+    ----------
+    description : ModelDescription
+        The trees and what their sums mean.
+
+    Attributes
+    ----------
+    num_features : int
+        Columns of an input.
+    num_trees : int
+        Trees.
+    num_outputs : int
+        Columns of the sums.
+    kind : str
+        ``regression``, ``binary``, ``multiclass``, ``ranking`` or ``anomaly``.
+    classes : numpy.ndarray or None
+        The labels, where `predict` gives labels.
+    feature_names : tuple of str or None
+        The columns' names, where the model knows them.
+    source : str
+        The library that grew it.
+    dtype : numpy.dtype
+        The type of sums and probabilities: that of the library.
+    """
+
+    def __init__(self, description: ModelDescription) -> None:
+        self._description = description
+        trees = description.trees
+        arrays = {item.name: getattr(trees, item.name) for item in dataclasses.fields(Trees)}
+        known = {int(key): [int(x) for x in value] for key, value in trees.known_categories.items()}
+        self._native = _core.Forest(arrays, known)
+        link = description.link
+        self._native.set_link(link.name, link.divisor, link.scale)
+        self._native.threads = default_threads()
+        self._native.gives_labels = description.classes is not None
+        self._native.calibrate()
+        self._quick = _core.capsule_of_forest(self._native)
+        self.num_features = trees.num_features
+        self.num_trees = trees.num_trees
+        self.num_outputs = trees.num_outputs
+        self.kind = description.kind
+        self.classes = description.classes
+        self.feature_names = description.feature_names
+        self.source = description.source
+        self.dtype = np.dtype(trees.sums)
+
+    def __repr__(self) -> str:
+        return (
+            f"<pyscale.infer.Forest: {self.kind}, {self.num_trees} trees, {self.num_features} features, "
+            f"from {self.source}>"
+        )
+
+    def raw(
+        self,
+        X: Any,  # noqa: N803
+        *,
+        num_trees: int | None = None,
+        num_threads: int | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """
+        Add up the leaves' values: the margin of boosted trees, before any link function.
+
+        Parameters
+        ----------
+        X : array
+            Rows x features: NumPy, torch, DLPack, a pandas or polars data frame, an Arrow table; float32 or
+            float64 without a copy, in any layout. Other numbers are converted. NaN is a missing value.
+        num_trees : int, optional
+            Only the first so many trees.
+        num_threads : int, optional
+            Threads, at most; by default :func:`pyscale.config`'s. Few rows take one whatever this says.
+        out : numpy.ndarray, optional
+            Where the answer goes: contiguous, of its shape and of `dtype`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Rows, or rows x outputs where there are several; of `dtype`.
+
+        Raises
+        ------
+        TypeError
+            `X` is no array of numbers.
+        ValueError
+            Another number of columns, other names of them, `num_trees` out of range, or an `out` that does
+            not fit.
+        """
+        return self._answer(X, "raw", num_trees, num_threads, out)
+
+    decision_function = raw
+
+    def predict(
+        self,
+        X: Any,  # noqa: N803
+        *,
+        num_trees: int | None = None,
+        num_threads: int | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """
+        Predict what the model's library predicts.
+
+        Parameters
+        ----------
+        X, num_trees, num_threads, out
+            As of :meth:`raw`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Labels, where the model has `classes`; else what its link makes of the sums: values, or, of a
+            booster that was trained to classify, probabilities. Rows, or rows x outputs.
+        """
+        if self.classes is None:
+            return self._answer(X, "linked", num_trees, num_threads, out)
+        if out is not None:
+            raise ValueError("out: expected none, since labels are predicted; predict_proba takes one")
+        number = self._numbers(self._answer(X, "linked", num_trees, num_threads, None))
+        return self.classes[number]
+
+    def _numbers(self, linked: Array) -> Array:
+        if linked.ndim == 2:
+            return linked.argmax(axis=1)
+        return (linked > 0.5).astype(np.intp)
+
+    def predict_proba(
+        self,
+        X: Any,  # noqa: N803
+        *,
+        num_trees: int | None = None,
+        num_threads: int | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """
+        Give the probability of each class.
+
+        Parameters
+        ----------
+        X, num_trees, num_threads, out
+            As of :meth:`raw`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Rows x classes, of `dtype`.
+
+        Raises
+        ------
+        ValueError
+            The model does not classify.
+        """
+        if self.kind not in ("binary", "multiclass"):
+            raise ValueError(f"predict_proba: expected a model that classifies, got one for {self.kind}")
+        return self._answer(X, "proba", num_trees, num_threads, out)
+
+    def leaf_index(
+        self,
+        X: Any,  # noqa: N803
+        *,
+        num_trees: int | None = None,
+        num_threads: int | None = None,
+    ) -> Array:
+        """
+        Say which leaf each row reaches in each tree.
+
+        Parameters
+        ----------
+        X, num_trees, num_threads
+            As of :meth:`raw`.
+
+        Returns
+        -------
+        numpy.ndarray
+            int32, rows x trees: the number of a node in its tree, whose root is 0.
+        """
+        return self._native.leaves(
+            rows_of(X, self.num_features, self.feature_names),
+            0,
+            self._checked_trees(num_trees),
+            num_threads or default_threads(),
+        )
+
+    def explain_engine(self) -> str:
+        """
+        Say which engine takes how many rows, and what was measured when the model was loaded.
+
+        Returns
+        -------
+        str
+            A few lines of text.
+        """
+        costs = self._native.costs()
+        trees = max(1, self.num_trees)
+        lines = [f"{self.num_trees} trees, {self._description.trees.num_nodes} nodes; instruction set {_core.isa()}"]
+        if self._native.has_masks:
+            lines.append(
+                "logic on bits (all nodes for all rows): "
+                f"{costs['large_block'] / 512 / trees:.2f} ns a row and tree in blocks of 512 rows, "
+                f"{costs['small_block'] / 64 / trees:.2f} in blocks of 64"
+            )
+        else:
+            lines.append("logic on bits: not taken, since a tree has more than 256 leaves or a feature more than "
+                         "253 categories")
+        lines.append(
+            f"walk from the root: {costs['group'] / 16 / trees:.2f} ns a row and tree with 16 rows side by side, "
+            f"{costs['row'] / trees:.2f} with one"
+        )
+        for rows in (1, 8, 64, 1024, 65536):
+            lines.append(f"{rows:6} rows: {self._native.engine_for(rows)}")
+        return "\n".join(lines)
+
+    def _checked_trees(self, num_trees: int | None) -> int:
+        if num_trees is None:
+            return self.num_trees
+        if not 0 <= num_trees <= self.num_trees:
+            raise ValueError(f"num_trees: expected 0 to {self.num_trees}, got {num_trees}")
+        return int(num_trees)
+
+    def _answer(
+        self, X: Any, what: str, num_trees: int | None, num_threads: int | None, out: Array | None  # noqa: N803
+    ) -> Array:
+        x = rows_of(X, self.num_features, self.feature_names)
+        count = self._checked_trees(num_trees)
+        threads = default_threads() if num_threads is None else num_threads
+        if threads < 1:
+            raise ValueError(f"num_threads: expected 1 or more, got {threads}")
+        if out is not None:
+            out = view(out, writable=True, what="out").array
+            shape = self._native.shape(len(x), what)
+            if out.dtype != self.dtype or out.shape != shape or not out.flags.c_contiguous:
+                raise ValueError(
+                    f"out: expected a contiguous array of {self.dtype} and shape {shape}, "
+                    f"got {out.dtype} and {out.shape}"
+                )
+            if np.may_share_memory(out, x):
+                raise ValueError("out: expected memory of its own, got some of X's")
+        return self._native.answer(x, out, what, 0, count, threads)
+
+
+_core.shorten_forest(Forest)

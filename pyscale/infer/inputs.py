@@ -1,0 +1,110 @@
+"""What models take as rows: arrays of any library and tables, as rows x features of float32 or float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyscale.arrays import view
+
+__all__ = ["rows_of"]
+
+_WITHOUT_A_COPY = ("float32", "float64")
+
+
+def rows_of(X: Any, num_features: int, names: Sequence[str] | None, what: str = "X") -> NDArray[Any]:  # noqa: N803
+    """
+    Open rows for a model.
+
+    Parameters
+    ----------
+    X : array or table
+        Anything that :func:`pyscale.arrays.view` opens, or a table: pandas, polars or Arrow.
+    num_features : int
+        Columns that the model wants.
+    names : sequence of str, optional
+        What the columns are called; compared with a table's.
+    what : str
+        How messages call `X`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Rows x features, float32 or float64, in any layout.
+
+    Raises
+    ------
+    TypeError
+        `X` holds no numbers.
+    ValueError
+        It has another shape, or other names.
+    """
+    columns = _columns_of(X)
+    if columns is not None:
+        return _from_table(X, columns, num_features, names, what)
+    array = view(X, what=what).array
+    if array.ndim != 2 or array.shape[1] != num_features:
+        raise ValueError(f"{what}: expected rows x {num_features} features, got shape {array.shape}")
+    return _as_float(array)
+
+
+def _as_float(array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype in _WITHOUT_A_COPY:
+        return array
+    # Every float16, bfloat16 and small integer is a float32.
+    narrow = array.dtype.itemsize < 4 and array.dtype != np.bool_
+    return array.astype(np.float32 if narrow or array.dtype == np.bool_ else np.float64)
+
+
+def _columns_of(table: Any) -> list[str] | None:
+    """The names of a table's columns; None of what is no table."""
+    if isinstance(table, np.ndarray) or hasattr(table, "__dlpack__"):
+        return None
+    names = getattr(table, "column_names", None)  # Arrow
+    if names is None:
+        names = getattr(table, "columns", None)  # pandas, polars
+    if names is None or callable(names):
+        return None
+    try:
+        return [str(name) for name in names]
+    except TypeError:
+        return None
+
+
+def _from_table(
+    table: Any, columns: list[str], num_features: int, names: Sequence[str] | None, what: str
+) -> NDArray[Any]:
+    if names is not None and columns != list(names):
+        for place, (expected, got) in enumerate(zip(names, columns, strict=False)):
+            if expected != got:
+                raise ValueError(f"{what}: expected column {place} to be {expected!r}, got {got!r}")
+    if len(columns) != num_features:
+        raise ValueError(f"{what}: expected {num_features} columns, got {len(columns)}")
+    parts = []
+    for place, name in enumerate(columns):
+        column = table.iloc[:, place] if hasattr(table, "iloc") else table[name]
+        parts.append(_column(column, f"{what}[{name!r}]"))
+    wide = any(part.dtype == np.float64 for part in parts)
+    rows = len(parts[0]) if parts else 0
+    out = np.empty((rows, num_features), np.float64 if wide else np.float32, order="F")
+    for place, part in enumerate(parts):
+        out[:, place] = part
+    return out
+
+
+def _column(column: Any, what: str) -> NDArray[Any]:
+    try:
+        if hasattr(column, "cast") and hasattr(column, "to_numpy") and hasattr(column, "null_count"):
+            array = np.asarray(column.to_numpy())  # Arrow and polars: nulls become NaN
+        elif hasattr(column, "to_numpy"):
+            array = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))  # pandas
+        else:
+            array = np.asarray(column)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what}: expected numbers, got {getattr(column, 'dtype', type(column))}: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{what}: expected numbers, got {array.dtype}")
+    return _as_float(array)
