@@ -6,7 +6,8 @@
 #include <map>
 #include <stdexcept>
 #include <string>
-#include <tuple>
+#include <unordered_map>
+#include <utility>
 
 #include "core/half.h"
 
@@ -64,12 +65,11 @@ uint32_t rank_of(const std::vector<T>& sorted, T value) {
 
 Coder::Coder(const Trees& trees)
     : tests_(trees.nodes), narrow_(trees.narrow), negative_fractions_(trees.negative_fractions) {
-    using Key = std::tuple<int32_t, bool, bool>;
-    std::map<Key, uint32_t> numbers;
+    std::unordered_map<int64_t, uint32_t> numbers;
     for (size_t i = 0; i < trees.nodes; ++i) {
         if (trees.is_leaf(i)) continue;
         const bool zero = trees.zero_is_missing != nullptr && trees.zero_is_missing[i] != 0;
-        const Key key{trees.feature[i], zero, trees.is_set(i)};
+        const int64_t key = int64_t{trees.feature[i]} * 4 + (zero ? 2 : 0) + (trees.is_set(i) ? 1 : 0);
         const auto [found, added] = numbers.try_emplace(key, static_cast<uint32_t>(columns_.size()));
         if (added) {
             columns_.emplace_back();
@@ -77,7 +77,7 @@ Coder::Coder(const Trees& trees)
             columns_.back().zero_is_missing = zero;
             columns_.back().categorical = trees.is_set(i);
         }
-        tests_[i] = {found->second, 0, trees.is_set(i), trees.missing_left[i] != 0};
+        tests_[i] = {found->second, 0, 0, trees.is_set(i), trees.missing_left[i] != 0};
     }
     for (Column& column : columns_) {
         for (const Trees::Known& known : trees.known) {
@@ -125,6 +125,22 @@ Coder::Coder(const Trees& trees)
         }
         sets_.push_back(std::move(set));
     }
+    number_tests(trees);
+}
+
+// Tests that differ are as many as thresholds and sets, twice: the missing go left or right.
+void Coder::number_tests(const Trees& trees) {
+    std::vector<uint32_t> first(columns_.size());
+    for (size_t c = 0; c < columns_.size(); ++c) {
+        first[c] = test_numbers_;
+        test_numbers_ += static_cast<uint32_t>(2 * columns_[c].thresholds.size());
+    }
+    for (size_t i = 0; i < trees.nodes; ++i) {
+        if (trees.is_leaf(i)) continue;
+        Test& test = tests_[i];
+        test.number = (test.set ? test_numbers_ : first[test.column]) + 2 * test.bound + (test.missing_left ? 1 : 0);
+    }
+    test_numbers_ += static_cast<uint32_t>(2 * sets_.size());
 }
 
 void Coder::code(const Column& column, const Input& input, size_t begin, size_t count, uint32_t* out) const {

@@ -47,6 +47,7 @@ struct Column {
 struct Test {
     uint32_t column;
     uint32_t bound;
+    uint32_t number;  // of those that differ: the same for nodes that test the same
     bool set;
     bool missing_left;
 };
@@ -66,15 +67,19 @@ class Coder {
     const std::vector<Column>& columns() const { return columns_; }
     const std::vector<Test>& tests() const { return tests_; }  // one a node; nothing at leaves
     const std::vector<CodeSet>& sets() const { return sets_; }
+    uint32_t test_numbers() const { return test_numbers_; }  // all tests' are below
 
     // The codes of one column of `count` rows, at most kRows, from row `begin` on. Out has room for kRows; from
     // 5 rows on, all of it is written.
     void code(const Column& column, const Input& input, size_t begin, size_t count, uint32_t* out) const;
 
    private:
+    void number_tests(const Trees& trees);
+
     std::vector<Column> columns_;
     std::vector<Test> tests_;
     std::vector<CodeSet> sets_;
+    uint32_t test_numbers_ = 0;
     bool narrow_;  // values are rounded to float32
     bool negative_fractions_;
 };

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <map>
 #include <stdexcept>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -34,7 +33,8 @@ size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kA
 // Turns trees into muxes.
 class Compiler {
    public:
-    Compiler(const Trees& from, const Coder& coder, Masks& to) : from_(from), coder_(coder), to_(to) {
+    Compiler(const Trees& from, const Coder& coder, Masks& to)
+        : from_(from), coder_(coder), to_(to), entry_of_(coder.test_numbers()) {
         for (uint32_t c = 0; c < coder.columns().size(); ++c) {
             const Column& column = coder.columns()[c];
             first_plane_.push_back(static_cast<uint32_t>(to.planes.size()));
@@ -48,7 +48,7 @@ class Compiler {
         for (size_t t = 0; t < from_.count; ++t) {
             const auto first = static_cast<size_t>(from_.first[t]);
             count_leaves(first, static_cast<size_t>(from_.first[t + 1]) - first);
-            if (entries_.size() + leaves_[0] > kMostPredicates) {
+            if (in_tile_.size() + leaves_[0] > kMostPredicates) {
                 end_tile(t);
                 begin_tile(t);
             }
@@ -83,7 +83,8 @@ class Compiler {
     }
 
     void begin_tile(size_t tree) {
-        entries_.clear();
+        for (const uint32_t number : in_tile_) entry_of_[number] = 0;
+        in_tile_.clear();
         stretch_of_.clear();
         to_.tiles.push_back({static_cast<uint32_t>(tree), 0, static_cast<uint32_t>(to_.stretches.size()), 0});
     }
@@ -100,17 +101,17 @@ class Compiler {
         to_.tiles.back().end = static_cast<uint32_t>(tree);
         to_.tiles.back().stretches_end = static_cast<uint32_t>(to_.stretches.size());
         to_.entries =
-            std::max(to_.entries, kFirstPredicate + static_cast<uint32_t>(entries_.size()));
+            std::max(to_.entries, kFirstPredicate + static_cast<uint32_t>(in_tile_.size()));
     }
 
     // The entry of a node's test in the tile.
     uint32_t predicate(const Test& test) {
-        const Key key{test.column, test.bound, test.missing_left};
-        const auto [found, added] =
-            entries_.try_emplace(key, kFirstPredicate + static_cast<uint32_t>(entries_.size()));
-        if (added) {
+        uint32_t& entry = entry_of_[test.number];
+        if (entry == 0) {
+            entry = kFirstPredicate + static_cast<uint32_t>(in_tile_.size());
+            in_tile_.push_back(test.number);
             const uint32_t group = test.set ? 0 : test.bound / 254;
-            Masks::Predicate made{address(found->second), 0, test.missing_left, -1};
+            Masks::Predicate made{address(entry), 0, test.missing_left, -1};
             if (test.set) {
                 made.set = set(test);
             } else {
@@ -118,7 +119,7 @@ class Compiler {
             }
             stretch_of_[first_plane_[test.column] + group].push_back(made);
         }
-        return found->second;
+        return entry;
     }
 
     int32_t set(const Test& test) {
@@ -238,13 +239,11 @@ class Compiler {
         throw std::logic_error("Masks: out of temporary words");
     }
 
-    using Key = std::tuple<uint32_t, uint32_t, bool>;
-
     const Trees& from_;
     const Coder& coder_;
     Masks& to_;
     std::vector<uint32_t> first_plane_, leaves_, free_;
-    std::map<Key, uint32_t> entries_;
+    std::vector<uint32_t> entry_of_, in_tile_;  // by a test's number: 0 where it has none in the tile
     std::map<uint32_t, std::vector<Masks::Predicate>> stretch_of_;
     std::map<std::pair<uint32_t, bool>, int32_t> set_numbers_;
     size_t table_ = 0;

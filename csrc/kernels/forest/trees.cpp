@@ -22,17 +22,22 @@ void check_range(const std::string& where, int64_t low, int64_t high, int64_t go
     }
 }
 
+// Of a node: the words are put together only where they are needed.
+void check_range(const char* what, size_t tree, int64_t node, int64_t low, int64_t high, int64_t got) {
+    if (got < low || got > high) check_range(place(what, tree, node), low, high, got);
+}
+
 void check_node(const Trees& trees, size_t tree, int64_t first, int64_t size, int64_t number) {
     const auto node = static_cast<size_t>(first + number);
     if (trees.is_leaf(node)) {
-        check_range(place("left", tree, number), 0, static_cast<int64_t>(trees.leaves) - 1, trees.left[node]);
+        check_range("left", tree, number, 0, static_cast<int64_t>(trees.leaves) - 1, trees.left[node]);
         return;
     }
-    check_range(place("feature", tree, number), 0, trees.features - 1, trees.feature[node]);
-    check_range(place("left", tree, number), 1, size - 1, trees.left[node]);
-    check_range(place("right", tree, number), 1, size - 1, trees.right[node]);
+    check_range("feature", tree, number, 0, trees.features - 1, trees.feature[node]);
+    check_range("left", tree, number, 1, size - 1, trees.left[node]);
+    check_range("right", tree, number, 1, size - 1, trees.right[node]);
     if (trees.category_set != nullptr) {
-        check_range(place("category_set", tree, number), -1, static_cast<int64_t>(trees.sets) - 1,
+        check_range("category_set", tree, number, -1, static_cast<int64_t>(trees.sets) - 1,
                     trees.category_set[node]);
     }
     if (!trees.is_set(node) && std::isnan(trees.threshold[node])) {
@@ -84,12 +89,11 @@ void check(const Trees& trees) {
     std::vector<int32_t> to_visit;
     std::vector<bool> visited(trees.nodes);
     for (size_t t = 0; t < trees.count; ++t) {
-        const std::string tree = "tree " + std::to_string(t);
         const int64_t first = trees.first[t], size = trees.first[t + 1] - first;
         if (size < 1 || first + size > static_cast<int64_t>(trees.nodes)) {
-            refuse("first of " + tree, "ascending numbers", std::to_string(trees.first[t + 1]));
+            refuse("first of tree " + std::to_string(t), "ascending numbers", std::to_string(trees.first[t + 1]));
         }
-        check_range("output of " + tree, 0, trees.outputs - trees.width, trees.output[t]);
+        check_range("output", t, 0, 0, trees.outputs - trees.width, trees.output[t]);
         int64_t reached = 0;
         to_visit.assign(1, 0);
         while (!to_visit.empty()) {
@@ -97,7 +101,7 @@ void check(const Trees& trees) {
             to_visit.pop_back();
             const auto node = static_cast<size_t>(first + number);
             if (visited[node]) {
-                refuse(tree, "every node to be one node's child", "node " + std::to_string(number) + " again");
+                refuse("tree " + std::to_string(t), "every node to be one node's child", "node " + std::to_string(number) + " again");
             }
             visited[node] = true;
             ++reached;
@@ -108,7 +112,7 @@ void check(const Trees& trees) {
             }
         }
         if (reached != size) {
-            refuse(tree, "every node to be reached from its root",
+            refuse("tree " + std::to_string(t), "every node to be reached from its root",
                    std::to_string(size - reached) + " that are not");
         }
     }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
-#include <tuple>
+#include <unordered_map>
 #include <utility>
 
 namespace pyscale::forest {
@@ -34,14 +34,14 @@ bool Walk::can_take(const Trees&, const Coder& coder) {
 }
 
 Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
-    std::map<std::tuple<uint32_t, uint32_t, bool>, uint16_t> plane_numbers;
+    std::unordered_map<uint64_t, uint16_t> plane_numbers;
     std::map<std::pair<uint32_t, bool>, uint32_t> set_places;
     nodes.resize(from.nodes);
     beside.resize(from.nodes);
     numbers.resize(from.nodes);
     const auto plane_of = [&](uint32_t column, uint32_t first, bool missing_left) {
-        const auto [found, added] = plane_numbers.try_emplace({column, first, missing_left},
-                                                              static_cast<uint16_t>(planes.size()));
+        const uint64_t key = uint64_t{column} << 32 | first << 1 | (missing_left ? 1 : 0);
+        const auto [found, added] = plane_numbers.try_emplace(key, static_cast<uint16_t>(planes.size()));
         if (added) planes.push_back({column, first, missing_left});
         return found->second;
     };
