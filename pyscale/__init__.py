@@ -32,7 +32,7 @@ from pyscale.errors import CommError, CommMismatch, CommTimeout, DataError, Pysc
 
 __version__ = "0.1.0"
 
-_PARTS = ("data",)  # loaded when they are first used
+_PARTS = ("data", "infer")  # loaded when they are first used
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -15,6 +15,7 @@ __all__: list[str] = [
     "MULTISET_VERSION",
     "PERMUTATION_VERSION",
     "Arena",
+    "Forest",
     "GatherAhead",
     "Group",
     "Interleave",
@@ -26,6 +27,7 @@ __all__: list[str] = [
     "balance",
     "bounds_meet",
     "capsule_of",
+    "capsule_of_forest",
     "check_indices",
     "compiled_isas",
     "compiler",
@@ -47,6 +49,7 @@ __all__: list[str] = [
     "scatter_rows",
     "set_isa",
     "shorten_all_reduce",
+    "shorten_forest",
 ]
 
 class Permutation:
@@ -206,6 +209,43 @@ class Partition:
     @property
     def windows(self) -> int: ...
 
+class Forest:
+    gives_labels: bool
+    def __init__(self, arrays: dict, known_categories: dict) -> None: ...
+    def answer(
+        self,
+        x: numpy.ndarray,
+        out: typing.Any,
+        what: str,
+        begin: typing.SupportsInt | typing.SupportsIndex,
+        end: typing.SupportsInt | typing.SupportsIndex,
+        num_threads: typing.SupportsInt | typing.SupportsIndex,
+        engine: str = "",
+    ) -> typing.Any: ...
+    def calibrate(self) -> None: ...
+    def costs(self) -> dict: ...
+    def engine_for(self, rows: typing.SupportsInt | typing.SupportsIndex) -> str: ...
+    def leaves(
+        self,
+        x: numpy.ndarray,
+        begin: typing.SupportsInt | typing.SupportsIndex,
+        end: typing.SupportsInt | typing.SupportsIndex,
+        num_threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> numpy.typing.NDArray[numpy.int32]: ...
+    def set_link(
+        self,
+        name: str,
+        divisor: typing.SupportsFloat | typing.SupportsIndex,
+        scale: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> None: ...
+    def shape(self, rows: typing.SupportsInt | typing.SupportsIndex, what: str) -> tuple: ...
+    @property
+    def has_masks(self) -> bool: ...
+    @property
+    def threads(self) -> int: ...
+    @threads.setter
+    def threads(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+
 def all_finite(x: typing.Any) -> bool: ...
 def available_isas() -> list[str]: ...
 def balance(
@@ -217,6 +257,7 @@ def balance(
 ) -> tuple: ...
 def bounds_meet(outs: list[numpy.ndarray], others: list[numpy.ndarray]) -> bool: ...
 def capsule_of(group: typing.Any) -> typing_extensions.CapsuleType: ...
+def capsule_of_forest(forest: typing.Any) -> typing_extensions.CapsuleType: ...
 def check_indices(
     indices: numpy.ndarray,
     rows: typing.SupportsInt | typing.SupportsIndex,
@@ -281,6 +322,7 @@ def scatter_rows(
 ) -> None: ...
 def set_isa(name: str) -> None: ...
 def shorten_all_reduce(communicator: type) -> None: ...
+def shorten_forest(forest: type) -> None: ...
 
 MULTISET_VERSION: int = 1
 PERMUTATION_VERSION: int = 1

@@ -148,7 +148,7 @@ py::dict costs(const PyForest& wrapped) {
     return out;
 }
 
-void set_link(PyForest& self, const std::string& name, double divisor, double scale) {
+void set_link(PyForest& self, const std::string& name, double divisor, double scale, size_t trees_per_round) {
     using Name = forest::Link::Name;
     static const std::pair<const char*, Name> names[] = {
         {"identity", Name::identity},   {"logistic", Name::logistic},
@@ -160,6 +160,7 @@ void set_link(PyForest& self, const std::string& name, double divisor, double sc
     for (const auto& [text, value] : names) {
         if (name == text) {
             self.link = {value, divisor, scale};
+            self.trees_per_round = std::max<size_t>(trees_per_round, 1);
             return;
         }
     }
@@ -172,7 +173,8 @@ void bind_forest(py::module_& m) {
     py::class_<PyForest>(m, "Forest")
         .def(py::init(&make), py::arg("arrays"), py::arg("known_categories"))
         .def_property_readonly("has_masks", [](const PyForest& self) { return self.forest.has_masks(); })
-        .def("set_link", &set_link, py::arg("name"), py::arg("divisor"), py::arg("scale"))
+        .def("set_link", &set_link, py::arg("name"), py::arg("divisor"), py::arg("scale"),
+             py::arg("trees_per_round"))
         .def_readwrite("threads", &PyForest::threads)
         .def_readwrite("gives_labels", &PyForest::gives_labels)
         .def("calibrate",

@@ -23,7 +23,9 @@ void run_in(const PyForest& self, const Input& input, size_t rows, size_t begin,
     const auto outputs = static_cast<size_t>(self.forest.outputs());
     Link link;
     if (answer != Answer::raw) link = self.link;
-    if (link.divisor == 0) link.divisor = static_cast<double>(std::max<size_t>(end - begin, 1));
+    if (link.divisor == 0) {
+        link.divisor = static_cast<double>(std::max<size_t>((end - begin) / self.trees_per_round, 1));
+    }
     if (link.name == Link::Name::argmax && outputs > 1) {
         std::vector<T> all(rows * outputs);
         if (answer == Answer::proba) link.name = Link::Name::softmax;

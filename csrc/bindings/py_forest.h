@@ -30,7 +30,8 @@ struct PyForest {
              int num_threads, forest::Engine engine = forest::Engine::choose) const;
 
     forest::Forest forest;
-    forest::Link link;
+    forest::Link link;  // whose divisor 0 stands for the rounds
+    size_t trees_per_round = 1;
     int threads = 1;            // where a caller does not say
     bool gives_labels = false;  // which the short way does not
 };

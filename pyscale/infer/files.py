@@ -1,4 +1,4 @@
-"""Models in files of pyscale's own: a header in JSON, then arrays, each where a mapping of the file has it."""
+"""Models in files of pyscale's own: a header in JSON, then arrays, as a mapping of the file has them."""
 
 from __future__ import annotations
 
@@ -144,4 +144,3 @@ def _array(path: str | os.PathLike[str], entry: Any, data: Array, start: int) ->
 
 def _refuse(path: str | os.PathLike[str], expected: str, got: str) -> NoReturn:
     raise ValueError(f"{os.fspath(path)}: expected {expected}, got {got}") from None
-

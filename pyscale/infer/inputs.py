@@ -15,7 +15,7 @@ __all__ = ["rows_of"]
 _WITHOUT_A_COPY = ("float32", "float64")
 
 
-def rows_of(X: Any, num_features: int, names: Sequence[str] | None, what: str = "X") -> NDArray[Any]:  # noqa: N803
+def rows_of(X: Any, num_features: int, names: Sequence[str] | None, what: str = "X") -> NDArray[Any]:
     """
     Open rows for a model.
 
@@ -60,7 +60,7 @@ def _as_float(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _columns_of(table: Any) -> list[str] | None:
-    """The names of a table's columns; None of what is no table."""
+    """Name a table's columns; None of what is no table."""
     if isinstance(table, np.ndarray) or hasattr(table, "__dlpack__"):
         return None
     names = getattr(table, "column_names", None)  # Arrow
@@ -104,7 +104,9 @@ def _column(column: Any, what: str) -> NDArray[Any]:
         else:
             array = np.asarray(column)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{what}: expected numbers, got {getattr(column, 'dtype', type(column))}: {error}") from None
+        raise TypeError(
+            f"{what}: expected numbers, got {getattr(column, 'dtype', type(column))}: {error}"
+        ) from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what}: expected numbers, got {array.dtype}")
     return _as_float(array)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from pyscale import _core
 from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
+from pyscale.infer import files
+from pyscale.infer.forest.saving import pack
 from pyscale.infer.forest.trees import ModelDescription, Trees
 from pyscale.infer.inputs import rows_of
 
@@ -23,9 +26,9 @@ class Forest:
     """
     Decision trees: gradient boosting, random forests, extra trees, isolation forests.
 
-    Made by :func:`pyscale.infer.load` or :func:`pyscale.infer.convert`. Answers depend on a row alone: they are
-    the same bits whatever the batch, the number of threads, the callers at the same time, the instruction set
-    and the engine that is chosen. Any number of threads may call at once; none waits for another.
+    Made by :func:`pyscale.infer.load` or :func:`pyscale.infer.convert`. Answers depend on a row alone: they
+    are the same bits whatever the batch, the number of threads, the callers at the same time, the instruction
+    set and the engine that is chosen. Any number of threads may call at once; none waits for another.
 
     Parameters
     ----------
@@ -59,7 +62,7 @@ class Forest:
         known = {int(key): [int(x) for x in value] for key, value in trees.known_categories.items()}
         self._native = _core.Forest(arrays, known)
         link = description.link
-        self._native.set_link(link.name, link.divisor, link.scale)
+        self._native.set_link(link.name, link.divisor, link.scale, description.trees_per_round)
         self._native.threads = default_threads()
         self._native.gives_labels = description.classes is not None
         self._native.calibrate()
@@ -81,7 +84,7 @@ class Forest:
 
     def raw(
         self,
-        X: Any,  # noqa: N803
+        X: Any,
         *,
         num_trees: int | None = None,
         num_threads: int | None = None,
@@ -121,7 +124,7 @@ class Forest:
 
     def predict(
         self,
-        X: Any,  # noqa: N803
+        X: Any,
         *,
         num_trees: int | None = None,
         num_threads: int | None = None,
@@ -155,7 +158,7 @@ class Forest:
 
     def predict_proba(
         self,
-        X: Any,  # noqa: N803
+        X: Any,
         *,
         num_trees: int | None = None,
         num_threads: int | None = None,
@@ -185,7 +188,7 @@ class Forest:
 
     def leaf_index(
         self,
-        X: Any,  # noqa: N803
+        X: Any,
         *,
         num_trees: int | None = None,
         num_threads: int | None = None,
@@ -221,7 +224,10 @@ class Forest:
         """
         costs = self._native.costs()
         trees = max(1, self.num_trees)
-        lines = [f"{self.num_trees} trees, {self._description.trees.num_nodes} nodes; instruction set {_core.isa()}"]
+        lines = [
+            f"{self.num_trees} trees, {self._description.trees.num_nodes} nodes; "
+            f"instruction set {_core.isa()}"
+        ]
         if self._native.has_masks:
             lines.append(
                 "logic on bits (all nodes for all rows): "
@@ -229,15 +235,33 @@ class Forest:
                 f"{costs['small_block'] / 64 / trees:.2f} in blocks of 64"
             )
         else:
-            lines.append("logic on bits: not taken, since a tree has more than 256 leaves or a feature more than "
-                         "253 categories")
+            lines.append(
+                "logic on bits: not taken, since a tree has more than 256 leaves or a feature more than "
+                "253 categories"
+            )
         lines.append(
-            f"walk from the root: {costs['group'] / 16 / trees:.2f} ns a row and tree with 16 rows side by side, "
-            f"{costs['row'] / trees:.2f} with one"
+            f"walk from the root: {costs['group'] / 16 / trees:.2f} ns a row and tree "
+            f"with 16 rows side by side, {costs['row'] / trees:.2f} with one"
         )
         for rows in (1, 8, 64, 1024, 65536):
             lines.append(f"{rows:6} rows: {self._native.engine_for(rows)}")
         return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """
+        Write the model to a file that :func:`pyscale.infer.load` maps.
+
+        Parameters
+        ----------
+        path : path
+            Where; a file that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        files.write(path, *pack(self._description))
 
     def _checked_trees(self, num_trees: int | None) -> int:
         if num_trees is None:
@@ -247,7 +271,12 @@ class Forest:
         return int(num_trees)
 
     def _answer(
-        self, X: Any, what: str, num_trees: int | None, num_threads: int | None, out: Array | None  # noqa: N803
+        self,
+        X: Any,
+        what: str,
+        num_trees: int | None,
+        num_threads: int | None,
+        out: Array | None,
     ) -> Array:
         x = rows_of(X, self.num_features, self.feature_names)
         count = self._checked_trees(num_trees)
