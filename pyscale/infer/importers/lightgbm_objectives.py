@@ -73,11 +73,10 @@ def link_and_kind(header: Header) -> tuple[Link, str]:
 
 
 def _setting(settings: list[str], name: str) -> float:
-    for setting in settings:
-        key, _, value = setting.partition(":")
-        if key == name:
-            try:
-                return float(value)
-            except ValueError:
-                refuse(f"objective {name}", "a number", value)
-    refuse("objective", f"{name}:…", " ".join(settings))
+    found = dict(setting.partition(":")[::2] for setting in settings)
+    if name not in found:
+        refuse("objective", f"{name}:…", " ".join(settings))
+    try:
+        return float(found[name])
+    except ValueError:
+        refuse(f"objective {name}", "a number", found[name])

@@ -17,12 +17,36 @@ Array = NDArray[Any]
 
 MOST_CLASSES = 2**16
 HEADER_KEYS = frozenset(
-    "version num_class num_tree_per_iteration max_feature_idx objective average_output feature_names"
-    " feature_infos tree_sizes".split()
+    (
+        "version",
+        "num_class",
+        "num_tree_per_iteration",
+        "max_feature_idx",
+        "objective",
+        "average_output",
+        "feature_names",
+        "feature_infos",
+        "tree_sizes",
+    )
 )
 TREE_KEYS = frozenset(
-    "num_leaves num_cat split_feature threshold decision_type left_child right_child leaf_value"
-    " cat_boundaries cat_threshold is_linear leaf_const num_features leaf_features leaf_coeff".split()
+    (
+        "num_leaves",
+        "num_cat",
+        "split_feature",
+        "threshold",
+        "decision_type",
+        "left_child",
+        "right_child",
+        "leaf_value",
+        "cat_boundaries",
+        "cat_threshold",
+        "is_linear",
+        "leaf_const",
+        "num_features",
+        "leaf_features",
+        "leaf_coeff",
+    )
 )
 
 
