@@ -1,11 +1,10 @@
-"""LightGBM models as text, written at random: shapes, thresholds and missing values that training rarely makes."""
+"""LightGBM models as text, written at random: what training rarely makes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-
 from forest_inputs import TINY
 
 AWKWARD = [0.0, -0.0, TINY, -TINY, 1e-40, -1e-40, 5e-324, -5e-324, np.inf, -np.inf, 1e300, 0.1, -0.1, 1.0]

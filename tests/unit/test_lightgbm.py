@@ -11,7 +11,7 @@ import forest_reference as reference
 import lightgbm_texts
 import numpy as np
 import pytest
-from forest_inputs import around_thresholds
+from forest_inputs import TINY, around_thresholds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,7 +131,7 @@ def test_an_objective_of_ones_own() -> None:
 @pytest.mark.parametrize("objective", ["regression", "binary", "multiclass"])
 @pytest.mark.parametrize("boosting", ["dart", "rf", "goss"])
 def test_ways_of_boosting(boosting: str, objective: str) -> None:
-    way = {"boosting": boosting, "drop_rate": 0.5, "objective": objective}
+    way: dict[str, Any] = {"boosting": boosting, "drop_rate": 0.5, "objective": objective}
     if boosting == "rf":
         way |= {"bagging_freq": 1, "bagging_fraction": 0.6}
     booster = train(way | {"num_class": 3 if objective == "multiclass" else 1})
@@ -162,9 +162,8 @@ def test_missing_values(parameters: dict[str, Any], linear: bool) -> None:
 @pytest.mark.parametrize("load", ["breast_cancer", "digits", "diabetes", "wine"])
 def test_real_data(load: str) -> None:
     x, y = getattr(datasets, f"load_{load}")(return_X_y=True)
-    way = {"diabetes": {}, "breast_cancer": {"objective": "binary"}}.get(load, {"objective": "multiclass"})
-    if way.get("objective") == "multiclass":
-        way["num_class"] = len(np.unique(y))
+    way: dict[str, Any] = {"objective": "multiclass", "num_class": len(np.unique(y))}
+    way = {"diabetes": {}, "breast_cancer": {"objective": "binary"}}.get(load, way)
     booster = lgb.train(QUIET | way, lgb.Dataset(x, y), 5)
     found = read_lightgbm(booster.model_to_string())
     check(booster, found, x[:100])
@@ -190,8 +189,8 @@ def test_tiny_features_are_zero_in_linear_leaves() -> None:
     sized = "tree_sizes=" + str(len(tree) + len("Tree=0\n\n"))
     text = text[: text.index("tree_sizes")] + f"{sized}\n\nTree=0\n{tree}\nend of trees\n"
     booster, found = lgb.Booster(model_str=text), read_lightgbm(text)
-    above = np.nextafter(lightgbm_texts.TINY, 1)
-    x = np.array([[lightgbm_texts.TINY], [-1e-36], [above], [np.nan], [2.0]])
+    above = np.nextafter(TINY, 1)
+    x = np.array([[TINY], [-1e-36], [above], [np.nan], [2.0]])
     raw = reference.sums(found.trees, x)[:, 0]
     np.testing.assert_array_equal(raw, [0, 0, above * 1e30, 7, 2e30])
     np.testing.assert_array_equal(raw, booster.predict(x, raw_score=True))

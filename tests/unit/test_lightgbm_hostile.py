@@ -52,8 +52,8 @@ leaf_value=0.25
 is_linear=1
 leaf_const=1.5
 num_features=2
-leaf_features=0 1  
-leaf_coeff=2.5 -1  
+leaf_features=0 1
+leaf_coeff=2.5 -1
 shrinkage=1
 
 
@@ -189,10 +189,9 @@ def test_texts_with_a_few_wrong_characters(data: st.DataObject) -> None:
         )
     try:
         trees = read_lightgbm(bytes(raw)).trees
-    except ValueError as error:
-        assert "expected" in str(error)
-    else:
-        walk(trees)
+    except ValueError:
+        return
+    walk(trees)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60))

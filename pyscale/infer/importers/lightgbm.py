@@ -21,6 +21,7 @@ def read_lightgbm(content: bytes | str) -> ModelDescription:
     Read the text of a LightGBM model: what `Booster.save_model` writes or `model_to_string` gives.
 
     The trees mean what LightGBM 4 makes of such a text, also where it was written by an older version.
+    Values from -1e-35f to 1e-35f count as 0, as it has them in dense rows (in sparse ones it compares them).
     Categories of a pandas DataFrame are their codes.
 
     Parameters

@@ -85,7 +85,7 @@ def _without_tiny(threshold: Array) -> Array:
     """
     Move thresholds so that all of -1e-35f to 1e-35f goes where 0 does.
 
-    LightGBM takes such values of a row for 0 before it compares them.
+    LightGBM takes such values of a dense row for 0 before it compares them.
     """
     above = np.where((threshold >= 0) & (threshold <= ZERO), ZERO, threshold)
     return np.where((above < 0) & (above >= -ZERO), np.nextafter(-ZERO, -np.inf), above)
