@@ -288,5 +288,23 @@ def test_only_models_of_lightgbm_are_taken_over() -> None:
     with pytest.raises(ValueError, match="fit"):
         from_booster(lgb.LGBMClassifier())
     single = lgb.LGBMClassifier(n_estimators=1, **QUIET).fit(rows()[0], np.zeros(400))
-    with pytest.raises(ValueError, match="2 classes or more, got 1"):
+    with pytest.raises(ValueError, match=r"classes_: expected 2 classes, .* got '1 of 1'"):
         from_booster(single)
+    twice = lgb.LGBMClassifier(n_estimators=1, objective="multiclass", num_class=2, **QUIET)
+    twice.fit(rows()[0], rows()[1] > 0)
+    with pytest.raises(ValueError, match=r"classes_: expected 2 classes, .* got '2 of 2'"):
+        from_booster(twice)
+
+
+def test_a_classifier_with_an_objective_of_ones_own_gives_no_labels() -> None:
+    x, y = rows()
+
+    def squares(wanted: Any, score: Any) -> Any:
+        return score - wanted, np.ones_like(wanted)
+
+    model = lgb.LGBMClassifier(n_estimators=3, objective=squares, **QUIET).fit(x, y > 0)
+    found = from_booster(model)
+    assert (found.kind, found.link.name, found.classes) == ("regression", "identity", None)
+    with pytest.warns(UserWarning, match="raw scores"):
+        want = model.predict(x)
+    np.testing.assert_array_equal(sums(found, x)[:, 0], want)

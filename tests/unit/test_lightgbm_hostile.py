@@ -219,6 +219,22 @@ def test_memory_is_not_taken_for_what_is_only_said(text: str) -> None:
     assert peak < 1_000_000 + len(text)
 
 
+@pytest.mark.parametrize("word", ["1", "10", "4294967295"])
+def test_long_lines_take_memory_like_their_length(word: str) -> None:
+    count = 600_000
+    text = TEXT.replace("cat_threshold=5 1", "cat_threshold=" + f"{word} " * count)
+    text = text.replace("cat_boundaries=0 2", f"cat_boundaries=0 {count}")
+    tracemalloc.start()
+    trees = read_lightgbm(text).trees
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert trees.set_values is not None
+    bits = [b for b in range(32) if int(word) >> b & 1]
+    np.testing.assert_array_equal(trees.set_values[-len(bits) :], 32 * (count - 1) + np.array(bits))
+    assert len(trees.set_values) == count * len(bits)
+    assert peak < 4_000_000 + 20 * len(text) + 3 * trees.set_values.nbytes
+
+
 def test_a_tree_that_is_one_long_way_down() -> None:
     count = 50_000
     tree = {

@@ -75,7 +75,7 @@ def from_booster(booster: object) -> ModelDescription:
     TypeError
         If it is not a model of LightGBM.
     ValueError
-        If it was not fitted, or on one class only.
+        If it was not fitted, or is a classifier of one class only.
     """
     # Only who has a model of LightGBM has it loaded; all others need not have it at all.
     if not any(kind.__module__.partition(".")[0] == "lightgbm" for kind in type(booster).__mro__):
@@ -85,14 +85,20 @@ def from_booster(booster: object) -> ModelDescription:
     classes = None
     if isinstance(booster, lightgbm.LGBMModel):
         model, booster = booster, booster.booster_
+        # With an objective of one's own, LGBMClassifier.predict gives no labels.
         if isinstance(model, lightgbm.LGBMClassifier) and not callable(model.objective_):
             classes = np.asarray(model.classes_)
-            if len(classes) < 2:
-                refuse("classes_", "2 classes or more", len(classes))
     if not isinstance(booster, lightgbm.Booster):
         raise TypeError(f"booster must be a lightgbm.Booster or LGBMModel, not {type(booster).__name__}")
     found = read_lightgbm(booster.model_to_string())
-    kind = found.kind if classes is None else "binary" if len(classes) == 2 else "multiclass"
+    kind = found.kind
+    if classes is not None:
+        outputs = found.trees.num_outputs
+        wanted = 2 if outputs == 1 else outputs
+        # Of 2 classes with an output each, LGBMClassifier makes nothing of use either.
+        if len(classes) != wanted or outputs == 2:
+            refuse("classes_", f"{wanted} classes, and of 2 one output", f"{len(classes)} of {outputs}")
+        kind = "binary" if outputs == 1 else "multiclass"
     source = f"LightGBM {lightgbm.__version__}"
     return replace(found, link=_exact(found, booster), classes=classes, kind=kind, source=source)
 

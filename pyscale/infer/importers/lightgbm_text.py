@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = ["Header", "TextTree", "parse"]
 Array = NDArray[Any]
 
 MOST_CLASSES = 2**16
+LONG_LINE = 2**20
 HEADER_KEYS = frozenset(
     (
         "version",
@@ -254,17 +256,20 @@ def _numbers(text: str, where: str, size: int | None, kind: type, expected: str)
     # Python also reads other scripts' digits, and 1_000.
     if not text.isascii() or "_" in text:
         refuse(where, "numbers", text[:100])
-    items = text.split()
-    if size is not None and len(items) != size:
-        refuse(where, f"{size} numbers", len(items))
     dtype = np.int64 if kind is int else np.float64
     try:
-        return np.fromiter(map(kind, items), dtype, len(items))
+        numbers = np.fromiter(map(kind, _items(text)), dtype)
     except (ValueError, OverflowError):
-        for place, item in enumerate(items):
-            if not _fits(item, kind):
-                refuse(f"{where}[{place}]", expected, item[:100])
-        raise  # pragma: no cover - one of them does not fit
+        place, item = next((i, item) for i, item in enumerate(_items(text)) if not _fits(item, kind))
+        refuse(f"{where}[{place}]", expected, item[:100])
+    if size is not None and len(numbers) != size:
+        refuse(where, f"{size} numbers", len(numbers))
+    return numbers
+
+
+def _items(text: str) -> Iterable[str]:
+    """Give a line's words; of a long line one at a time, as a list of short ones is many times its size."""
+    return text.split() if len(text) < LONG_LINE else (found[0] for found in re.finditer(r"\S+", text))
 
 
 def _fits(item: str, kind: type) -> bool:

@@ -17,6 +17,7 @@ Array = NDArray[Any]
 
 CATEGORICAL, DEFAULT_LEFT = 1, 2
 ZERO_MISSING = 1
+BLOCK = 2**16
 ZERO = float(np.float32(1e-35))
 
 
@@ -124,13 +125,17 @@ def _sets(trees: list[TextTree]) -> tuple[Array, Array]:
     """Where each set of categories begins, and the categories of all."""
     words = _joined([tree.words for tree in trees], np.uint32)
     lengths = _joined([np.diff(tree.boundaries) for tree in trees])
-    # Bit b of a set's word w is category 32 w + b; only words with bits are taken apart.
-    some = np.flatnonzero(words)
-    bits = np.unpackbits(words[some].astype("<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
-    row, bit = np.nonzero(bits)
-    categories = 32 * _within(lengths)[some][row] + bit
-    in_set = np.repeat(np.arange(len(lengths)), lengths)[some][row]
-    return _starts(np.bincount(in_set, minlength=len(lengths))), categories.astype(np.int32)
+    # Bit b of a set's word w is category 32 w + b. A bit becomes a byte, so it goes block by block.
+    word_in_set = _within(lengths)
+    counts = np.zeros(len(words), np.int64)
+    categories = [np.zeros(0, np.int32)]
+    for start in range(0, len(words), BLOCK):
+        block = slice(start, start + BLOCK)
+        bytes_ = words[block].astype("<u4").view(np.uint8).reshape(-1, 4)
+        word, bit = np.nonzero(np.unpackbits(bytes_, axis=1, bitorder="little"))
+        counts[block] = np.bincount(word, minlength=len(bytes_))
+        categories.append((32 * word_in_set[block][word] + bit).astype(np.int32))
+    return _starts(counts)[_starts(lengths)], np.concatenate(categories)
 
 
 def _linear(trees: list[TextTree]) -> LinearLeaves | None:
