@@ -74,13 +74,14 @@ def linear(trees: Trees, leaf: int, row: NDArray[Any]) -> float:
         value = float(row[trees.linear.feature[term]])
         if math.isnan(value):
             return float(trees.values[leaf, 0])
+        value = 0.0 if -TINY <= value <= TINY else value
         total += float(trees.linear.coefficient[term]) * value
     return total
 
 
-def linked(link: Link, raw: NDArray[Any], num_trees: int) -> Any:
+def linked(link: Link, raw: NDArray[Any], num_rounds: int) -> Any:
     """Predictions of the sums, in float64."""
-    x = raw.astype(np.float64) / (link.divisor or num_trees)
+    x = raw.astype(np.float64) / (link.divisor or num_rounds)
     with np.errstate(over="ignore"):
         match link.name:
             case "identity":

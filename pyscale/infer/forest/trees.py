@@ -20,7 +20,8 @@ class LinearLeaves:
     """
     A linear function a leaf: its constant, and coefficients times features added in turn, in float64.
 
-    A leaf whose features include a NaN adds its row of `Trees.values` instead.
+    A leaf whose features include a NaN adds its row of `Trees.values` instead. Features from -1e-35f to
+    1e-35f count as 0, as LightGBM has it.
 
     Attributes
     ----------
@@ -138,7 +139,7 @@ class Link:
         outputs; ``exp``; ``log1p_exp``; ``signed_square``: sign(x) x^2; ``step``: 1 where x > 0, else 0;
         ``argmax``: the number of the largest output; ``isolation``: -2^(-x / scale).
     divisor : float
-        By which the sums are divided first: the number of trees, of an average. 0: of as many trees as
+        By which the sums are divided first: the number of rounds, of an average. 0: of as many rounds as
         were asked for.
     scale : float
         What some of the names take.
