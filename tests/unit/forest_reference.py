@@ -26,6 +26,8 @@ def goes_left(trees: Trees, node: int, x: float) -> bool:
     assert trees.set_values is not None
     lowest = -1 if trees.negative_fractions else 0
     valid = (x > lowest if trees.negative_fractions else x >= lowest) and x < 2**31
+    if trees.whole_categories and not x.is_integer():
+        valid = False
     category = int(x) if valid else -1
     known = trees.known_categories.get(int(trees.feature[node]))
     if known is not None and category not in known:
