@@ -56,7 +56,9 @@ def _candidates(trees: Trees, nodes: NDArray[Any], column: int, infinite: bool) 
     if sets is not None and (sets[nodes] >= 0).any():
         assert trees.set_values is not None
         categories = np.unique(np.append(trees.set_values, [] if known is None else known)).astype(np.float64)
-        found.append(np.concatenate([np.tile(categories, 4), categories + 0.5, categories - 1, categories + 256]))
+        found.append(
+            np.concatenate([np.tile(categories, 4), categories + 0.5, categories - 1, categories + 256])
+        )
         found.append(np.array([-0.5, -1.0, 2.0**31, 2.0**31 - 1, 2.0**32]))
     values = np.concatenate(found)
     with np.errstate(over="ignore"):

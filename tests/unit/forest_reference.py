@@ -38,7 +38,8 @@ def goes_left(trees: Trees, node: int, x: float) -> bool:
 
 def leaves(trees: Trees, x: NDArray[Any]) -> NDArray[Any]:
     """The node that each row ends at in each tree, by its number in the tree: int32, rows x trees."""
-    x = x.astype(trees.precision).astype(np.float64)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        x = x.astype(trees.precision).astype(np.float64)
     out = np.zeros((len(x), trees.num_trees), np.int32)
     for tree in range(trees.num_trees):
         root = int(trees.first[tree])

@@ -96,7 +96,11 @@ def _base(estimator: object, num_features: int, outputs: int) -> Array:
             f"init_: only estimators that answer the same to all rows are supported (DummyRegressor, "
             f"DummyClassifier with its prior, most frequent or a constant class, 'zero'), got {init!r}"
         )
-    start = attribute(estimator, "_raw_predict_init")(np.zeros((1, num_features), np.float32))
+    ask = attribute(estimator, "_raw_predict_init")
+    try:
+        start = ask(np.zeros((1, num_features), np.float32))
+    except Exception as error:  # its own code, on parts that may not fit together
+        raise ValueError(f"init_: {type(init).__name__} gave no answer: {error}") from error
     if not isinstance(start, np.ndarray) or start.shape != (1, outputs):
         refuse("init_", f"{outputs} answers a row", getattr(start, "shape", start))
     return floats(start[0], "init_")

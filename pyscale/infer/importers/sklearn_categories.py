@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.importers.reading import floats, integers, refuse
-from pyscale.infer.importers.sklearn_nodes import attribute, items
+from pyscale.infer.importers.sklearn_nodes import attribute, class_name, items
 
 __all__ = ["Categories", "read_categories"]
 
@@ -87,16 +87,15 @@ def read_categories(estimator: object, num_features: int) -> Categories:
             table=np.empty((0, CODES), np.int32),
         )
     flags = integers(mask, "is_categorical_", low=0, high=1, size=num_features) > 0
-    where = "_preprocessor.named_transformers_"
-    parts = attribute(encoder, "named_transformers_", "_preprocessor")
-    try:
-        ordinal = parts["encoder"]
-    except (KeyError, TypeError, AttributeError):
-        refuse(where, "a transformer named encoder", parts)
+    parts = items(attribute(encoder, "transformers_", "_preprocessor"), "_preprocessor.transformers_")
+    where = "_preprocessor.transformers_[0][1]"
+    ordinal = items(parts[0], "_preprocessor.transformers_[0]", 3)[1]
+    if class_name(ordinal) != "OrdinalEncoder":
+        refuse(where, "an OrdinalEncoder", ordinal)
     numbers = np.flatnonzero(flags)
-    found = items(attribute(ordinal, "categories_", where), f"{where}['encoder'].categories_", len(numbers))
+    found = items(attribute(ordinal, "categories_", where), f"{where}.categories_", len(numbers))
     known = {
-        int(column): _whole(values, f"{where}['encoder'].categories_[{i}]", int(column))
+        int(column): _whole(values, f"{where}.categories_[{i}]", int(column))
         for i, (column, values) in enumerate(zip(numbers, found, strict=True))
     }
     table = np.full((num_features, CODES), -1, np.int32)
