@@ -25,6 +25,7 @@ JUNK: list[Any] = [
     True,
     "x",
     b"",
+    2**31 - 1,
     -1,
     0,
     2**31,
@@ -68,9 +69,8 @@ MODELS = {name: fitted(name) for name in sorted(READERS)}
 def opened(found: Any) -> SimpleNamespace:
     """A tree whose arrays may be changed."""
     names = ("children_left", "children_right", "feature", "threshold", "missing_go_to_left", "value")
-    return SimpleNamespace(
-        node_count=found.node_count, **{name: getattr(found, name).copy() for name in names}
-    )
+    arrays = {name: getattr(found, name).copy() for name in names}
+    return SimpleNamespace(n_features=found.n_features, node_count=found.node_count, **arrays)
 
 
 def tampered(change: Callable[[SimpleNamespace], None]) -> Any:
@@ -109,6 +109,7 @@ def test_an_opened_tree_is_as_good_as_its_own() -> None:
         (put("missing_go_to_left", 0, 2), r"tree_.missing_go_to_left\[0\]: expected 0 to 1, got"),
         (put("value", -1, np.nan), r"estimators_\[1\].tree_.value \(of leaves\)\[\d+\]: expected a number"),
         (lambda t: setattr(t, "node_count", 2**31 - 1), r"tree_.children_left: expected 2147483647 numbers"),
+        (lambda t: setattr(t, "n_features", 9), r"estimators_\[1\].tree_.n_features: expected 4, got 9"),
         (lambda t: setattr(t, "node_count", 0), r"tree_.node_count: expected a whole number from 1"),
         (lambda t: setattr(t, "value", t.value[:, :, :2]), r"tree_.value: expected an array of shape"),
         (lambda t: delattr(t, "missing_go_to_left"), r"tree_.missing_go_to_left: .* no such attribute"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def read_boosting(estimator: object, classifier: bool) -> ModelDescription:
         precision="float32",
         sums="float64",
         output=np.tile(np.arange(per_round, dtype=np.int32), len(rounds)),
-        base=_base(estimator, num_features, per_round),
+        base=_base(estimator, classifier, per_round),
         **join(nodes, values),
     )
     return describe_boosting(estimator, trees, classifier)
@@ -82,7 +83,7 @@ def describe_boosting(estimator: object, trees: Trees, classifier: bool) -> Mode
     )
 
 
-def _base(estimator: object, num_features: int, outputs: int) -> Array:
+def _base(estimator: object, classifier: bool, outputs: int) -> Array:
     """Give what the sums begin with: of estimators that answer the same to all rows, scikit-learn's word."""
     init = attribute(estimator, "init_")
     if isinstance(init, str) and init == "zero":
@@ -96,9 +97,11 @@ def _base(estimator: object, num_features: int, outputs: int) -> Array:
             f"init_: only estimators that answer the same to all rows are supported (DummyRegressor, "
             f"DummyClassifier with its prior, most frequent or a constant class, 'zero'), got {init!r}"
         )
-    ask = attribute(estimator, "_raw_predict_init")
+    loss = attribute(estimator, "_loss")
+    ask = attribute(sys.modules[type(estimator).__module__], "_init_raw_predictions")
     try:
-        start = ask(np.zeros((1, num_features), np.float32))
+        # One row, of any width: it is not looked at.
+        start = ask(np.zeros((1, 1), np.float32), init, loss, classifier)
     except Exception as error:  # its own code, on parts that may not fit together
         raise ValueError(f"init_: {type(init).__name__} gave no answer: {error}") from error
     if not isinstance(start, np.ndarray) or start.shape != (1, outputs):

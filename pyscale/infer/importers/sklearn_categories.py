@@ -22,7 +22,7 @@ CODES = 256
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Categories:
     """
-    The columns' categories, as they are in the input.
+    The columns' categories, as they are in the input. Arrays are empty where no column has categories.
 
     Attributes
     ----------
@@ -40,6 +40,13 @@ class Categories:
     columns: Array
     known: Mapping[int, Array]
     table: Array
+
+    def inputs(self, columns: Array) -> tuple[Array, Array]:
+        """Give the columns of the input for columns that trees see, and which of them have categories."""
+        if not self.known:
+            return columns, np.zeros(len(columns), np.bool_)
+        found = self.columns[columns]
+        return found, self.is_categorical[found]
 
     def left(self, bitsets: object, numbers: Array, columns: Array, where: str) -> tuple[Array, Array]:
         """
@@ -81,8 +88,8 @@ def read_categories(estimator: object, num_features: int) -> Categories:
     mask = attribute(estimator, "is_categorical_")
     if encoder is None or mask is None:
         return Categories(
-            is_categorical=np.zeros(num_features, np.bool_),
-            columns=np.arange(num_features),
+            is_categorical=np.empty(0, np.bool_),
+            columns=np.empty(0, np.int64),
             known={},
             table=np.empty((0, CODES), np.int32),
         )

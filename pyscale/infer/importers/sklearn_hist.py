@@ -58,10 +58,9 @@ def read_hist_boosting(estimator: object, classifier: bool) -> ModelDescription:
         for k, predictor in enumerate(items(row, f"_predictors[{i}]", per_round)):
             where = f"_predictors[{i}][{k}]"
             table = _table(predictor, where)
-            part = _read_nodes(table, where, categories.columns)
+            part, decide = _read_nodes(table, where, categories, num_features)
             nodes.append(part)
             values.append(floats(table["value"][part.leaf], f"{where}.nodes.value (of leaves)")[:, None])
-            decide = _categorical(table, part, where, categories)
             category_set.append(np.full(len(table), -1, np.int32))
             category_set[-1][decide] = np.arange(sets, sets + len(decide))
             sets += len(decide)
@@ -95,36 +94,32 @@ def _table(predictor: object, where: str) -> Array:
     return nodes
 
 
-def _read_nodes(table: Array, where: str, columns: Array) -> Nodes:
-    where = f"{where}.nodes"
-    leaf, missing_left = (
+def _read_nodes(table: Array, place: str, categories: Categories, num_features: int) -> tuple[Nodes, Array]:
+    """Read a tree's nodes, and the numbers of those that sets decide: all that compare such a column."""
+    where = f"{place}.nodes"
+    leaf, missing_left, sets = (
         integers(table[name], f"{where}.{name}", low=0, high=1) > 0
-        for name in ("is_leaf", "missing_go_to_left")
+        for name in ("is_leaf", "missing_go_to_left", "is_categorical")
     )
     left, right = (
         integers(table[name], f"{where}.{name}", low=0, high=len(table) - 1) for name in ("left", "right")
     )
     check_children(left, right, leaf, where, ("left", "right"))
     feature = integers(table["feature_idx"], f"{where}.feature_idx")
-    check_features(feature, leaf, f"{where}.feature_idx", len(columns))
+    check_features(feature, leaf, f"{where}.feature_idx", num_features)
+    feature, expected = categories.inputs(np.where(leaf, 0, feature))
+    wrong = ~leaf & (sets != expected)
+    if wrong.any():
+        node = int(wrong.argmax())
+        refuse(f"{where}.is_categorical[{node}]", f"{int(expected[node])}, as of its column", int(sets[node]))
     # Leaves and nodes of categories may have anything for a threshold.
-    used = ~leaf & (table["is_categorical"] == 0)
-    return Nodes(
+    threshold = np.where(leaf | sets, 0.0, table["num_threshold"])
+    nodes = Nodes(
         leaf=leaf,
-        feature=columns[np.where(leaf, 0, feature)],
-        threshold=floats(np.where(used, table["num_threshold"], 0.0), f"{where}.num_threshold"),
+        feature=feature,
+        threshold=floats(threshold, f"{where}.num_threshold"),
         left=left,
         right=right,
         missing_left=missing_left,
     )
-
-
-def _categorical(table: Array, nodes: Nodes, where: str, categories: Categories) -> Array:
-    """Give the numbers of the nodes that sets decide: all that compare a column of categories."""
-    decide = integers(table["is_categorical"], f"{where}.nodes.is_categorical", low=0, high=1) > 0
-    wrong = ~nodes.leaf & (decide != categories.is_categorical[nodes.feature])
-    if wrong.any():
-        place = int(wrong.argmax())
-        expected = int(categories.is_categorical[nodes.feature[place]])
-        refuse(f"{where}.nodes.is_categorical[{place}]", f"{expected}, as of its column", int(decide[place]))
-    return np.flatnonzero(decide & ~nodes.leaf)
+    return nodes, np.flatnonzero(sets & ~leaf)

@@ -143,6 +143,9 @@ def round_down(thresholds: Array) -> Array:
 def read_nodes(tree: object, where: str, num_features: int) -> Nodes:
     """Read a `sklearn.tree._tree.Tree`, whose values are compared in float32."""
     size = count(attribute(tree, "node_count", where), f"{where}.node_count")
+    columns = count(attribute(tree, "n_features", where), f"{where}.n_features")
+    if columns != num_features:
+        refuse(f"{where}.n_features", f"{num_features}", columns)
     left, right = (
         integers(attribute(tree, name, where), f"{where}.{name}", low=-1, high=size - 1, size=size)
         for name in ("children_left", "children_right")
@@ -191,6 +194,8 @@ def check_children(left: Array, right: Array, leaf: Array, where: str, names: tu
 def join(trees: Sequence[Nodes], values: Sequence[Array]) -> dict[str, Any]:
     """Lay trees one after another: `first`, nodes and `values` of `Trees`, of each tree's leaves' values."""
     leaf = np.concatenate([tree.leaf for tree in trees])
+    if len(leaf) >= 2**31:
+        raise ValueError(f"trees: models of up to 2^31 - 1 nodes are supported, got {len(leaf)}")
     left = np.concatenate([tree.left for tree in trees])
     left[leaf] = np.arange(leaf.sum())
     return {
