@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.infer.forest.trees import Link, Trees
+from pyscale.infer.forest.trees import Link, ModelDescription, Trees
 
 TINY = float(np.float32(1e-35))
 
@@ -67,6 +67,11 @@ def sums(trees: Trees, x: NDArray[Any], num_trees: int | None = None) -> NDArray
             added = np.array([[linear(trees, leaf, x[i])] for i, leaf in enumerate(rows)], dtype)
         out[:, start : start + width] += added
     return out
+
+
+def predicted(model: ModelDescription, x: NDArray[Any]) -> Any:
+    """Predictions of all the trees: rows x outputs."""
+    return linked(model.link, sums(model.trees, x), model.trees.num_trees)
 
 
 def linear(trees: Trees, leaf: int, row: NDArray[Any]) -> float:
