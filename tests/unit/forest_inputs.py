@@ -1,4 +1,4 @@
-"""Rows that go where trees could go wrong: at, just below and just above what they compare with."""
+"""Inputs that find wrong comparisons: values at, just below and just above the thresholds of trees."""
 
 from __future__ import annotations
 
@@ -10,37 +10,79 @@ from numpy.typing import NDArray
 from pyscale.infer.forest.trees import Trees
 
 TINY = float(np.float32(1e-35))
-SPECIAL = [0.0, -0.0, 5e-324, -5e-324, 1e-40, TINY, -TINY, np.nextafter(TINY, 1), np.nextafter(-TINY, -1)]
-CATEGORIES = [-1.0, -0.5, -1e-300, 0.5, 1.5, 31.0, 32.0, 63.99, 64.0, 1e9, 2.0**31 - 0.5, 2.0**31]
-FAR = [2.0**32, 2.0**32 + 1, 2.0**63, 2.0**64, 1e300, -(2.0**31), -(2.0**31) - 1, -(2.0**32) + 1]
+FAR = [
+    2.0**24,
+    2.0**31 - 1,
+    2.0**31 - 0.5,
+    2.0**31,
+    2.0**32,
+    2.0**32 + 1,
+    2.0**63,
+    -(2.0**31),
+    -(2.0**32) + 1,
+]
 
 
 def around_thresholds(
     trees: Trees, rows: int, seed: int, *, nan: bool = True, infinite: bool = True
 ) -> NDArray[Any]:
     """
-    Rows of the precision of the comparison, a feature at a time from random and awkward values.
+    Rows that mix thresholds, their neighbours, zeros, tiny and huge values, and values between thresholds.
 
-    Of each feature: its thresholds and their neighbours, its categories and what is close to one, zeros,
-    denormals, and NaN and infinities if these are asked for.
+    float64, rows x features. Where trees compare in float32, some values lie between two of its numbers and
+    round to a threshold, or away from it. Columns that sets of categories decide have categories, known and
+    unknown, with and without a fraction. With `nan` a tenth is missing; with `infinite` some are infinite,
+    also after rounding to float32.
     """
     rng = np.random.default_rng(seed)
+    x = np.empty((rows, trees.num_features))
+    for column in range(trees.num_features):
+        candidates = _candidates(trees, np.flatnonzero(trees.feature == column), column, infinite)
+        usual = rng.choice(candidates[np.abs(candidates) < 1e30], rows) + rng.normal(size=rows)
+        x[:, column] = np.where(rng.random(rows) < 0.8, rng.choice(candidates, rows), usual)
+    if nan:
+        x[rng.random(x.shape) < 0.1] = np.nan
+    return x
+
+
+def _candidates(trees: Trees, nodes: NDArray[Any], column: int, infinite: bool) -> NDArray[Any]:
     dtype = np.dtype(trees.precision)
-    out = np.empty((rows, trees.num_features), dtype)
-    for feature in range(trees.num_features):
-        nodes = trees.feature == feature
-        at = trees.threshold[nodes].astype(dtype)
-        low, high = dtype.type(-np.inf), dtype.type(np.inf)
-        values = [at, np.nextafter(at, low), np.nextafter(at, high)]
-        values.append(rng.normal(scale=1 + np.abs(at[np.isfinite(at)]).max(initial=0), size=20).astype(dtype))
-        if trees.category_set is not None and (trees.category_set[nodes] >= 0).any():
-            values.append(np.arange(40.0).astype(dtype))
-            values.append(np.array(CATEGORIES + FAR, np.float64).astype(dtype))
-        with np.errstate(under="ignore"):
-            values.append(np.array(SPECIAL).astype(dtype))
-        values.append(np.array([np.nan] * 3 * nan + [np.inf, -np.inf] * infinite).astype(dtype))
-        # Each kind of value comes as often as each other, however many thresholds there are.
-        kinds = [kind for kind in values if len(kind)]
-        picked = rng.integers(len(kinds), size=rows)
-        out[:, feature] = [rng.choice(kinds[kind]) for kind in picked]
-    return out
+    limits = np.finfo(dtype)
+    sets = trees.category_set
+    decided = nodes if sets is None else nodes[sets[nodes] < 0]
+    thresholds = np.append(trees.threshold[decided], [0.0, -0.0]).astype(dtype)
+    with np.errstate(over="ignore"):
+        below = np.nextafter(thresholds, dtype.type(-np.inf)).astype(np.float64)
+        above = np.nextafter(thresholds, dtype.type(np.inf)).astype(np.float64)
+    exact = thresholds.astype(np.float64)
+    special = [
+        0.0,
+        -0.0,
+        TINY,
+        -TINY,
+        np.nextafter(TINY, 1),
+        np.nextafter(-TINY, -1),
+        float(limits.tiny),
+        -float(limits.smallest_subnormal),
+        1.0,
+        -1.0,
+    ]
+    special += [float(limits.max), float(limits.min)]
+    between = [np.nextafter(exact, np.inf), np.nextafter(exact, -np.inf)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        between += [exact / 2 + below / 2, exact / 2 + above / 2]
+    found = [exact, below, above, *between, np.array(special)]
+    if infinite:
+        found.append(np.array([np.inf, -np.inf, 1e300]))
+    known = trees.known_categories.get(column)
+    if sets is not None and (sets[nodes] >= 0).any():
+        assert trees.set_values is not None
+        categories = np.unique(np.append(trees.set_values, [] if known is None else known)).astype(np.float64)
+        found.append(
+            np.concatenate([np.tile(categories, 4), categories + 0.5, categories - 1, categories + 256])
+        )
+        found.append(np.array([-0.5, -1.0, -1e-300, 31, 32, 63.99, 64, *FAR]))
+    values = np.concatenate(found)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(values.astype(dtype))
+    return values[finite] if not infinite else values[~np.isnan(values)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.infer.forest.trees import Link, Trees
+from pyscale.infer.forest.trees import Link, ModelDescription, Trees
 
 TINY = float(np.float32(1e-35))
 
@@ -26,6 +26,8 @@ def goes_left(trees: Trees, node: int, x: float) -> bool:
     assert trees.set_values is not None
     lowest = -1 if trees.negative_fractions else 0
     valid = (x > lowest if trees.negative_fractions else x >= lowest) and x < 2**31
+    if trees.whole_categories and not x.is_integer():
+        valid = False
     category = int(x) if valid else -1
     known = trees.known_categories.get(int(trees.feature[node]))
     if known is not None and category not in known:
@@ -36,7 +38,8 @@ def goes_left(trees: Trees, node: int, x: float) -> bool:
 
 def leaves(trees: Trees, x: NDArray[Any]) -> NDArray[Any]:
     """The node that each row ends at in each tree, by its number in the tree: int32, rows x trees."""
-    x = x.astype(trees.precision).astype(np.float64)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        x = x.astype(trees.precision).astype(np.float64)
     out = np.zeros((len(x), trees.num_trees), np.int32)
     for tree in range(trees.num_trees):
         root = int(trees.first[tree])
@@ -64,6 +67,11 @@ def sums(trees: Trees, x: NDArray[Any], num_trees: int | None = None) -> NDArray
             added = np.array([[linear(trees, leaf, x[i])] for i, leaf in enumerate(rows)], dtype)
         out[:, start : start + width] += added
     return out
+
+
+def predicted(model: ModelDescription, x: NDArray[Any]) -> Any:
+    """Predictions of all the trees: rows x outputs."""
+    return linked(model.link, sums(model.trees, x), model.trees.num_trees)
 
 
 def linear(trees: Trees, leaf: int, row: NDArray[Any]) -> float:

@@ -86,6 +86,9 @@ class Trees:
         feature that is not in it, all that is not in a node's set goes right.
     negative_fractions : bool
         Whether a value between -1 and 0 is category 0 (as LightGBM truncates) and not none at all.
+    whole_categories : bool
+        Whether a value with a fraction is no category at all (as scikit-learn looks values up) and not cut
+        off to one.
     values : numpy.ndarray
         float64, leaves x width: what a leaf adds to `width` outputs from its tree's `output` on. Exact in
         the type of `sums`.
@@ -114,6 +117,7 @@ class Trees:
     set_values: Array | None = None
     known_categories: Mapping[int, Array] = field(default_factory=dict)
     negative_fractions: bool = False
+    whole_categories: bool = False
     linear: LinearLeaves | None = None
 
     @property
@@ -171,6 +175,8 @@ class ModelDescription:
         The library and its version, as far as the model says.
     trees_per_round : int
         Trees that one boosting round made: as many as there are classes; 1 of a forest.
+    offset : float
+        Of ``anomaly``: what is below it is an anomaly.
     """
 
     trees: Trees
@@ -180,6 +186,7 @@ class ModelDescription:
     classes: Array | None = None
     feature_names: tuple[str, ...] | None = None
     trees_per_round: int = 1
+    offset: float = 0.0
 
 
 def empty_nodes(count: int) -> dict[str, Array]:
