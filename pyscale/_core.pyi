@@ -210,6 +210,7 @@ class Partition:
     def windows(self) -> int: ...
 
 class Forest:
+    classifies: bool
     gives_labels: bool
     def __init__(self, arrays: dict, known_categories: dict) -> None: ...
     def answer(
@@ -237,6 +238,7 @@ class Forest:
         name: str,
         divisor: typing.SupportsFloat | typing.SupportsIndex,
         scale: typing.SupportsFloat | typing.SupportsIndex,
+        trees_per_round: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
     def shape(self, rows: typing.SupportsInt | typing.SupportsIndex, what: str) -> tuple: ...
     @property

@@ -53,7 +53,8 @@ std::unique_ptr<PyForest> make(const py::dict& arrays, const py::dict& known) {
     trees.right = elements<int32_t>(arrays, "right", nodes);
     trees.missing_left = reinterpret_cast<const uint8_t*>(elements<bool>(arrays, "missing_left", nodes));
     if (!arrays["zero_is_missing"].is_none()) {
-        trees.zero_is_missing = reinterpret_cast<const uint8_t*>(elements<bool>(arrays, "zero_is_missing", nodes));
+        trees.zero_is_missing =
+            reinterpret_cast<const uint8_t*>(elements<bool>(arrays, "zero_is_missing", nodes));
     }
     if (!arrays["category_set"].is_none()) {
         trees.category_set = elements<int32_t>(arrays, "category_set", nodes);
@@ -69,12 +70,23 @@ std::unique_ptr<PyForest> make(const py::dict& arrays, const py::dict& known) {
         trees.known.push_back({feature.cast<int32_t>(), categories.cast<std::vector<int32_t>>()});
     }
     trees.negative_fractions = arrays["negative_fractions"].cast<bool>();
+    trees.whole_categories = arrays["whole_categories"].cast<bool>();
     const auto values = py::reinterpret_borrow<py::array>(arrays["values"]);
     if (values.ndim() != 2) throw py::value_error("values: expected leaves x width");
     trees.leaves = static_cast<size_t>(values.shape(0));
     trees.width = static_cast<int32_t>(values.shape(1));
     trees.values = elements<double>(arrays, "values", -1);
     trees.base = elements<double>(arrays, "base", trees.outputs);
+    if (!arrays["linear"].is_none()) {
+        const auto linear = arrays["linear"].cast<py::dict>();
+        const auto leaves = static_cast<py::ssize_t>(trees.leaves);
+        trees.linear_constant = elements<double>(linear, "constant", leaves);
+        trees.linear_first = elements<int64_t>(linear, "first", leaves + 1);
+        trees.linear_feature = elements<int32_t>(linear, "feature", -1);
+        trees.linear_terms = size_of(linear, "feature");
+        trees.linear_coefficient =
+            elements<double>(linear, "coefficient", static_cast<py::ssize_t>(trees.linear_terms));
+    }
     py::gil_scoped_release release;
     return std::make_unique<PyForest>(trees);
 }
@@ -95,13 +107,15 @@ Answer answer_of(const std::string& name) {
 Input require_input(const Forest& self, py::handle x) {
     const std::optional<Input> input = input_of(self, x);
     if (!input) {
-        throw py::value_error("X: expected rows x " + std::to_string(self.features()) + " float32 or float64");
+        throw py::value_error("X: expected rows x " + std::to_string(self.features()) +
+                              " float32 or float64");
     }
     return *input;
 }
 
 void check_range(const Forest& self, size_t begin, size_t end) {
-    if (begin > end || end > self.trees()) throw py::value_error("trees: expected 0 <= begin <= end <= trees");
+    if (begin > end || end > self.trees())
+        throw py::value_error("trees: expected 0 <= begin <= end <= trees");
 }
 
 py::object answer(const PyForest& self, const py::array& x, const py::object& out, const std::string& what,
@@ -151,11 +165,9 @@ py::dict costs(const PyForest& wrapped) {
 void set_link(PyForest& self, const std::string& name, double divisor, double scale, size_t trees_per_round) {
     using Name = forest::Link::Name;
     static const std::pair<const char*, Name> names[] = {
-        {"identity", Name::identity},   {"logistic", Name::logistic},
-        {"softmax", Name::softmax},     {"exp", Name::exp},
-        {"log1p_exp", Name::log1p_exp}, {"signed_square", Name::signed_square},
-        {"step", Name::step},           {"argmax", Name::argmax},
-        {"isolation", Name::isolation},
+        {"identity", Name::identity}, {"logistic", Name::logistic},   {"softmax", Name::softmax},
+        {"exp", Name::exp},           {"log1p_exp", Name::log1p_exp}, {"signed_square", Name::signed_square},
+        {"step", Name::step},         {"argmax", Name::argmax},       {"isolation", Name::isolation},
     };
     for (const auto& [text, value] : names) {
         if (name == text) {
@@ -177,20 +189,22 @@ void bind_forest(py::module_& m) {
              py::arg("trees_per_round"))
         .def_readwrite("threads", &PyForest::threads)
         .def_readwrite("gives_labels", &PyForest::gives_labels)
+        .def_readwrite("classifies", &PyForest::classifies)
         .def("calibrate",
              [](PyForest& self) {
                  py::gil_scoped_release release;
                  self.forest.set_costs(self.forest.calibrate());
              })
         .def("costs", &costs)
-        .def("engine_for",
-             [](const PyForest& self, size_t rows) {
-                 return self.forest.engine_for(rows) == Engine::masks ? "masks" : "walk";
-             },
-             py::arg("rows"))
+        .def(
+            "engine_for",
+            [](const PyForest& self, size_t rows) {
+                return self.forest.engine_for(rows) == Engine::masks ? "masks" : "walk";
+            },
+            py::arg("rows"))
         .def("shape", &shape, py::arg("rows"), py::arg("what"))
-        .def("answer", &answer, py::arg("x"), py::arg("out"), py::arg("what"), py::arg("begin"), py::arg("end"),
-             py::arg("num_threads"), py::arg("engine") = "")
+        .def("answer", &answer, py::arg("x"), py::arg("out"), py::arg("what"), py::arg("begin"),
+             py::arg("end"), py::arg("num_threads"), py::arg("engine") = "")
         .def("leaves", &leaves, py::arg("x"), py::arg("begin"), py::arg("end"), py::arg("num_threads"));
     bind_forest_methods(m);
 }

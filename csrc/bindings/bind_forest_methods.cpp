@@ -1,5 +1,5 @@
-// Forest.predict, raw and predict_proba in C, for plain NumPy arrays: of a row, the answer takes less time than
-// Python takes to call a method and look at its arguments.
+// Forest.predict, raw and predict_proba in C, for plain NumPy arrays: of a row, the answer takes less time
+// than Python takes to call a method and look at its arguments.
 #include <string>
 
 #include "bindings/bindings.h"
@@ -47,8 +47,8 @@ void run_in(const PyForest& self, const Input& input, size_t rows, size_t begin,
     }
 }
 
-// `name`(X) of a forest whose `_quick` is a capsule: the short way where X is a plain array and nothing else is
-// said; else the method that was there before.
+// `name`(X) of a forest whose `_quick` is a capsule: the short way where X is a plain array and nothing else
+// is said; else the method that was there before.
 PyObject* short_method(Answer answer, PyObject* checked_name, PyObject* self, PyObject* const* args,
                        Py_ssize_t count, PyObject* keywords) {
     static PyObject* const quick_name = PyUnicode_InternFromString("_quick");
@@ -59,7 +59,8 @@ PyObject* short_method(Answer answer, PyObject* checked_name, PyObject* self, Py
             try {
                 const auto& wrapped = *static_cast<PyForest*>(PyCapsule_GetPointer(capsule.ptr(), nullptr));
                 const std::optional<Input> input = input_of(wrapped.forest, args[0]);
-                if (input && !(wrapped.gives_labels && answer == Answer::linked)) {
+                if (input && !(answer == Answer::linked && wrapped.gives_labels) &&
+                    !(answer == Answer::proba && !wrapped.classifies)) {
                     const auto rows = static_cast<size_t>(py::detail::array_proxy(args[0])->dimensions[0]);
                     py::object out = wrapped.empty(answer, rows);
                     wrapped.run(*input, rows, 0, wrapped.forest.trees(), answer,
@@ -97,12 +98,12 @@ using Method = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*)
 template <Method method>
 void shorten(const py::type& forest, const char* name) {
     const py::object checked = forest.attr(name);
-    static const std::string doc =
-        std::string(name) + "($self, X, *, num_trees=None, num_threads=None, out=None)\n--\n\n" +
-        std::string(py::str(checked.attr("__doc__")));
-    static PyMethodDef definition = {
-        name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method)), METH_FASTCALL | METH_KEYWORDS,
-        doc.c_str()};
+    static const std::string doc = std::string(name) +
+                                   "($self, X, *, num_trees=None, num_threads=None, out=None)\n--\n\n" +
+                                   std::string(py::str(checked.attr("__doc__")));
+    static PyMethodDef definition = {name,
+                                     reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method)),
+                                     METH_FASTCALL | METH_KEYWORDS, doc.c_str()};
     PyObject* const made = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(forest.ptr()), &definition);
     if (made == nullptr) throw py::error_already_set();
     forest.attr(("_" + std::string(name) + "_checked").c_str()) = checked;

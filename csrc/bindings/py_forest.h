@@ -34,6 +34,7 @@ struct PyForest {
     size_t trees_per_round = 1;
     int threads = 1;            // where a caller does not say
     bool gives_labels = false;  // which the short way does not
+    bool classifies = false;
 };
 
 // Rows of float32 or float64 in a plain array, of the forest's number of columns; none of all else.

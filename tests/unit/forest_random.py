@@ -29,7 +29,7 @@ def random_trees(
     pool = rng.standard_normal((num_features, thresholds))
     pool[:, :3] = [0.0, -0.0, np.inf]
     pool = pool.astype(precision).astype(np.float64)
-    parts: list[dict[str, NDArray[Any]]] = []
+    parts: list[dict[str, NDArray[Any]]] = [empty_nodes(0)]
     sizes = []
     for _ in range(num_trees):
         leaves = int(rng.integers(1, most_leaves + 1))

@@ -24,9 +24,8 @@ namespace {
 // The largest float32 that is not above x.
 float round_down(double x) {
     const auto nearest = static_cast<float>(x);  // of what is beyond them all, an infinity
-    return static_cast<double>(nearest) > x
-               ? std::nextafter(nearest, -std::numeric_limits<float>::infinity())
-               : nearest;
+    return static_cast<double>(nearest) > x ? std::nextafter(nearest, -std::numeric_limits<float>::infinity())
+                                            : nearest;
 }
 
 // Fills node i of the search tree and what is below it with what comes next of the sorted values.
@@ -64,7 +63,9 @@ uint32_t rank_of(const std::vector<T>& sorted, T value) {
 }  // namespace
 
 Coder::Coder(const Trees& trees)
-    : tests_(trees.nodes), narrow_(trees.narrow), negative_fractions_(trees.negative_fractions) {
+    : tests_(trees.nodes),
+      narrow_(trees.narrow),
+      rules_{trees.narrow, trees.negative_fractions, trees.whole_categories} {
     std::unordered_map<int64_t, uint32_t> numbers;
     for (size_t i = 0; i < trees.nodes; ++i) {
         if (trees.is_leaf(i)) continue;
@@ -138,14 +139,15 @@ void Coder::number_tests(const Trees& trees) {
     for (size_t i = 0; i < trees.nodes; ++i) {
         if (trees.is_leaf(i)) continue;
         Test& test = tests_[i];
-        test.number = (test.set ? test_numbers_ : first[test.column]) + 2 * test.bound + (test.missing_left ? 1 : 0);
+        test.number =
+            (test.set ? test_numbers_ : first[test.column]) + 2 * test.bound + (test.missing_left ? 1 : 0);
     }
     test_numbers_ += static_cast<uint32_t>(2 * sets_.size());
 }
 
 void Coder::code(const Column& column, const Input& input, size_t begin, size_t count, uint32_t* out) const {
     if (column.categorical) {
-        PYSCALE_PICK_ISA(code_categories)(column, narrow_, negative_fractions_, input, begin, count, out);
+        PYSCALE_PICK_ISA(code_categories)(column, rules_, input, begin, count, out);
     } else if (narrow_ || !input.wide) {
         PYSCALE_PICK_ISA(code_narrow)(column, input, begin, count, out);
     } else {

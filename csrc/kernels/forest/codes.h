@@ -52,6 +52,13 @@ struct Test {
     bool missing_left;
 };
 
+// Which values are categories, beside whole ones from 0 on.
+struct CategoryRules {
+    bool narrow;              // values are rounded to float32 first
+    bool negative_fractions;  // -1 < x < 0 is category 0
+    bool whole;               // a value with a fraction is none
+};
+
 // A set of codes, as bits.
 struct CodeSet {
     std::vector<uint32_t> words;  // the codes that go left, but 0
@@ -69,8 +76,8 @@ class Coder {
     const std::vector<CodeSet>& sets() const { return sets_; }
     uint32_t test_numbers() const { return test_numbers_; }  // all tests' are below
 
-    // The codes of one column of `count` rows, at most kRows, from row `begin` on. Out has room for kRows; from
-    // 5 rows on, all of it is written.
+    // The codes of one column of `count` rows, at most kRows, from row `begin` on. Out has room for kRows;
+    // from 5 rows on, all of it is written.
     void code(const Column& column, const Input& input, size_t begin, size_t count, uint32_t* out) const;
 
    private:
@@ -81,7 +88,7 @@ class Coder {
     std::vector<CodeSet> sets_;
     uint32_t test_numbers_ = 0;
     bool narrow_;  // values are rounded to float32
-    bool negative_fractions_;
+    CategoryRules rules_;
 };
 
 }  // namespace pyscale::forest

@@ -15,9 +15,9 @@ namespace pyscale::forest {
 namespace {
 
 constexpr size_t kLargeBlock = 512, kSmallBlock = 64;
-constexpr size_t kMostWalked = 4096;         // rows whose codes are held at once
-constexpr size_t kSumsBytes = 1 << 20;       // and as much of their sums
-constexpr double kWorthATeam = 50e3;         // ns of work from which a second thread helps
+constexpr size_t kMostWalked = 4096;    // rows whose codes are held at once
+constexpr size_t kSumsBytes = 1 << 20;  // and as much of their sums
+constexpr double kWorthATeam = 50e3;    // ns of work from which a second thread helps
 
 const Trees& checked(const Trees& trees) {
     check(trees);
@@ -64,28 +64,49 @@ Forest::Forest(const Trees& trees)
             "Forest: expected at most 16,383 features in use, and 65,534 categories of each, got more");
     }
     walk_ = std::make_unique<Walk>(trees, coder_);
+    if (trees.linear_first != nullptr) {
+        linear_ = std::make_unique<Linear>();
+        linear_->constant.assign(trees.linear_constant, trees.linear_constant + trees.leaves);
+        linear_->first.assign(trees.linear_first, trees.linear_first + trees.leaves + 1);
+        linear_->feature.assign(trees.linear_feature, trees.linear_feature + trees.linear_terms);
+        linear_->coefficient.assign(trees.linear_coefficient, trees.linear_coefficient + trees.linear_terms);
+        return;  // the numbers of leaves are needed, not their values alone
+    }
     if (Masks::can_take(trees, coder_)) masks_ = std::make_unique<Masks>(trees, coder_);
 }
 
 Forest::Piece Forest::next_piece(size_t rows, Engine engine) const {
     const size_t walked = std::clamp<size_t>(
-        kSumsBytes / (static_cast<size_t>(outputs_) * sizeof(double)) / kSmallBlock * kSmallBlock, kSmallBlock,
-        kMostWalked);
+        kSumsBytes / (static_cast<size_t>(outputs_) * sizeof(double)) / kSmallBlock * kSmallBlock,
+        kSmallBlock, kMostWalked);
     const Piece by_walk{Engine::walk, std::min(rows, walked), 0};
     const Piece by_large{Engine::masks, std::min(rows, kLargeBlock), 8};
     const Piece by_small{Engine::masks, std::min(rows, kSmallBlock), 1};
     if (masks_ == nullptr || engine == Engine::walk) return by_walk;
     const size_t blocks = (rows + kSmallBlock - 1) / kSmallBlock;
-    const bool large = rows >= kLargeBlock ||
-                       costs_.large_block < static_cast<double>(blocks) * costs_.small_block;
+    const bool large =
+        rows >= kLargeBlock || costs_.large_block < static_cast<double>(blocks) * costs_.small_block;
     if (engine == Engine::masks) return large ? by_large : by_small;
     if (rows >= kLargeBlock) return costs_.large_block <= 32 * costs_.group ? by_large : by_walk;
-    const double masks =
-        large ? costs_.large_block : static_cast<double>(blocks) * costs_.small_block;
+    const double masks = large ? costs_.large_block : static_cast<double>(blocks) * costs_.small_block;
     const double together = static_cast<double>((rows + 15) / 16) * costs_.group;
     const double walk = rows <= 4 ? static_cast<double>(rows) * costs_.row : together;
     if (walk <= masks) return by_walk;
     return large ? by_large : by_small;
+}
+
+void Forest::add_walked(const Input&, size_t, size_t rows, size_t begin, size_t end, float* sums,
+                        size_t stride, const char* scratch) const {
+    walk_->add(rows, begin, end, sums, stride, scratch);
+}
+
+void Forest::add_walked(const Input& input, size_t first, size_t rows, size_t begin, size_t end, double* sums,
+                        size_t stride, const char* scratch) const {
+    if (linear_ != nullptr) {
+        walk_->add_linear(*linear_, input, first, rows, begin, end, sums, stride, scratch);
+    } else {
+        walk_->add(rows, begin, end, sums, stride, scratch);
+    }
 }
 
 template <class T>
@@ -105,7 +126,7 @@ void Forest::predict_rows(const Input& input, size_t first, size_t rows, size_t 
         } else {
             char* const scratch = codes_scratch.get(walk_->scratch_bytes(piece.rows));
             walk_->code(coder_, input, first + done, piece.rows, scratch);
-            walk_->add(piece.rows, begin, end, sums, stride, scratch);
+            add_walked(input, first + done, piece.rows, begin, end, sums, stride, scratch);
         }
         T* to = out + (first + done) * outputs;
         if (outputs == 1) {
@@ -145,8 +166,8 @@ void Forest::predict(const Input& input, size_t rows, size_t begin, size_t end, 
         return;
     }
     // Large pieces, so that a tree that is in the cache serves many rows; but one for every thread.
-    const size_t share = round_up((rows + static_cast<size_t>(num_threads) - 1) / static_cast<size_t>(num_threads),
-                                  kSmallBlock);
+    const size_t share = round_up(
+        (rows + static_cast<size_t>(num_threads) - 1) / static_cast<size_t>(num_threads), kSmallBlock);
     parallel_for(rows, std::min(share, kMostWalked), num_threads, run);
 }
 
@@ -174,7 +195,8 @@ std::vector<T> made_up_rows(const Coder& coder, size_t features, size_t rows) {
             if (pick == count) {
                 value = column.categorical ? T{-1} : std::numeric_limits<T>::infinity();
             } else {
-                value = static_cast<T>(column.categorical ? column.categories[pick] : column.thresholds[pick]);
+                value =
+                    static_cast<T>(column.categorical ? column.categories[pick] : column.thresholds[pick]);
             }
         }
     }
@@ -187,8 +209,9 @@ double fastest_ns(int times, F&& f) {
     for (int i = 0; i < times; ++i) {
         const auto begin = std::chrono::steady_clock::now();
         f();
-        least = std::min(least,
-                         std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count());
+        least = std::min(
+            least,
+            std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count());
     }
     return least;
 }

@@ -40,7 +40,8 @@ class Forest {
     Engine engine_for(size_t rows) const { return next_piece(rows, Engine::choose).engine; }
 
     // out[row][tree - begin]: the leaf that is reached, by its number in its tree.
-    void leaves(const Input& input, size_t rows, size_t begin, size_t end, int32_t* out, int num_threads) const;
+    void leaves(const Input& input, size_t rows, size_t begin, size_t end, int32_t* out,
+                int num_threads) const;
 
     // What was measured when the model was made: nanoseconds for a block of 512 rows and of 64 by logic on
     // bits (0 where that engine cannot take the trees), for 16 rows of many walked together, and for one row.
@@ -55,10 +56,14 @@ class Forest {
    private:
     struct Piece {
         Engine engine;
-        size_t rows;   // that it takes
+        size_t rows;  // that it takes
         int words;
     };
     Piece next_piece(size_t rows, Engine engine) const;
+    void add_walked(const Input& input, size_t first, size_t rows, size_t begin, size_t end, float* sums,
+                    size_t stride, const char* scratch) const;
+    void add_walked(const Input& input, size_t first, size_t rows, size_t begin, size_t end, double* sums,
+                    size_t stride, const char* scratch) const;
     template <class T>
     void predict_rows(const Input& input, size_t first, size_t rows, size_t begin, size_t end, T* out,
                       Engine engine) const;
@@ -71,6 +76,7 @@ class Forest {
     Coder coder_;
     std::unique_ptr<Masks> masks_;
     std::unique_ptr<Walk> walk_;
+    std::unique_ptr<Linear> linear_;
     Costs costs_;
 };
 

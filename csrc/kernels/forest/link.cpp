@@ -42,7 +42,9 @@ void apply_in(const Link& link, T* values, size_t rows, size_t outputs) {
             break;
         case Link::Name::exp: each(values, count, [](T x) { return std::exp(x); }); break;
         case Link::Name::log1p_exp: each(values, count, [](T x) { return std::log1p(std::exp(x)); }); break;
-        case Link::Name::signed_square: each(values, count, [](T x) { return x < 0 ? -x * x : x * x; }); break;
+        case Link::Name::signed_square:
+            each(values, count, [](T x) { return x < 0 ? -x * x : x * x; });
+            break;
         case Link::Name::step: each(values, count, [](T x) { return T(x > 0); }); break;
         case Link::Name::argmax:
             for (size_t row = 0; row < rows; ++row) {

@@ -92,16 +92,14 @@ class Compiler {
     void end_tile(size_t tree) {
         for (auto& [plane, predicates] : stretch_of_) {
             const auto begin = static_cast<uint32_t>(to_.predicates.size());
-            std::stable_sort(predicates.begin(), predicates.end(), [](const auto& a, const auto& b) {
-                return a.missing_left > b.missing_left;
-            });
+            std::stable_sort(predicates.begin(), predicates.end(),
+                             [](const auto& a, const auto& b) { return a.missing_left > b.missing_left; });
             to_.predicates.insert(to_.predicates.end(), predicates.begin(), predicates.end());
             to_.stretches.push_back({plane, begin, static_cast<uint32_t>(to_.predicates.size())});
         }
         to_.tiles.back().end = static_cast<uint32_t>(tree);
         to_.tiles.back().stretches_end = static_cast<uint32_t>(to_.stretches.size());
-        to_.entries =
-            std::max(to_.entries, kFirstPredicate + static_cast<uint32_t>(in_tile_.size()));
+        to_.entries = std::max(to_.entries, kFirstPredicate + static_cast<uint32_t>(in_tile_.size()));
     }
 
     // The entry of a node's test in the tile.
@@ -275,8 +273,8 @@ size_t Masks::scratch_bytes(int words) const {
 }
 
 template <class T>
-void Masks::add(const Coder& coder, const Input& input, size_t first_row, size_t rows, int words, size_t begin,
-                size_t end, T* sums, char* scratch) const {
+void Masks::add(const Coder& coder, const Input& input, size_t first_row, size_t rows, int words,
+                size_t begin, size_t end, T* sums, char* scratch) const {
     const auto w = static_cast<size_t>(words);
     scratch += (kAlignment - reinterpret_cast<uintptr_t>(scratch) % kAlignment) % kAlignment;
     auto* const bits = reinterpret_cast<uint64_t*>(scratch);
@@ -312,7 +310,9 @@ void Masks::add(const Coder& coder, const Input& input, size_t first_row, size_t
     }
 }
 
-template void Masks::add(const Coder&, const Input&, size_t, size_t, int, size_t, size_t, float*, char*) const;
-template void Masks::add(const Coder&, const Input&, size_t, size_t, int, size_t, size_t, double*, char*) const;
+template void Masks::add(const Coder&, const Input&, size_t, size_t, int, size_t, size_t, float*,
+                         char*) const;
+template void Masks::add(const Coder&, const Input&, size_t, size_t, int, size_t, size_t, double*,
+                         char*) const;
 
 }  // namespace pyscale::forest

@@ -5,8 +5,8 @@
 // between that bit in the left and in the right subtree: mux(test, left, right), for all rows at once. A
 // table then turns numbers into values. Every node is evaluated for every row, without a branch.
 //
-// After QuickScorer (Lucchese et al., "QuickScorer: a fast algorithm to rank documents with additive ensembles
-// of regression trees", 2015), whose bits are leaves, not rows.
+// After QuickScorer (Lucchese et al., "QuickScorer: a fast algorithm to rank documents with additive
+// ensembles of regression trees", 2015), whose bits are leaves, not rows.
 #pragma once
 
 #include <cstddef>

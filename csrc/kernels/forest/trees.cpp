@@ -73,6 +73,23 @@ void check_sets(const Trees& trees) {
     }
 }
 
+void check_linear(const Trees& trees) {
+    if (trees.linear_first == nullptr) return;
+    if (trees.width != 1 || trees.narrow_sums) refuse("linear", "a width of 1 and float64 sums", "others");
+    if (trees.linear_first[0] != 0 ||
+        trees.linear_first[trees.leaves] != static_cast<int64_t>(trees.linear_terms)) {
+        refuse("linear.first", "0 first and the number of terms last", "others");
+    }
+    for (size_t leaf = 0; leaf < trees.leaves; ++leaf) {
+        if (trees.linear_first[leaf] > trees.linear_first[leaf + 1]) {
+            refuse("linear.first", "ascending numbers", std::to_string(trees.linear_first[leaf + 1]));
+        }
+    }
+    for (size_t term = 0; term < trees.linear_terms; ++term) {
+        check_range("linear.feature", 0, trees.features - 1, trees.linear_feature[term]);
+    }
+}
+
 }  // namespace
 
 void check(const Trees& trees) {
@@ -86,12 +103,14 @@ void check(const Trees& trees) {
         refuse("first", std::to_string(trees.nodes) + " last", std::to_string(trees.first[trees.count]));
     }
     check_sets(trees);
+    check_linear(trees);
     std::vector<int32_t> to_visit;
     std::vector<bool> visited(trees.nodes);
     for (size_t t = 0; t < trees.count; ++t) {
         const int64_t first = trees.first[t], size = trees.first[t + 1] - first;
         if (size < 1 || first + size > static_cast<int64_t>(trees.nodes)) {
-            refuse("first of tree " + std::to_string(t), "ascending numbers", std::to_string(trees.first[t + 1]));
+            refuse("first of tree " + std::to_string(t), "ascending numbers",
+                   std::to_string(trees.first[t + 1]));
         }
         check_range("output", t, 0, 0, trees.outputs - trees.width, trees.output[t]);
         int64_t reached = 0;
@@ -101,7 +120,8 @@ void check(const Trees& trees) {
             to_visit.pop_back();
             const auto node = static_cast<size_t>(first + number);
             if (visited[node]) {
-                refuse("tree " + std::to_string(t), "every node to be one node's child", "node " + std::to_string(number) + " again");
+                refuse("tree " + std::to_string(t), "every node to be one node's child",
+                       "node " + std::to_string(number) + " again");
             }
             visited[node] = true;
             ++reached;

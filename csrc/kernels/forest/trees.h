@@ -35,11 +35,19 @@ struct Trees {
     };
     std::vector<Known> known;
     bool negative_fractions;
+    bool whole_categories;  // a value with a fraction is no category
 
     size_t leaves;
     int32_t width;
     const double* values;  // leaves x width
     const double* base;    // outputs
+
+    // What leaves add where that is more than their value; linear_first is nullptr where it is not.
+    const double* linear_constant;     // leaves
+    const int64_t* linear_first;       // leaves + 1
+    const int32_t* linear_feature;     // terms
+    const double* linear_coefficient;  // terms
+    size_t linear_terms;
 
     bool is_leaf(size_t node) const { return feature[node] < 0; }
     bool is_set(size_t node) const { return category_set != nullptr && category_set[node] >= 0; }

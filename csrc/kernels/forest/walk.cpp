@@ -1,6 +1,7 @@
 #include "kernels/forest/walk.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <numeric>
 #include <unordered_map>
@@ -10,7 +11,7 @@ namespace pyscale::forest {
 
 namespace {
 
-constexpr uint32_t kGroup = 65534;  // thresholds of a plane
+constexpr uint32_t kGroup = 65534;      // thresholds of a plane
 constexpr uint16_t kSetPlane = 0x8000;  // in a node's plane: what is beside it is a set
 
 // How many rows' codes lie together: a group's, or one row's where there are few.
@@ -248,7 +249,8 @@ void walk_trees(const Walk& walk, size_t begin, size_t end, const uint16_t* code
 
 // Calls reached(tree, row, place) for each; of one row, in the order of the trees.
 template <bool sets, class F>
-void walk_all(const Walk& walk, size_t rows, size_t begin, size_t end, const uint16_t* codes, const F& reached) {
+void walk_all(const Walk& walk, size_t rows, size_t begin, size_t end, const uint16_t* codes,
+              const F& reached) {
     if (lanes_for(rows) == 1) {
         for (size_t row = 0; row < rows; ++row) {
             walk_trees<sets>(walk, begin, end, codes + row * walk.planes.size(),
@@ -268,7 +270,8 @@ void walk_all(const Walk& walk, size_t rows, size_t begin, size_t end, const uin
 }
 
 template <class F>
-void walk_any(const Walk& walk, size_t rows, size_t begin, size_t end, const char* scratch, const F& reached) {
+void walk_any(const Walk& walk, size_t rows, size_t begin, size_t end, const char* scratch,
+              const F& reached) {
     const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
     if (walk.has_sets) {
         walk_all<true>(walk, rows, begin, end, codes, reached);
@@ -304,6 +307,37 @@ void Walk::add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, co
 
 template void Walk::add(size_t, size_t, size_t, float*, size_t, const char*) const;
 template void Walk::add(size_t, size_t, size_t, double*, size_t, const char*) const;
+
+void Walk::add_linear(const Linear& linear, const Input& input, size_t first_row, size_t rows, size_t begin,
+                      size_t end, double* sums, size_t stride, const char* scratch) const {
+    const char* const from = input.data + static_cast<int64_t>(first_row) * input.row_stride;
+    walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
+        sums[static_cast<size_t>(trees[tree].output) * stride + row] +=
+            linear(beside[place], wide_beside[place], from + static_cast<int64_t>(row) * input.row_stride,
+                   input.column_stride, input.wide);
+    });
+}
+
+double Linear::operator()(size_t leaf, double value, const char* row, int64_t column_stride,
+                          bool wide) const {
+    constexpr double kTiny = 1e-35f;
+    double sum = constant[leaf];
+    for (int64_t term = first[leaf]; term < first[leaf + 1]; ++term) {
+        const char* const at = row + feature[static_cast<size_t>(term)] * column_stride;
+        double x;
+        if (wide) {
+            std::memcpy(&x, at, sizeof x);
+        } else {
+            float narrow;
+            std::memcpy(&narrow, at, sizeof narrow);
+            x = static_cast<double>(narrow);
+        }
+        if (x != x) return value;
+        if (x >= -kTiny && x <= kTiny) x = 0;
+        sum += coefficient[static_cast<size_t>(term)] * x;
+    }
+    return sum;
+}
 
 void Walk::leaves(size_t rows, size_t begin, size_t end, int32_t* out, const char* scratch) const {
     walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {

@@ -11,13 +11,23 @@
 
 namespace pyscale::forest {
 
+// Linear functions of leaves: the constant, and coefficients times features in turn. If one of these is NaN,
+// the leaf's value instead. Tiny ones count as 0, as LightGBM has it.
+struct Linear {
+    std::vector<double> constant, coefficient;
+    std::vector<int64_t> first;
+    std::vector<int32_t> feature;
+
+    double operator()(size_t leaf, double value, const char* row, int64_t column_stride, bool wide) const;
+};
+
 class Walk {
    public:
     static constexpr size_t kLanes = 16;  // rows of a group
 
     // Goes to `child` if the code of `plane` is at most the bound, else to the node after it. A leaf is its
-    // own child, and all codes are within its bound. In one word, which is one load: the child's number in the
-    // upper half, the plane and, lowest, the bound.
+    // own child, and all codes are within its bound. In one word, which is one load: the child's number in
+    // the upper half, the plane and, lowest, the bound.
     using Node = uint64_t;
     static constexpr Node node(uint16_t bound, uint16_t plane, uint32_t child) {
         return uint64_t{child} << 32 | uint32_t{plane} << 16 | bound;
@@ -49,6 +59,10 @@ class Walk {
     // apart.
     template <class T>
     void add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, const char* scratch) const;
+
+    // The same of leaves that have linear functions.
+    void add_linear(const Linear& linear, const Input& input, size_t first_row, size_t rows, size_t begin,
+                    size_t end, double* sums, size_t stride, const char* scratch) const;
 
     // out[row][tree - begin]: the leaf that is reached, by its number in its tree.
     void leaves(size_t rows, size_t begin, size_t end, int32_t* out, const char* scratch) const;

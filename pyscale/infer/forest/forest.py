@@ -14,7 +14,7 @@ from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer import files
 from pyscale.infer.forest.saving import pack
-from pyscale.infer.forest.trees import ModelDescription, Trees
+from pyscale.infer.forest.trees import LinearLeaves, ModelDescription, Trees
 from pyscale.infer.inputs import rows_of
 
 __all__ = ["Forest"]
@@ -58,13 +58,15 @@ class Forest:
     def __init__(self, description: ModelDescription) -> None:
         self._description = description
         trees = description.trees
-        arrays = {item.name: getattr(trees, item.name) for item in dataclasses.fields(Trees)}
+        arrays = _fields(trees)
+        arrays["linear"] = None if trees.linear is None else _fields(trees.linear)
         known = {int(key): [int(x) for x in value] for key, value in trees.known_categories.items()}
         self._native = _core.Forest(arrays, known)
         link = description.link
         self._native.set_link(link.name, link.divisor, link.scale, description.trees_per_round)
         self._native.threads = default_threads()
-        self._native.gives_labels = description.classes is not None
+        self._native.gives_labels = description.classes is not None or description.kind == "anomaly"
+        self._native.classifies = description.kind in ("binary", "multiclass")
         self._native.calibrate()
         self._quick = _core.capsule_of_forest(self._native)
         self.num_features = trees.num_features
@@ -75,6 +77,9 @@ class Forest:
         self.feature_names = description.feature_names
         self.source = description.source
         self.dtype = np.dtype(trees.sums)
+
+    def __reduce__(self) -> tuple[type[Forest], tuple[ModelDescription]]:
+        return Forest, (self._description,)
 
     def __repr__(self) -> str:
         return (
@@ -120,8 +125,6 @@ class Forest:
         """
         return self._answer(X, "raw", num_trees, num_threads, out)
 
-    decision_function = raw
-
     def predict(
         self,
         X: Any,
@@ -144,17 +147,66 @@ class Forest:
             Labels, where the model has `classes`; else what its link makes of the sums: values, or, of a
             booster that was trained to classify, probabilities. Rows, or rows x outputs.
         """
-        if self.classes is None:
+        if self.classes is None and self.kind != "anomaly":
             return self._answer(X, "linked", num_trees, num_threads, out)
         if out is not None:
-            raise ValueError("out: expected none, since labels are predicted; predict_proba takes one")
-        number = self._numbers(self._answer(X, "linked", num_trees, num_threads, None))
-        return self.classes[number]
+            raise ValueError("out: expected none, since labels are predicted; predict_proba and raw take one")
+        if self.kind == "anomaly":
+            return np.where(self.decision_function(X, num_threads=num_threads) < 0, -1, 1)
+        assert self.classes is not None
+        return self.classes[self._numbers(X, num_trees, num_threads)]
 
-    def _numbers(self, linked: Array) -> Array:
-        if linked.ndim == 2:
-            return linked.argmax(axis=1)
-        return (linked > 0.5).astype(np.intp)
+    def _numbers(self, X: Any, num_trees: int | None, num_threads: int | None) -> Array:
+        """Give the number of each row's class, by the rule of the library."""
+        decides = self._description.decides
+        if self.num_outputs > 1:
+            return self._answer(X, "linked", num_trees, num_threads, None).argmax(axis=1)
+        if decides == "probability":
+            return (self._answer(X, "linked", num_trees, num_threads, None) > 0.5).astype(np.intp)
+        raw = self._answer(X, "raw", num_trees, num_threads, None)
+        return (raw > 0 if decides == "positive" else raw >= 0).astype(np.intp)
+
+    def decision_function(self, X: Any, *, num_threads: int | None = None) -> Array:
+        """
+        Give what scikit-learn's method of this name gives.
+
+        Parameters
+        ----------
+        X, num_threads
+            As of :meth:`raw`.
+
+        Returns
+        -------
+        numpy.ndarray
+            The sums of a model that classifies; of an isolation forest its scores less its offset, which are
+            negative for an anomaly.
+        """
+        if self.kind != "anomaly":
+            return self._answer(X, "raw", None, num_threads, None)
+        return self.score_samples(X, num_threads=num_threads) - self._description.offset
+
+    def score_samples(self, X: Any, *, num_threads: int | None = None) -> Array:
+        """
+        Give the scores of an isolation forest.
+
+        Parameters
+        ----------
+        X, num_threads
+            As of :meth:`raw`.
+
+        Returns
+        -------
+        numpy.ndarray
+            -1 to 0; the lower, the more of an anomaly.
+
+        Raises
+        ------
+        ValueError
+            The model is no isolation forest.
+        """
+        if self.kind != "anomaly":
+            raise ValueError(f"score_samples: expected an isolation forest, got a model for {self.kind}")
+        return self._answer(X, "linked", None, num_threads, None)
 
     def predict_proba(
         self,
@@ -268,6 +320,8 @@ class Forest:
             return self.num_trees
         if not 0 <= num_trees <= self.num_trees:
             raise ValueError(f"num_trees: expected 0 to {self.num_trees}, got {num_trees}")
+        if self.kind == "anomaly" and num_trees != self.num_trees:
+            raise ValueError("num_trees: expected all trees of an isolation forest, whose scale is for them")
         return int(num_trees)
 
     def _answer(
@@ -294,6 +348,14 @@ class Forest:
             if np.may_share_memory(out, x):
                 raise ValueError("out: expected memory of its own, got some of X's")
         return self._native.answer(x, out, what, 0, count, threads)
+
+
+def _fields(arrays: Trees | LinearLeaves) -> dict[str, Any]:
+    found = {item.name: getattr(arrays, item.name) for item in dataclasses.fields(arrays)}
+    return {
+        name: np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
+        for name, value in found.items()
+    }
 
 
 _core.shorten_forest(Forest)

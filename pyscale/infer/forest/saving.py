@@ -51,11 +51,14 @@ def pack(description: ModelDescription) -> tuple[dict[str, Any], dict[str, Array
         "precision": trees.precision,
         "sums": trees.sums,
         "negative_fractions": trees.negative_fractions,
+        "whole_categories": trees.whole_categories,
         "link": dataclasses.asdict(description.link),
         "kind": description.kind,
         "source": description.source,
         "feature_names": description.feature_names,
         "trees_per_round": description.trees_per_round,
+        "offset": description.offset,
+        "decides": description.decides,
     }
     if description.classes is not None:
         if description.classes.dtype.kind in "USO":
@@ -96,6 +99,7 @@ def unpack(where: str, header: Mapping[str, Any], arrays: Mapping[str, Array]) -
         **fields,
         known_categories=known,
         negative_fractions=_entry(where, header, "negative_fractions", bool),
+        whole_categories=_entry(where, header, "whole_categories", bool),
         linear=linear,
     )
     kind = header.get("kind")
@@ -120,6 +124,8 @@ def unpack(where: str, header: Mapping[str, Any], arrays: Mapping[str, Array]) -
         classes=classes,
         feature_names=None if names is None else tuple(names),
         trees_per_round=per_round,
+        offset=_entry(where, header, "offset", float),
+        decides=_entry(where, header, "decides", str),
     )
 
 

@@ -177,6 +177,9 @@ class ModelDescription:
         Trees that one boosting round made: as many as there are classes; 1 of a forest.
     offset : float
         Of ``anomaly``: what is below it is an anomaly.
+    decides : str
+        When the second of two classes is the answer: ``probability``, where that is above a half;
+        ``positive``, where the sum is above 0; ``not_negative``, where it is 0 or above.
     """
 
     trees: Trees
@@ -187,6 +190,7 @@ class ModelDescription:
     feature_names: tuple[str, ...] | None = None
     trees_per_round: int = 1
     offset: float = 0.0
+    decides: str = "probability"
 
 
 def empty_nodes(count: int) -> dict[str, Array]:

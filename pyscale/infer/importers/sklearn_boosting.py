@@ -80,6 +80,7 @@ def describe_boosting(estimator: object, trees: Trees, classifier: bool) -> Mode
         classes=labels(estimator, max(trees.num_outputs, 2)) if classifier else None,
         feature_names=feature_names(estimator, trees.num_features),
         trees_per_round=trees.num_outputs,
+        decides="not_negative" if trees.precision == "float32" else "positive",
     )
 
 
