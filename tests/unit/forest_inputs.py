@@ -33,7 +33,17 @@ def around_thresholds(trees: Trees, rows: int, seed: int, *, infinite: bool = Fa
     rng = np.random.default_rng(seed)
     dtype = np.dtype(trees.precision)
     tiny = np.finfo(dtype).smallest_subnormal
-    special = [0.0, -0.0, tiny, -tiny, 1e-35, -1e-35, 1.0, np.finfo(dtype).max, np.finfo(dtype).min]
+    special: list[float] = [
+        0.0,
+        -0.0,
+        tiny,
+        -tiny,
+        1e-35,
+        -1e-35,
+        1.0,
+        np.finfo(dtype).max,
+        np.finfo(dtype).min,
+    ]
     special += [np.inf, -np.inf] * infinite
     sets = trees.category_set if trees.category_set is not None else np.full(trees.num_nodes, -1)
     out = np.empty((rows, trees.num_features), dtype)
@@ -41,16 +51,22 @@ def around_thresholds(trees: Trees, rows: int, seed: int, *, infinite: bool = Fa
         nodes = trees.feature == feature
         thresholds = trees.threshold[nodes & (sets < 0)].astype(dtype)
         thresholds = thresholds[np.isfinite(thresholds)]
-        up, down = np.nextafter(thresholds, dtype.type(np.inf)), np.nextafter(thresholds, dtype.type(-np.inf))
-        near = np.concatenate([thresholds, up, down, np.nextafter(up, dtype.type(np.inf)), special])
+        with np.errstate(over="ignore"):
+            up, down = (np.nextafter(thresholds, dtype.type(end)) for end in (np.inf, -np.inf))
+            above = np.nextafter(up, dtype.type(np.inf))
+        near = np.concatenate([thresholds, up, down, above])
+        rare = list(special)
         if (nodes & (sets >= 0)).any():
             assert trees.set_values is not None
             listed = trees.set_values.astype(dtype)
             near = np.concatenate([near, *[listed + step for step in (-1, -0.5, 0, 0, 0.5, 1)]])
-            near = np.concatenate([near, [-1, -0.5, 31, 32, 63, 64, 2**24 - 1, 2**24, 2**31, 3e9, -(2**31)]])
-        if not infinite:
-            near = near[np.isfinite(near)]
-        spread = rng.normal(np.mean(thresholds), np.std(thresholds) + 1, rows) if len(thresholds) else 0
-        column = np.where(rng.random(rows) < 0.2, spread, rng.choice(near, rows))
-        out[:, feature] = np.where(rng.random(rows) < 0.1, np.nan, column)
+            rare += [-1, -0.5, 31, 32, 63, 64, 2**24 - 1, 2**24, 2**31, 3e9, -(2**31)]
+        wide = np.append(thresholds, 0).astype(np.longdouble)
+        spread = rng.normal(float(wide.mean()), float(wide.std()) + 1, rows)
+        kind = rng.random(rows)
+        column = np.where(kind < 0.2, spread, rng.choice(near[np.isfinite(near)], rows) if len(near) else 0)
+        column = np.where(kind > 0.85, rng.choice(rare, rows), column)
+        with np.errstate(over="ignore"):  # what is beyond the type is a value as good as another
+            column = np.clip(column, np.finfo(dtype).min, np.finfo(dtype).max) if not infinite else column
+            out[:, feature] = np.where(rng.random(rows) < 0.1, np.nan, column)
     return out

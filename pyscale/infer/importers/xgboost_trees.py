@@ -81,7 +81,8 @@ def read_tree(tree: object, where: str, *, features: int, outputs: int) -> Tree:
     leaf = keep & ~inner
     values = _values(tree, param, leaf, conditions, right, where, outputs)
     threshold = np.zeros(size)
-    threshold[ordered] = np.nextafter(conditions[ordered], np.float32(-np.inf))
+    with np.errstate(over="ignore"):  # below the least number is -inf
+        threshold[ordered] = np.nextafter(conditions[ordered], np.float32(-np.inf))
     # Nothing is below -inf: all go right, which is the same as all, with the children swapped, going left.
     never = ordered & (conditions == -np.inf)
     threshold[never] = np.inf
