@@ -33,17 +33,8 @@ def around_thresholds(trees: Trees, rows: int, seed: int, *, infinite: bool = Fa
     rng = np.random.default_rng(seed)
     dtype = np.dtype(trees.precision)
     tiny = np.finfo(dtype).smallest_subnormal
-    special: list[float] = [
-        0.0,
-        -0.0,
-        tiny,
-        -tiny,
-        1e-35,
-        -1e-35,
-        1.0,
-        np.finfo(dtype).max,
-        np.finfo(dtype).min,
-    ]
+    special = [0.0, -0.0, float(tiny), -float(tiny), 1e-35, -1e-35, 1.0]
+    special += [float(np.finfo(dtype).max), float(np.finfo(dtype).min)]
     special += [np.inf, -np.inf] * infinite
     sets = trees.category_set if trees.category_set is not None else np.full(trees.num_nodes, -1)
     out = np.empty((rows, trees.num_features), dtype)

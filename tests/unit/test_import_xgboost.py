@@ -288,7 +288,7 @@ def test_other_estimators() -> None:
     with pytest.raises(ValueError, match=r"missing: expected NaN.*got -999"):
         from_booster(xgb.XGBRegressor(n_estimators=2, missing=-999.0).fit(x, y))
     with pytest.raises(TypeError, match=r"expected an xgboost\.Booster or XGBModel, got dict"):
-        from_booster({})  # type: ignore[arg-type]
+        from_booster({})
 
 
 def test_feature_names() -> None:
@@ -375,7 +375,8 @@ def test_thresholds_at_the_ends() -> None:
 
 
 def test_no_trees() -> None:
-    booster = train(DIABETES, 0, base_score=3.5)
-    found = both(booster)
+    found = both(train(DIABETES, 0, base_score=3.5))
     assert found.trees.num_trees == 0
     np.testing.assert_array_equal(reference.sums(found.trees, DIABETES[0][:2]), [[3.5], [3.5]])
+    with pytest.raises(ValueError, match="trees: expected trees, or a base score that was given"):
+        from_booster(train(DIABETES, 0))

@@ -17,7 +17,7 @@ _short.maxstring = _short.maxother = _short.maxlong = 80
 
 def refuse(where: str, expected: str, got: object) -> NoReturn:
     """Raise the ValueError that names the place in the file, what was expected there, and what came."""
-    text = _short.repr(got)
+    text = _short.repr(got.item() if isinstance(got, np.generic) else got)
     raise ValueError(
         f"{where}: expected {expected}, got {text if len(text) <= 80 else text[:77] + '...'}"
     ) from None

@@ -69,6 +69,8 @@ def read_xgboost(content: bytes, *, best_iteration: bool = False) -> ModelDescri
 
     model, weights = _booster(entry(learner, "gradient_booster", "learner", dict))
     items = entry(model, "trees", _MODEL, list)
+    if not items and param.get("boost_from_average", "0") != "0":
+        refuse(f"{_MODEL}.trees", "trees, or a base score that was given", "neither")
     groups = integers(
         model.get("tree_info"), f"{_MODEL}.tree_info", low=0, high=outputs - 1, size=len(items)
     ).astype(np.int32)
