@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.forest.trees import Link, ModelDescription, Trees
-from pyscale.infer.importers.documents import entry, load, whole
+from pyscale.infer.importers.xgboost_documents import entry, load, whole
 from pyscale.infer.importers.reading import floats, integers, refuse
 from pyscale.infer.importers.xgboost_join import joined
 from pyscale.infer.importers.xgboost_objectives import OBJECTIVES, base_margins
@@ -136,9 +136,7 @@ def from_booster(booster: Booster | XGBModel) -> ModelDescription:
     missing = booster.missing
     if missing is not None and not math.isnan(missing):
         refuse("missing", "NaN, the one missing value that is supported", missing)
-    raw = booster.get_booster()
-    best = raw.attr("best_iteration") is not None
-    found = read_xgboost(bytes(raw.save_raw("ubj")), best_iteration=best)
+    found = read_xgboost(bytes(booster.get_booster().save_raw("ubj")), best_iteration=True)
     labelled = found.link.name in ("softmax", "argmax") or (
         found.link.name == "logistic" and found.trees.num_outputs == 1
     )

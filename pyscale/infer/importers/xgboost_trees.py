@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.infer.importers.documents import entry, whole
+from pyscale.infer.importers.xgboost_documents import entry, whole
 from pyscale.infer.importers.reading import floats, integers, refuse
 
 __all__ = ["Tree", "read_tree"]
