@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, NoReturn
 
 import numpy as np
@@ -9,10 +10,14 @@ from numpy.typing import NDArray
 
 __all__ = ["floats", "integers", "refuse"]
 
+# What is nested too deeply for repr, or is large, may come too.
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 80
+
 
 def refuse(where: str, expected: str, got: object) -> NoReturn:
     """Raise the ValueError that names the place in the file, what was expected there, and what came."""
-    text = repr(got)
+    text = _short.repr(got.item() if isinstance(got, np.generic) else got)
     raise ValueError(
         f"{where}: expected {expected}, got {text if len(text) <= 80 else text[:77] + '...'}"
     ) from None
