@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.forest.trees import Link, ModelDescription, Trees
-from pyscale.infer.importers.xgboost_documents import entry, load, whole
 from pyscale.infer.importers.reading import floats, integers, refuse
+from pyscale.infer.importers.xgboost_documents import entry, load, whole
 from pyscale.infer.importers.xgboost_join import joined
 from pyscale.infer.importers.xgboost_objectives import OBJECTIVES, base_margins
 from pyscale.infer.importers.xgboost_trees import read_tree

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.infer.importers.xgboost_documents import entry, whole
 from pyscale.infer.importers.reading import floats, integers, refuse
+from pyscale.infer.importers.xgboost_documents import entry, whole
 
 __all__ = ["Tree", "read_tree"]
 
