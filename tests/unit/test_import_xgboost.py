@@ -134,7 +134,7 @@ def test_models(name: str) -> None:
     assert found.source == f"XGBoost {xgb.__version__}"
     assert found.trees_per_round * 8 == found.trees.num_trees
     check(booster, found, holes(data[0], 1))
-    check(booster, found, around_thresholds(found.trees, 40, 5))
+    check(booster, found, around_thresholds(found.trees, 40, 5, infinite=False))
 
 
 @pytest.mark.parametrize("name", ["rank:pairwise", "rank:ndcg", "rank:map"])
@@ -144,7 +144,7 @@ def test_rankings(name: str) -> None:
     booster = xgb.train({"objective": name, "max_depth": 3, "nthread": 1}, matrix, 6)
     found = both(booster)
     assert (found.kind, found.link.name) == ("ranking", "identity")
-    check(booster, found, around_thresholds(found.trees, 40, 0))
+    check(booster, found, around_thresholds(found.trees, 40, 0, infinite=False))
 
 
 def test_survival() -> None:
@@ -153,7 +153,7 @@ def test_survival() -> None:
     booster = xgb.train({"objective": "survival:aft", "nthread": 1}, matrix, 6)
     found = both(booster)
     assert found.link.name == "exp"
-    check(booster, found, around_thresholds(found.trees, 40, 0))
+    check(booster, found, around_thresholds(found.trees, 40, 0, infinite=False))
 
 
 @pytest.mark.parametrize("strategy", ["one_output_per_tree", "multi_output_tree"])
@@ -165,7 +165,7 @@ def test_several_outputs(strategy: str, objective: str) -> None:
     wide = strategy == "multi_output_tree"
     assert found.trees.values.shape[1] == (3 if wide else 1)
     assert found.trees_per_round == (1 if wide else 3)
-    check(booster, found, around_thresholds(found.trees, 60, 0))
+    check(booster, found, around_thresholds(found.trees, 60, 0, infinite=False))
 
 
 def test_softmax_with_vector_leaves() -> None:
@@ -174,7 +174,7 @@ def test_softmax_with_vector_leaves() -> None:
     )
     found = both(booster)
     assert found.trees_per_round == 2
-    check(booster, found, around_thresholds(found.trees, 40, 0))
+    check(booster, found, around_thresholds(found.trees, 40, 0, infinite=False))
 
 
 def test_vector_leaves_as_before_3_2() -> None:
@@ -204,7 +204,7 @@ def test_trees_of_both_widths() -> None:
     found = both(booster)
     assert found.trees.num_trees == 5
     assert found.trees_per_round == 1
-    check(booster, found, around_thresholds(found.trees, 60, 1))
+    check(booster, found, around_thresholds(found.trees, 60, 1, infinite=False))
 
 
 @pytest.mark.parametrize("onehot", [100, 1])
@@ -226,7 +226,7 @@ def test_categories(onehot: int, booster: str) -> None:
     assert found.trees.set_first is not None
     sizes = np.diff(found.trees.set_first)
     assert (sizes.max() == 1) == (onehot == 100)
-    tests = around_thresholds(found.trees, 300, 3)
+    tests = around_thresholds(found.trees, 300, 3, infinite=False)
     assert (tests[:, :2] < 0).any()
     assert (tests[:, :2] >= 2**24).any()
     assert (tests[:, :2] % 1 == 0.5).any()
@@ -242,7 +242,7 @@ def test_pruned_nodes_are_left_out() -> None:
     assert min(deleted) > 0
     found = both(booster)
     assert found.trees.num_nodes == sum(len(tree["left_children"]) for tree in trees) - sum(deleted)
-    check(booster, found, around_thresholds(found.trees, 200, 0), exact=False)
+    check(booster, found, around_thresholds(found.trees, 200, 0, infinite=False), exact=False)
 
 
 def test_best_iteration() -> None:
@@ -352,7 +352,7 @@ def test_random_models(data: st.DataObject) -> None:
         3,
     )
     check(
-        booster, both(booster), np.vstack([x, around_thresholds(both(booster).trees, 30, seed)]), exact=False
+        booster, both(booster), np.vstack([x, around_thresholds(both(booster).trees, 30, seed, infinite=False)]), exact=False
     )
 
 
@@ -367,7 +367,7 @@ def test_thresholds_at_the_ends() -> None:
         content = json.dumps(document).encode()
         changed = xgb.Booster(model_file=bytearray(content))
         found = read_xgboost(content)
-        check(changed, found, around_thresholds(found.trees, 40, 0))
+        check(changed, found, around_thresholds(found.trees, 40, 0, infinite=False))
         rows = around_thresholds(found.trees, 60, 1, infinite=True)
         changed.set_param({"nthread": 1})
         expected = changed.inplace_predict(rows, predict_type="margin")
