@@ -1,0 +1,308 @@
+"""The one tree ensemble of an ONNX graph, and what the nodes around it do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyscale.infer.importers.onnx_values import TENSOR_TYPES, Attributes, tensor_values
+from pyscale.infer.importers.reading import refuse
+
+__all__ = ["Ensemble", "Label", "Scores", "find_ensemble", "parse"]
+
+OPERATORS = ("TreeEnsembleRegressor", "TreeEnsembleClassifier", "TreeEnsemble")
+DOMAIN = "ai.onnx.ml"
+FLOATS = ("float", "double")
+# How many bits of a whole number each type holds; what a cast to it may round.
+WIDTH = {"float": 24, "double": 53, "int32": 32, "int64": 64}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """
+    What a tensor after the trees holds: their sums, times `sign`, divided, and linked.
+
+    `shape` is "all" of a column a class or target; "complement": 1 - p of the only column; "both": of that
+    and p.
+    """
+
+    sign: int = 1
+    divisor: float = 1.0
+    link: str = "identity"
+    shape: str = "all"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Label:
+    """A tensor of labels: the operator's own, or numbers of the largest scores `of`, or `classes` of these."""
+
+    of: Scores | None = None
+    classes: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ensemble:
+    """
+    The operator and what is around it.
+
+    Attributes
+    ----------
+    operator : str
+        Its name.
+    attributes : Attributes
+        Its attributes.
+    type : str
+        The type of its input: "float", "double", "int32" or "int64".
+    narrowest : str
+        The narrowest type that values had before it.
+    width : int or None
+        The columns of the input, where the graph says.
+    scores : Scores
+        What the graph gives of the sums, or makes its labels of.
+    label : Label or None
+        What labels it gives.
+    source : str
+        What made the model.
+    """
+
+    operator: str
+    attributes: Attributes
+    type: str
+    narrowest: str
+    width: int | None
+    scores: Scores
+    label: Label | None
+    source: str
+
+
+def parse(content: bytes) -> Any:
+    """Read a model's protobuf; onnx is imported here."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise ImportError("reading ONNX models needs onnx: pip install 'pyscale-ml[onnx]'") from error
+    try:
+        return onnx.ModelProto.FromString(content)
+    except DecodeError as error:
+        raise ValueError(f"not an ONNX model: {error}") from None
+
+
+def find_ensemble(model: Any) -> Ensemble:
+    """
+    Find the tree ensemble of a model, and follow the graph from its input and to its outputs.
+
+    Raises
+    ------
+    ValueError
+        There is none, or several, or a node that changes values in a way that trees do not express.
+    """
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    graph = model.graph
+    found = [i for i, node in enumerate(graph.node) if node.op_type in OPERATORS and node.domain == DOMAIN]
+    if len(found) != 1:
+        refuse("graph.node", f"one of {', '.join(OPERATORS)}", f"{len(found)} of them")
+    version = versions.get(DOMAIN, 0)
+    if not 1 <= version <= 5:
+        refuse(f"opset_import[{DOMAIN}]", "version 1 to 5", version)
+    node = graph.node[found[0]]
+    walk = _Walk(graph)
+    before = walk.before(node)
+    attributes = Attributes(node, node.op_type)
+    outputs = ["label", "scores"] if node.op_type == "TreeEnsembleClassifier" else ["scores"]
+    if len(node.input) != 1 or not 1 <= len(node.output) <= len(outputs):
+        refuse(
+            node.op_type, f"1 input and {len(outputs)} outputs", f"{len(node.input)} and {len(node.output)}"
+        )
+    for kind, name in zip(outputs, node.output, strict=False):
+        if name:
+            walk.known[name] = Label() if kind == "label" else Scores()
+    for i, after in enumerate(graph.node):
+        if i not in (found[0], *before.nodes):
+            walk.after(after, f"graph.node[{i}] ({after.op_type[:40]})")
+    scores, label = walk.outputs()
+    made = f"{model.producer_name} {model.producer_version}".strip()
+    return Ensemble(
+        operator=node.op_type,
+        attributes=attributes,
+        type=before.types[-1],
+        narrowest=min(before.types, key=lambda name: WIDTH[name]),
+        width=before.width,
+        scores=scores,
+        label=label,
+        source=f"ONNX, by {made}" if made else "ONNX",
+    )
+
+
+@dataclass(slots=True)
+class _Before:
+    """What leads to the trees: types on the way, from the graph's input on, and the nodes."""
+
+    types: list[str] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
+    width: int | None = None
+
+
+class _Walk:
+    """What each tensor of a graph is."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+        self.known: dict[str, Scores | Label] = {}
+        self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.makers: dict[str, int] = {}
+        for i, node in enumerate(graph.node):
+            for name in node.output:
+                if name in self.makers or name in self.constants:
+                    refuse(f"graph.node[{i}].output", "each tensor made once", name)
+                if name:
+                    self.makers[name] = i
+
+    def before(self, node: Any) -> _Before:
+        """Follow the input of the trees back to the graph's."""
+        inputs = {value.name: value for value in self.graph.input if value.name not in self.constants}
+        out = _Before()
+        name = node.input[0] if node.input else ""
+        while name not in inputs:
+            i = self.makers.get(name, -1)
+            if i < 0 or i in out.nodes:
+                refuse(f"{node.op_type}.input", "what comes from the graph's input", name)
+            maker = self.graph.node[i]
+            if maker.op_type not in ("Cast", "Identity") or maker.domain or len(maker.input) != 1:
+                refuse(f"graph.node[{i}]", "nothing but Cast and Identity before the trees", maker.op_type)
+            if maker.op_type == "Cast":
+                out.types.append(_cast_type(maker, f"graph.node[{i}] (Cast)"))
+            out.nodes.append(i)
+            name = maker.input[0]
+        if len(inputs) != 1:
+            refuse("graph.input", "one input", ", ".join(inputs))
+        tensor = inputs[name].type.tensor_type
+        type_name = TENSOR_TYPES.get(tensor.elem_type, (str(tensor.elem_type),))[0]
+        out.types.append(type_name)
+        out.types.reverse()
+        for first, then in zip(out.types, out.types[1:], strict=False):
+            if then not in FLOATS and first != then and (first, then) != ("int32", "int64"):
+                refuse(f"{node.op_type}.input", "values that stay what they are", f"a cast to {then}")
+        if type_name not in WIDTH:
+            refuse(f"graph.input ({name})", f"a tensor of {', '.join(WIDTH)}", type_name)
+        dims = tensor.shape.dim
+        if len(dims) == 2 and dims[1].HasField("dim_value"):
+            if not 1 <= dims[1].dim_value < 2**31:
+                refuse(f"graph.input ({name})", "1 column or more", dims[1].dim_value)
+            out.width = dims[1].dim_value
+        return out
+
+    def after(self, node: Any, where: str) -> None:
+        """Say what a node makes of what is known."""
+        if node.op_type == "Constant" and not node.domain and len(node.output) == 1:
+            self.constants[node.output[0]] = Attributes(node, where)
+            return
+        values = [self.known.get(name) for name in node.input]
+        if not any(value is not None for value in values) or len(node.output) != 1:
+            refuse(where, "a node that follows the trees", node.op_type)
+        made = None
+        if node.domain in ("", DOMAIN) and len(node.input) <= 2:
+            made = self._made(node, values, where)
+        if made is None:
+            refuse(where, "a node that can be a part of the trees' link", node.op_type)
+        self.known[node.output[0]] = made
+
+    def _made(self, node: Any, values: list[Scores | Label | None], where: str) -> Scores | Label | None:
+        attributes = Attributes(node, where)
+        value = values[0]
+        if len(node.input) == 2:
+            return self._made_of_two(node, values, attributes)
+        match node.op_type:
+            case "Identity":
+                return value
+            case "Cast":
+                # Scores stay numbers with fractions, labels what they are.
+                return value if isinstance(value, Scores) == (_cast_type(node, where) in FLOATS) else None
+            case "ZipMap":
+                return value
+            case "Flatten" | "Squeeze":
+                return value if isinstance(value, Label) else None
+            case "ArgMax" if isinstance(value, Scores) and value.shape in ("all", "both"):
+                first = attributes.integer("select_last_index", 0) == 0
+                axis = attributes.integer("axis", 0)
+                return Label(of=value) if first and axis in (1, -1) else None
+        if not isinstance(value, Scores) or value.shape != "all" or value.link != "identity":
+            return None
+        match node.op_type:
+            case "Sigmoid":
+                return replace(value, link="logistic")
+            case "Exp":
+                return replace(value, link="exp")
+            case "Neg":
+                return replace(value, sign=-value.sign)
+            case "Softmax" if attributes.integer("axis", 1) in (1, -1):
+                return replace(value, link="softmax")
+        return None
+
+    def _made_of_two(
+        self, node: Any, values: list[Scores | Label | None], attributes: Attributes
+    ) -> Scores | Label | None:
+        first, second = values
+        match node.op_type:
+            case "Reshape" if first is not None:
+                shape = self._constant(node.input[1], ["int64"]).tolist()
+                if isinstance(first, Label) or shape == [-1, 1]:
+                    return first if isinstance(first, Scores) or -1 in shape else None
+            case "Squeeze" if isinstance(first, Label):
+                return first
+            case "ArrayFeatureExtractor" if (
+                isinstance(second, Label) and second.of and second.classes is None
+            ):
+                return replace(second, classes=self._constant(node.input[0], ["int32", "int64"]))
+            case "Sub" if isinstance(second, Scores) and second.shape == "all" and second.link == "logistic":
+                one = self._constant(node.input[0], FLOATS)
+                return replace(second, shape="complement") if one.tolist() == [1.0] else None
+            case "Concat" if isinstance(first, Scores) and isinstance(second, Scores):
+                axis = attributes.integer("axis", 0)
+                if axis in (1, -1) and second.shape == "all" and first == replace(second, shape="complement"):
+                    return replace(second, shape="both")
+            case "Div" if isinstance(first, Scores) and (first.link, first.divisor) == ("identity", 1.0):
+                by = self._constant(node.input[1], FLOATS)
+                if by.size == 1 and np.isfinite(by[0]) and by[0] > 0:
+                    return replace(first, divisor=float(by[0]))
+        return None
+
+    def _constant(self, name: str, types: Any) -> NDArray[Any]:
+        tensor = self.constants.get(name)
+        if tensor is None:
+            refuse("graph", f"a constant {name[:40]}", "no such initializer")
+        if isinstance(tensor, Attributes):
+            return tensor.tensor("value", types)
+        return tensor_values(tensor, f"initializer {name[:40]}", types)
+
+    def outputs(self) -> tuple[Scores, Label | None]:
+        """Give what the graph's outputs are."""
+        scores: list[Scores] = []
+        labels: list[Label] = []
+        for value in self.graph.output:
+            known = self.known.get(value.name)
+            if known is None:
+                refuse(f"graph.output ({value.name[:40]})", "what the trees lead to", "another tensor")
+            if isinstance(known, Scores):
+                scores.append(known)
+            else:
+                labels.append(known)
+        if not scores and not labels:
+            refuse("graph.output", "an output or more", "none")
+        if len(set(scores)) > 1 or len(labels) > 1:
+            refuse("graph.output", "one output of scores and one of labels", f"{len(scores)}, {len(labels)}")
+        label = labels[0] if labels else None
+        if scores:
+            return scores[0], label
+        return (label.of if label is not None else None) or Scores(), label
+
+
+def _cast_type(node: Any, where: str) -> str:
+    to = Attributes(node, where).integer("to", 0)
+    name = TENSOR_TYPES.get(to, (str(to),))[0]
+    if name not in WIDTH:
+        refuse(f"{where}.to", f"one of {', '.join(WIDTH)}", f"type {to}")
+    return name
