@@ -31,11 +31,15 @@ def around_thresholds(
         nodes = trees.feature == feature
         at = trees.threshold[nodes].astype(dtype)
         low, high = dtype.type(-np.inf), dtype.type(np.inf)
-        values = [at, np.nextafter(at, low), np.nextafter(at, high)]
-        values.append(rng.normal(scale=1 + np.abs(at[np.isfinite(at)]).max(initial=0), size=20).astype(dtype))
+        with np.errstate(over="ignore", under="ignore"):
+            values = [at, np.nextafter(at, low), np.nextafter(at, high)]
+        values.append(
+            rng.normal(scale=1 + np.abs(at[np.abs(at) < 1e30]).max(initial=0), size=20).astype(dtype)
+        )
         if trees.category_set is not None and (trees.category_set[nodes] >= 0).any():
             values.append(np.arange(40.0).astype(dtype))
-            values.append(np.array(CATEGORIES + FAR, np.float64).astype(dtype))
+            with np.errstate(over="ignore"):
+                values.append(np.array(CATEGORIES + FAR, np.float64).astype(dtype))
         with np.errstate(under="ignore"):
             values.append(np.array(SPECIAL).astype(dtype))
         values.append(np.array([np.nan] * 3 * nan + [np.inf, -np.inf] * infinite).astype(dtype))

@@ -37,7 +37,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Label:
-    """A tensor of labels: the operator's own, or numbers of the largest scores `of`, or `classes` of these."""
+    """Labels: the operator's own, or the numbers of the largest of the scores `of`, or `classes` of these."""
 
     of: Scores | None = None
     classes: NDArray[Any] | None = None

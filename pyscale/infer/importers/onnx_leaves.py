@@ -13,7 +13,7 @@ from pyscale.infer.importers.onnx_lower import lower
 from pyscale.infer.importers.onnx_nodes import LEAF, NodeTable
 from pyscale.infer.importers.reading import refuse
 
-__all__ = ["make_trees"]
+__all__ = ["make_trees", "scored"]
 
 # How many numbers leaves may take for each weight in the file, as most of them are 0 then.
 FILLED, FILLED_AT_LEAST = 64, 2**20
@@ -71,6 +71,17 @@ def make_trees(
         base=np.zeros(outputs),
         **nodes,
     )
+
+
+def scored(table: NodeTable, outputs: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say which outputs each row has a weight of, as all leaves of a tree have one, and which any row has."""
+    leaves = np.bincount(table.tree[table.mode == LEAF], minlength=len(table.root))
+    keys = table.tree[table.entry_node] * outputs + table.entry_target
+    found, number = np.unique(keys, return_counts=True)
+    always, ever = np.zeros(outputs, np.bool_), np.zeros(outputs, np.bool_)
+    ever[found % outputs] = True
+    always[found[number == leaves[found // outputs]] % outputs] = True
+    return always, ever
 
 
 def _values(
@@ -141,6 +152,6 @@ def _narrowed(thresholds: NDArray[np.float64], precision: Precision) -> NDArray[
         return thresholds
     with np.errstate(over="ignore", under="ignore"):
         near = thresholds.astype(np.float32)
-    above = near > thresholds
-    near[above] = np.nextafter(near[above], np.float32(-np.inf))
+        above = near > thresholds
+        near[above] = np.nextafter(near[above], np.float32(-np.inf))
     return near.astype(np.float64)

@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from pyscale.infer.forest.trees import Link, ModelDescription
 from pyscale.infer.importers.onnx_graph import Ensemble, Scores, find_ensemble, parse
-from pyscale.infer.importers.onnx_leaves import make_trees
+from pyscale.infer.importers.onnx_leaves import make_trees, scored
 from pyscale.infer.importers.onnx_nodes import LEAF, NodeTable, read_nodes, read_nodes_v5
 from pyscale.infer.importers.onnx_values import Attributes
 from pyscale.infer.importers.reading import refuse
 
 __all__ = ["read_onnx_trees"]
 
-POSTS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+# As onnxruntime numbers them; in the specification, 1 is SOFTMAX and 2 LOGISTIC.
+POSTS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")
 AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
 LINKS = {"NONE": "identity", "SOFTMAX": "softmax", "LOGISTIC": "logistic"}
 MOST_OUTPUTS = 65536
@@ -52,6 +53,7 @@ def read_onnx_trees(content: bytes) -> ModelDescription:
 
     - A regressor of one target has no transform but PROBIT; a classifier of two classes with the weights of
       one has no softmax.
+    - TreeEnsemble's transform 1 is LOGISTIC, and 2 SOFTMAX.
     - A set with a member below 0 or above 30, or of more than 30, holds what truncates to a member.
     - A label is what `Link` and `classes` make of the sums. Where onnxruntime has another rule, as for two
       classes with weights of both, `classes` is None.
@@ -111,6 +113,8 @@ def _regressor(ensemble: Ensemble) -> ModelDescription:
         base = base * divisor
     kind, classes = _kind(ensemble, outputs)
     base = base if len(base) else np.zeros(outputs)
+    if outputs > 1:
+        base = _base_of_voted(attributes, table, base)
     return ModelDescription(
         trees=make_trees(ensemble, table, outputs, base, scores.sign, complete=outputs == 1),
         link=Link(name=name if name != "identity" else scores.link, divisor=divisor),
@@ -162,7 +166,7 @@ def _classifier(ensemble: Ensemble) -> ModelDescription:
         table.entry_target[:] = 0
         outputs = 1
     else:
-        same = count > 2 and (len(base) > 0 or _all_scored(table, count))
+        same = count > 2 and (len(base) > 0 or _largest_wins(table, count))
         base = np.append(base, np.zeros(count - len(base)))
         outputs = count
     return ModelDescription(
@@ -185,16 +189,23 @@ def _one_of_two(table: NodeTable, which: int, post: str, name: str) -> tuple[str
     return ("step" if name == "identity" else name), True
 
 
-def _all_scored(table: NodeTable, count: int) -> bool:
+def _largest_wins(table: NodeTable, count: int) -> bool:
     """Whether labels go by the largest sum: onnxruntime skips classes that had no weight on the way."""
-    if (table.entry_weight > 0).all():
-        return True
-    trees = len(table.root)
-    leaves = np.bincount(table.tree[table.mode == LEAF], minlength=trees)
-    keys = table.tree[table.entry_node] * count + table.entry_target
-    found, number = np.unique(keys, return_counts=True)
-    whole = number == leaves[found // count]
-    return len(np.unique(found[whole] % count)) == count
+    return bool((table.entry_weight > 0).all() or scored(table, count)[0].all())
+
+
+def _base_of_voted(
+    attributes: Attributes, table: NodeTable, base: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Give the base of several targets: onnxruntime leaves it out where a row met no weight of the target."""
+    always, ever = scored(table, len(base))
+    base = np.where(ever, base, 0.0)
+    at_times = (base != 0) & ~always
+    if at_times.any():
+        target = int(at_times.argmax())
+        expected = "0, or a tree with a weight of this target in each leaf"
+        refuse(f"{attributes.place('base_values')}[{target}]", expected, float(base[target]))
+    return base
 
 
 def _dtype(ensemble: Ensemble) -> str:
