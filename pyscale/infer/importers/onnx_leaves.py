@@ -122,11 +122,13 @@ def _with_base(
     if not base.any():
         return values, nodes, output
     width = values.shape[1]
-    starts = np.minimum(np.arange(0, len(base), width), len(base) - width)
     left = base.copy()
-    added = []
-    for start in starts:
-        added.append(left[start : start + width].copy())
+    added, starts = [], []
+    for at in range(0, len(base), width):
+        start = min(at, len(base) - width)
+        if left[start : start + width].any():
+            added.append(left[start : start + width].copy())
+            starts.append(start)
         left[start : start + width] = 0
     count = len(starts)
     more: dict[str, Any] = {

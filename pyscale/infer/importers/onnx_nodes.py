@@ -261,9 +261,12 @@ def _parents(
     yes: NDArray[np.int64],
     no: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Each node's parent, its own number where there is none; refuses a node that has two."""
+    """Each node's parent, its own number where there is none; refuses a node that has two, or is its own."""
     nodes = np.flatnonzero(inner)
     children = np.concatenate([yes[nodes], no[nodes]])
+    own = children == np.concatenate([nodes, nodes])
+    if own.any():
+        refuse(attributes.place(names), "children of other nodes", f"node {children[own][0]}, its own child")
     shared = np.bincount(children, minlength=len(inner)) > 1
     if shared.any():
         refuse(
