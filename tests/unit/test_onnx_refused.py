@@ -83,7 +83,7 @@ def test_what_these_tests_change_is_read() -> None:
         ({"nodes_truenodeids": [1, -3, *[0] * 8]}, r"nodes_truenodeids\[1\]: expected 0 to"),
         ({"nodes_truenodeids": [1, 2**62, *[0] * 8]}, r"nodes_truenodeids\[1\]: expected 0 to"),
         ({"nodes_truenodeids": [1, 2, *[0] * 3, 1, 3, 0, 0, 0]}, "each node a child once"),
-        ({"nodes_truenodeids": [1, 1, *[0] * 3, 1, 3, 0, 0, 0]}, "each node a child once"),
+        ({"nodes_truenodeids": [1, 1, *[0] * 3, 1, 3, 0, 0, 0]}, "got 'node 1, its own child'"),
         (
             {"nodes_truenodeids": [0, 3, *[0] * 3, 1, 3, 0, 0, 0]},
             "of other nodes, got 'node 0, its own child'",

@@ -111,6 +111,7 @@ def find_ensemble(model: Any) -> Ensemble:
     node = graph.node[found[0]]
     walk = _Walk(graph)
     before = walk.before(node)
+    done = {found[0], *before.nodes}
     attributes = Attributes(node, node.op_type)
     outputs = ["label", "scores"] if node.op_type == "TreeEnsembleClassifier" else ["scores"]
     if len(node.input) != 1 or not 1 <= len(node.output) <= len(outputs):
@@ -121,7 +122,7 @@ def find_ensemble(model: Any) -> Ensemble:
         if name:
             walk.known[name] = Label() if kind == "label" else Scores()
     for i, after in enumerate(graph.node):
-        if i not in (found[0], *before.nodes):
+        if i not in done:
             walk.after(after, f"graph.node[{i}] ({after.op_type[:40]})")
     scores, label = walk.outputs()
     made = f"{model.producer_name} {model.producer_version}".strip()
@@ -165,10 +166,11 @@ class _Walk:
         """Follow the input of the trees back to the graph's."""
         inputs = {value.name: value for value in self.graph.input if value.name not in self.constants}
         out = _Before()
+        seen = set()
         name = node.input[0] if node.input else ""
         while name not in inputs:
             i = self.makers.get(name, -1)
-            if i < 0 or i in out.nodes:
+            if i < 0 or i in seen:
                 refuse(f"{node.op_type}.input", "what comes from the graph's input", name)
             maker = self.graph.node[i]
             if maker.op_type not in ("Cast", "Identity") or maker.domain or len(maker.input) != 1:
@@ -176,6 +178,7 @@ class _Walk:
             if maker.op_type == "Cast":
                 out.types.append(_cast_type(maker, f"graph.node[{i}] (Cast)"))
             out.nodes.append(i)
+            seen.add(i)
             name = maker.input[0]
         if len(inputs) != 1:
             refuse("graph.input", "one input", ", ".join(inputs))

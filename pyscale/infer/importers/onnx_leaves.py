@@ -16,7 +16,7 @@ from pyscale.infer.importers.reading import refuse
 __all__ = ["make_trees", "scored"]
 
 # How many numbers leaves may take for each weight in the file, as most of them are 0 then.
-FILLED, FILLED_AT_LEAST = 64, 2**20
+FILLED, FILLED_AT_LEAST = 16, 2**18
 
 
 def make_trees(
