@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,7 +202,7 @@ def model(
 
 def run(onnx_model: Any, x: NDArray[Any]) -> list[Any]:
     """What onnxruntime gives, with one thread."""
-    import onnxruntime
+    onnxruntime = importlib.import_module("onnxruntime")
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

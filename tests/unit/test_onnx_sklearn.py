@@ -13,12 +13,13 @@ from pyscale.infer.importers.onnx_trees import read_onnx_trees
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 skl2onnx = pytest.importorskip("skl2onnx")
-pytest.importorskip("sklearn")
+datasets = pytest.importorskip("sklearn.datasets")
+ensemble = pytest.importorskip("sklearn.ensemble")
+tree = pytest.importorskip("sklearn.tree")
 
 import onnx_models as om  # noqa: E402
 from forest_inputs import around_thresholds  # noqa: E402
 from forest_reference import linked, sums  # noqa: E402
-from sklearn import datasets, ensemble, tree  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

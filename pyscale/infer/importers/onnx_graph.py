@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import importlib
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.infer.importers.onnx_values import TENSOR_TYPES, Attributes, tensor_values
+from pyscale.infer.importers.onnx_after import Label, Scores, follow
+from pyscale.infer.importers.onnx_values import (
+    FLOATS,
+    TENSOR_TYPES,
+    WIDTH,
+    Attributes,
+    cast_type,
+    tensor_values,
+)
 from pyscale.infer.importers.reading import refuse
 
-__all__ = ["Ensemble", "Label", "Scores", "find_ensemble", "parse"]
+__all__ = ["Ensemble", "find_ensemble", "parse"]
 
 OPERATORS = ("TreeEnsembleRegressor", "TreeEnsembleClassifier", "TreeEnsemble")
 DOMAIN = "ai.onnx.ml"
-FLOATS = ("float", "double")
-# How many bits of a whole number each type holds; what a cast to it may round.
-WIDTH = {"float": 24, "double": 53, "int32": 32, "int64": 64}
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """
-    What a tensor after the trees holds: their sums, times `sign`, divided, and linked.
-
-    `shape` is "all" of a column a class or target; "complement": 1 - p of the only column; "both": of that
-    and p.
-    """
-
-    sign: int = 1
-    divisor: float = 1.0
-    link: str = "identity"
-    shape: str = "all"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Label:
-    """Labels: the operator's own, or the numbers of the largest of the scores `of`, or `classes` of these."""
-
-    of: Scores | None = None
-    classes: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,12 +64,13 @@ def parse(content: bytes) -> Any:
     """Read a model's protobuf; onnx is imported here."""
     try:
         import onnx
-        from google.protobuf.message import DecodeError
+
+        message = importlib.import_module("google.protobuf.message")
     except ImportError as error:
         raise ImportError("reading ONNX models needs onnx: pip install 'pyscale-ml[onnx]'") from error
     try:
         return onnx.ModelProto.FromString(content)
-    except DecodeError as error:
+    except message.DecodeError as error:
         raise ValueError(f"not an ONNX model: {error}") from None
 
 
@@ -176,7 +159,7 @@ class _Walk:
             if maker.op_type not in ("Cast", "Identity") or maker.domain or len(maker.input) != 1:
                 refuse(f"graph.node[{i}]", "nothing but Cast and Identity before the trees", maker.op_type)
             if maker.op_type == "Cast":
-                out.types.append(_cast_type(maker, f"graph.node[{i}] (Cast)"))
+                out.types.append(cast_type(maker, f"graph.node[{i}] (Cast)"))
             out.nodes.append(i)
             seen.add(i)
             name = maker.input[0]
@@ -208,72 +191,12 @@ class _Walk:
             refuse(where, "a node that follows the trees", node.op_type)
         made = None
         if node.domain in ("", DOMAIN) and len(node.input) <= 2:
-            made = self._made(node, values, where)
+            made = follow(node, values, where, self.constant)
         if made is None:
             refuse(where, "a node that can be a part of the trees' link", node.op_type)
         self.known[node.output[0]] = made
 
-    def _made(self, node: Any, values: list[Scores | Label | None], where: str) -> Scores | Label | None:
-        attributes = Attributes(node, where)
-        value = values[0]
-        if len(node.input) == 2:
-            return self._made_of_two(node, values, attributes)
-        match node.op_type:
-            case "Identity":
-                return value
-            case "Cast":
-                # Scores stay numbers with fractions, labels what they are.
-                return value if isinstance(value, Scores) == (_cast_type(node, where) in FLOATS) else None
-            case "ZipMap":
-                return value
-            case "Flatten" | "Squeeze":
-                return value if isinstance(value, Label) else None
-            case "ArgMax" if isinstance(value, Scores) and value.shape in ("all", "both"):
-                first = attributes.integer("select_last_index", 0) == 0
-                axis = attributes.integer("axis", 0)
-                return Label(of=value) if first and axis in (1, -1) else None
-        if not isinstance(value, Scores) or value.shape != "all" or value.link != "identity":
-            return None
-        match node.op_type:
-            case "Sigmoid":
-                return replace(value, link="logistic")
-            case "Exp":
-                return replace(value, link="exp")
-            case "Neg":
-                return replace(value, sign=-value.sign)
-            case "Softmax" if attributes.integer("axis", 1) in (1, -1):
-                return replace(value, link="softmax")
-        return None
-
-    def _made_of_two(
-        self, node: Any, values: list[Scores | Label | None], attributes: Attributes
-    ) -> Scores | Label | None:
-        first, second = values
-        match node.op_type:
-            case "Reshape" if first is not None:
-                shape = self._constant(node.input[1], ["int64"]).tolist()
-                if isinstance(first, Label) or shape == [-1, 1]:
-                    return first if isinstance(first, Scores) or -1 in shape else None
-            case "Squeeze" if isinstance(first, Label):
-                return first
-            case "ArrayFeatureExtractor" if (
-                isinstance(second, Label) and second.of and second.classes is None
-            ):
-                return replace(second, classes=self._constant(node.input[0], ["int32", "int64"]))
-            case "Sub" if isinstance(second, Scores) and second.shape == "all" and second.link == "logistic":
-                one = self._constant(node.input[0], FLOATS)
-                return replace(second, shape="complement") if one.tolist() == [1.0] else None
-            case "Concat" if isinstance(first, Scores) and isinstance(second, Scores):
-                axis = attributes.integer("axis", 0)
-                if axis in (1, -1) and second.shape == "all" and first == replace(second, shape="complement"):
-                    return replace(second, shape="both")
-            case "Div" if isinstance(first, Scores) and (first.link, first.divisor) == ("identity", 1.0):
-                by = self._constant(node.input[1], FLOATS)
-                if by.size == 1 and np.isfinite(by[0]) and by[0] > 0:
-                    return replace(first, divisor=float(by[0]))
-        return None
-
-    def _constant(self, name: str, types: Any) -> NDArray[Any]:
+    def constant(self, name: str, types: Any) -> NDArray[Any]:
         tensor = self.constants.get(name)
         if tensor is None:
             refuse("graph", f"a constant {name[:40]}", "no such initializer")
@@ -301,11 +224,3 @@ class _Walk:
         if scores:
             return scores[0], label
         return (label.of if label is not None else None) or Scores(), label
-
-
-def _cast_type(node: Any, where: str) -> str:
-    to = Attributes(node, where).integer("to", 0)
-    name = TENSOR_TYPES.get(to, (str(to),))[0]
-    if name not in WIDTH:
-        refuse(f"{where}.to", f"one of {', '.join(WIDTH)}", f"type {to}")
-    return name

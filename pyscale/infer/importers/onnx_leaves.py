@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyscale.infer.forest.trees import Precision, Trees
 from pyscale.infer.importers.onnx_graph import Ensemble
 from pyscale.infer.importers.onnx_lower import lower
-from pyscale.infer.importers.onnx_nodes import LEAF, NodeTable
+from pyscale.infer.importers.onnx_table import LEAF, NodeTable
 from pyscale.infer.importers.reading import refuse
 
 __all__ = ["make_trees", "scored"]

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.infer.importers.onnx_nodes import EQ, GT, GTE, LEAF, LT, MEMBER, NEQ, NodeTable
+from pyscale.infer.importers.onnx_table import EQ, GT, GTE, LEAF, LT, MEMBER, NEQ, NodeTable
+from pyscale.infer.importers.onnx_unfold import unfold
 from pyscale.infer.importers.reading import refuse
 
 __all__ = ["lower"]
 
 # Sets of more members than this, or of others than 0 to this, onnxruntime compares after truncation.
 EXACT_MEMBERS = 30
-# How much copies may add to the nodes that a file has, and how deep trees may be that need any.
-COPIES, COPIES_AT_LEAST, DEEPEST = 8, 65536, 2048
 
 
 class _Work:
@@ -107,7 +106,7 @@ def lower(table: NodeTable, dtype: type, where: str) -> dict[str, Any]:
     }
     arrays["category_set"][list(work.set_of)] = list(work.set_of.values())
     if equal.any():
-        arrays, nodes, tree = _unfold(arrays, table, where)
+        arrays, nodes, tree = unfold(arrays, table, where)
     else:
         is_root = np.zeros(count, np.bool_)
         is_root[table.root] = True
@@ -253,40 +252,3 @@ def _lower_truncated(work: _Work, head: int, where: str) -> None:
     work.take_set(head, np.unique(values[values >= 0]).astype(np.int64))
     work.left[head], work.right[head] = inside, rest
     work.missing_left[head] = bool(table.nan_yes[head])
-
-
-def _unfold(
-    arrays: dict[str, Any], table: NodeTable, where: str
-) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
-    """Copy what is shared; also gives each node's number before that, and its tree."""
-    most = max(COPIES_AT_LEAST, COPIES * len(table.mode))
-    level, trees = table.root, np.arange(len(table.root))
-    levels: list[NDArray[np.int64]] = []
-    level_trees: list[NDArray[np.int64]] = []
-    links: list[NDArray[np.int64]] = []
-    total = 0
-    while len(level):
-        if total + len(level) > most or len(levels) > DEEPEST:
-            refuse(
-                where,
-                "comparisons for equality that few nodes can stand for",
-                f"trees that would need more than {most} nodes, or be deeper than {DEEPEST}",
-            )
-        levels.append(level)
-        level_trees.append(trees)
-        inner = arrays["feature"][level] >= 0
-        parents = level[inner]
-        at = np.full((len(level), 2), -1, np.int64)
-        at[inner] = total + len(level) + np.arange(2 * len(parents)).reshape(-1, 2)
-        links.append(at)
-        total += len(level)
-        level = np.stack([arrays["left"][parents], arrays["right"][parents]], axis=1).reshape(-1)
-        trees = np.repeat(trees[inner], 2)
-    nodes, tree, link = np.concatenate(levels), np.concatenate(level_trees), np.concatenate(links)
-    order = np.argsort(tree, kind="stable")
-    position = np.empty(total, np.int64)
-    position[order] = np.arange(total)
-    nodes, link = nodes[order], link[order]
-    copied = {name: array[nodes] for name, array in arrays.items()}
-    copied["left"], copied["right"] = position[link[:, 0]], position[link[:, 1]]
-    return copied, nodes, tree[order]

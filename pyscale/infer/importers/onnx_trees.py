@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.forest.trees import Link, ModelDescription
-from pyscale.infer.importers.onnx_graph import Ensemble, Scores, find_ensemble, parse
+from pyscale.infer.importers.onnx_after import Scores
+from pyscale.infer.importers.onnx_graph import Ensemble, find_ensemble, parse
 from pyscale.infer.importers.onnx_leaves import make_trees, scored
-from pyscale.infer.importers.onnx_nodes import NodeTable, read_nodes, read_nodes_v5
+from pyscale.infer.importers.onnx_nodes import read_nodes
+from pyscale.infer.importers.onnx_nodes_v5 import read_nodes_v5
+from pyscale.infer.importers.onnx_table import NodeTable
 from pyscale.infer.importers.onnx_values import Attributes
 from pyscale.infer.importers.reading import refuse
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer.importers.reading import refuse
 
-__all__ = ["ATTRIBUTE_TYPES", "TENSOR_TYPES", "Attributes", "tensor_values"]
+__all__ = ["FLOATS", "TENSOR_TYPES", "WIDTH", "Attributes", "cast_type", "tensor_values"]
 
 ATTRIBUTE_TYPES = {1: "FLOAT", 2: "INT", 3: "STRING", 4: "TENSOR", 6: "FLOATS", 7: "INTS", 8: "STRINGS"}
 TENSOR_TYPES: dict[int, tuple[str, type, str]] = {
@@ -21,6 +21,9 @@ TENSOR_TYPES: dict[int, tuple[str, type, str]] = {
     7: ("int64", np.int64, "int64_data"),
     11: ("double", np.float64, "double_data"),
 }
+FLOATS = ("float", "double")
+# How many bits of a whole number each type holds; what a cast to it may round.
+WIDTH = {"float": 24, "double": 53, "int32": 32, "int64": 64}
 EXTERNAL = 1
 
 
@@ -162,3 +165,12 @@ def _text(value: bytes, where: str) -> str:
         return value.decode()
     except UnicodeDecodeError:
         refuse(where, "text in UTF-8", value[:40])
+
+
+def cast_type(node: Any, where: str) -> str:
+    """Give the type that a Cast makes; refuses others than those of numbers."""
+    to = Attributes(node, where).integer("to", 0)
+    name = TENSOR_TYPES.get(to, (str(to),))[0]
+    if name not in WIDTH:
+        refuse(f"{where}.to", f"one of {', '.join(WIDTH)}", f"type {to}")
+    return name
