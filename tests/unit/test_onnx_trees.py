@@ -102,6 +102,46 @@ def test_thresholds_at_the_ends(mode: str, value: float, track: int) -> None:
     assert description.trees.num_trees == 1
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        [30.0, 0.0],
+        [31.0],
+        [-1.0, 5.0],
+        [-1.0],
+        [*range(31)],
+        [5.0] * 31,
+        [2.5, 3.0],
+        [*range(200), -7.0],
+        [1e9],
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float", "double"])
+@pytest.mark.parametrize("track", [0, 1])
+def test_sets_that_onnxruntime_compares_in_two_ways(members: list[float], dtype: str, track: int) -> None:
+    tree = [om.Node("MEMBER", 0, members=[float(v) for v in members], track=track, yes=1, no=2)]
+    tree += [om.Node(weights={0: 1.0}), om.Node(weights={0: 2.0})]
+    made = om.model("TreeEnsemble", 1, dtype, n_targets=1, **om.attributes_v5([tree], dtype))
+    description = assert_same_sums(made, 0, 400)
+    values = np.array([v + d for v in [*members, 0.0] for d in (0.0, 0.5, -0.5, 1e-3, -1e-3, 1.0)])
+    x = np.append(values, np.nan).astype(om.TYPES[dtype])[:, None]
+    np.testing.assert_array_equal(sums(description.trees, x), om.run(made, x)[0])
+
+
+def test_equal_values_in_a_chain_and_weights_of_inner_nodes() -> None:
+    tree = [om.Node("EQ", 0, 2.5, yes=1, no=2, weights={0: 50.0}), om.Node(weights={0: 1.0})]
+    tree += [om.Node("EQ", 0, 2.5, yes=3, no=4, track=1), om.Node(weights={0: 3.0})]
+    tree += [
+        om.Node("NEQ", 0, -0.0, yes=5, no=6, track=1),
+        om.Node(weights={0: 4.0}),
+        om.Node(weights={0: 5.0}),
+    ]
+    made = om.model(
+        "TreeEnsembleRegressor", 1, "float", n_targets=1, **om.attributes([tree], "target", "float")
+    )
+    assert_same_sums(made, 0, 400)
+
+
 def test_a_chain_of_equalities_grows_by_its_length() -> None:
     tree = []
     for i in range(40):

@@ -174,50 +174,43 @@ def _lower_equal(work: _Work, equal: NDArray[np.bool_], truncated: set[int], whe
             pending.append(rest)
 
 
-def _values(work: _Work, node: int) -> list[float]:
-    table = work.table
-    if table.mode[node] == MEMBER:
-        # Adding 0 makes one of the two zeros; the order stays, each value once.
-        return list(dict.fromkeys((table.members[node] + 0.0).tolist()))
-    return [float(table.threshold[node]) + 0.0]
-
-
 def _chain(work: _Work, head: int, outside: NDArray[np.int64], truncated: set[int]) -> tuple[list[int], int]:
-    """Follow nodes that compare one feature with values, each another; also gives what comes after them."""
+    """Follow nodes that compare one feature with values; also gives what comes after them."""
     table = work.table
-    chain, node, seen = [head], int(outside[head]), set(_values(work, head))
+    chain, node = [head], int(outside[head])
     while (
         table.mode[node] in (EQ, NEQ, MEMBER)
         and table.feature[node] == table.feature[head]
         and node not in truncated
-        and seen.isdisjoint(_values(work, node))
     ):
         chain.append(node)
-        seen.update(_values(work, node))
         node = int(outside[node])
     return chain, node
 
 
 def _lower_chain(work: _Work, chain: list[int], rest: int) -> None:
     table = work.table
-    intervals = []
+    highs: list[float] = []
+    insides: list[tuple[int, bool]] = []
     missing_taken = False
     for node in chain:
-        inside = int(table.no[node] if table.mode[node] == NEQ else table.yes[node])
-        values = _values(work, node)
+        mode = table.mode[node]
+        inside = int(table.no[node] if mode == NEQ else table.yes[node])
+        values = np.unique(table.members[node]) if mode == MEMBER else table.threshold[node : node + 1]
         # NaN goes to the first of the nodes that takes it, and is not equal to anything.
-        takes = bool(table.nan_yes[node]) and table.mode[node] != NEQ and not missing_taken
+        takes = bool(table.nan_yes[node]) and mode != NEQ and not missing_taken
         missing_taken |= takes
-        under = below(np.array(values), work.dtype).tolist()
-        for i, (value, low) in enumerate(zip(values, under, strict=True)):
-            intervals.append((value, low, inside, takes and i == 0))
+        highs += values.tolist()
+        insides += [(inside, takes)] * len(values)
+    lows = below(np.array(highs), work.dtype).tolist()
+    intervals = [(high, low, *inside) for high, low, inside in zip(highs, lows, insides, strict=True)]
     _lower_intervals(work, chain[0], intervals, rest)
 
 
 def _lower_intervals(
     work: _Work, head: int, intervals: list[tuple[float, float, int, bool]], rest: int
 ) -> None:
-    """Lower a chain of intervals: above the lower end, to the upper one; they do not meet."""
+    """Lower a chain of intervals: above the lower end, to the upper one; of equal ones the first counts."""
     feature, node = work.feature[head], head
     intervals.sort(key=lambda interval: interval[0])
     for i, (high, low, inside, missing) in enumerate(intervals):
