@@ -200,8 +200,8 @@ def model(
     return helper.make_model(graph, opset_imports=versions, ir_version=9)
 
 
-def run(onnx_model: Any, x: NDArray[Any]) -> list[Any]:
-    """What onnxruntime gives, with one thread."""
+def run(onnx_model: Any, x: NDArray[Any] | dict[str, NDArray[Any]]) -> list[Any]:
+    """What onnxruntime gives for the input, or for several by their names, with one thread."""
     onnxruntime = importlib.import_module("onnxruntime")
 
     options = onnxruntime.SessionOptions()
@@ -210,4 +210,4 @@ def run(onnx_model: Any, x: NDArray[Any]) -> list[Any]:
     session = onnxruntime.InferenceSession(
         onnx_model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return list(session.run(None, {session.get_inputs()[0].name: x}))
+    return list(session.run(None, x if isinstance(x, dict) else {session.get_inputs()[0].name: x}))

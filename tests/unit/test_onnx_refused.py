@@ -229,6 +229,8 @@ def around(
             around((helper.make_node("Cast", ["A"], ["A"], to=1),), feed="A"),
             "what comes from the graph's input",
         ),
+        (around((helper.make_node("Concat", ["X", "X"], ["A"], axis=1),), feed="A"), "each input once"),
+        (around((helper.make_node("Concat", ["X"], ["A"], axis=1),), feed="A"), "of one column, got 'X'"),
         (around(feed="nowhere"), "what comes from the graph's input, got 'nowhere'"),
         (around(after=(helper.make_node("Tanh", ["scores"], ["Z"]),), output="Z"), "got 'Tanh'"),
         (around(after=(helper.make_node("Cast", ["scores"], ["Z"], to=7),), output="Z"), "got 'Cast'"),

@@ -398,6 +398,21 @@ def test_casts_before_the_trees() -> None:
     np.testing.assert_array_equal(sums(description.trees, x), om.run(made, x)[0])
 
 
+def test_an_input_a_column() -> None:
+    rng = np.random.default_rng(0)
+    trees = [om.random_tree(rng, features=3, targets=[0], inner=8) for _ in range(3)]
+    together = helper.make_node("Concat", ["age", "X", "bmi"], ["A"], axis=1)
+    more = om.attributes(trees, "target", "float")
+    made = om.model("TreeEnsembleRegressor", 1, "float", before=(together,), feed="A", n_targets=1, **more)
+    made.graph.input.extend([helper.make_tensor_value_info(name, 1, [None, 1]) for name in ("bmi", "age")])
+    description = read(made)
+    assert description.feature_names == ("age", "X", "bmi")
+    assert description.trees.num_features == 3
+    x = inputs(description, 0)
+    (expected,) = om.run(made, {name: x[:, i : i + 1] for i, name in enumerate(("age", "X", "bmi"))})
+    np.testing.assert_array_equal(sums(description.trees, x), expected)
+
+
 def after(*steps: str) -> tuple[Any, ...]:
     """Nodes in a line, from the trees' scores to Z."""
     extra: list[dict[str, Any]] = [{}, {"to": 11}]

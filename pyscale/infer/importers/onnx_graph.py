@@ -42,6 +42,8 @@ class Ensemble:
         The narrowest type that values had before it.
     width : int or None
         The columns of the input, where the graph says.
+    columns : tuple of str or None
+        The names of the inputs, where each is one column.
     scores : Scores
         What the graph gives of the sums, or makes its labels of.
     label : Label or None
@@ -55,6 +57,7 @@ class Ensemble:
     type: str
     narrowest: str
     width: int | None
+    columns: tuple[str, ...] | None
     scores: Scores
     label: Label | None
     source: str
@@ -115,6 +118,7 @@ def find_ensemble(model: Any) -> Ensemble:
         type=before.types[-1],
         narrowest=min(before.types, key=lambda name: WIDTH[name]),
         width=before.width,
+        columns=before.columns,
         scores=scores,
         label=label,
         source=f"ONNX, by {made}" if made else "ONNX",
@@ -128,6 +132,7 @@ class _Before:
     types: list[str] = field(default_factory=list)
     nodes: list[int] = field(default_factory=list)
     width: int | None = None
+    columns: tuple[str, ...] | None = None
 
 
 class _Walk:
@@ -151,19 +156,22 @@ class _Walk:
         out = _Before()
         seen = set()
         name = node.input[0] if node.input else ""
+        columns = []
         while name not in inputs:
             i = self.makers.get(name, -1)
             if i < 0 or i in seen:
                 refuse(f"{node.op_type}.input", "what comes from the graph's input", name)
             maker = self.graph.node[i]
-            if maker.op_type not in ("Cast", "Identity") or maker.domain or len(maker.input) != 1:
+            if maker.op_type == "Concat" and not maker.domain and set(maker.input) == set(inputs):
+                columns = self._columns(maker, inputs, f"graph.node[{i}] (Concat)")
+            elif maker.op_type not in ("Cast", "Identity") or maker.domain or len(maker.input) != 1:
                 refuse(f"graph.node[{i}]", "nothing but Cast and Identity before the trees", maker.op_type)
             if maker.op_type == "Cast":
                 out.types.append(cast_type(maker, f"graph.node[{i}] (Cast)"))
             out.nodes.append(i)
             seen.add(i)
             name = maker.input[0]
-        if len(inputs) != 1:
+        if len(inputs) != max(len(columns), 1):
             refuse("graph.input", "one input", ", ".join(inputs))
         tensor = inputs[name].type.tensor_type
         type_name = TENSOR_TYPES.get(tensor.elem_type, (str(tensor.elem_type),))[0]
@@ -174,12 +182,25 @@ class _Walk:
                 refuse(f"{node.op_type}.input", "values that stay what they are", f"a cast to {then}")
         if type_name not in WIDTH:
             refuse(f"graph.input ({name})", f"a tensor of {', '.join(WIDTH)}", type_name)
-        dims = tensor.shape.dim
+        dims = _dims(inputs[name])
         if len(dims) == 2 and dims[1].HasField("dim_value"):
             if not 1 <= dims[1].dim_value < 2**31:
                 refuse(f"graph.input ({name})", "1 column or more", dims[1].dim_value)
             out.width = dims[1].dim_value
+        if columns:
+            out.width, out.columns = len(columns), tuple(columns)
         return out
+
+    def _columns(self, node: Any, inputs: dict[str, Any], where: str) -> list[str]:
+        """Give the names of inputs of one column each that a node puts beside each other."""
+        columns = list(node.input)
+        if Attributes(node, where).integer("axis", 0) not in (1, -1) or len(columns) != len(inputs):
+            refuse(where, "each input once, beside each other", "another way to put them together")
+        kinds = {inputs[name].type.tensor_type.elem_type for name in columns}
+        wide = [name for name in columns if [d.dim_value for d in _dims(inputs[name])][1:] != [1]]
+        if len(kinds) != 1 or wide:
+            refuse(where, "inputs of one type, and of one column", wide[0] if wide else sorted(kinds))
+        return columns
 
     def after(self, node: Any, where: str) -> None:
         """Say what a node makes of what is known."""
@@ -224,3 +245,7 @@ class _Walk:
         if scores:
             return scores[0], label
         return (label.of if label is not None else None) or Scores(), label
+
+
+def _dims(value: Any) -> Any:
+    return value.type.tensor_type.shape.dim

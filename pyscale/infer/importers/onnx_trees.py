@@ -49,8 +49,9 @@ def read_onnx_trees(content: bytes) -> ModelDescription:
     Read an ONNX model that is one tree ensemble.
 
     The graph may have TreeEnsembleRegressor, TreeEnsembleClassifier (both of ai.onnx.ml 1 to 4) or
-    TreeEnsemble (5); before it casts, and after it what exporters put there: Cast, Identity, ZipMap, Sigmoid,
-    Softmax, Exp, Neg, a division by a number, ``[1 - p, p]``, ArgMax and labels by their number.
+    TreeEnsemble (5). Before it may be casts, and inputs of one column each put beside each other; after it
+    what exporters put there: Cast, Identity, ZipMap, Sigmoid, Softmax, Exp, Neg, a division by a number,
+    ``[1 - p, p]``, ArgMax and labels by their number.
 
     Predictions are those of onnxruntime, also where it takes its own way with the specification:
 
@@ -123,6 +124,7 @@ def _regressor(ensemble: Ensemble) -> ModelDescription:
         link=Link(name=name if name != "identity" else scores.link, divisor=divisor),
         kind=kind,
         classes=classes,
+        feature_names=ensemble.columns,
         source=ensemble.source,
     )
 
@@ -177,6 +179,7 @@ def _classifier(ensemble: Ensemble) -> ModelDescription:
         link=Link(name=name),
         kind="binary" if outputs == 1 else "multiclass",
         classes=labels if same else None,
+        feature_names=ensemble.columns,
         source=ensemble.source,
     )
 
