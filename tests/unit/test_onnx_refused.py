@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 import tracemalloc
@@ -343,6 +344,12 @@ def test_memory_stays_near_the_files_size() -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 20_000_000
+
+
+def test_onnx_is_imported_when_it_is_needed() -> None:
+    code = "import sys, pyscale.infer.importers.onnx_trees; print('onnx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:

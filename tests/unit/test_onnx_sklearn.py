@@ -35,9 +35,9 @@ def _booleans_as_integers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx.helper, "make_attribute", made)
 
 
-def convert(estimator: Any, x: NDArray[Any], zipmap: bool | str = False) -> Any:
+def convert(estimator: Any, x: NDArray[Any], zipmap: bool | str = False, version: int = 3) -> Any:
     options = {"zipmap": zipmap} if hasattr(estimator, "predict_proba") else None
-    return skl2onnx.to_onnx(estimator, x[:1], options=options, target_opset={"": 18, "ai.onnx.ml": 3})
+    return skl2onnx.to_onnx(estimator, x[:1], options=options, target_opset={"": 18, "ai.onnx.ml": version})
 
 
 def rows(description: Any, x: NDArray[Any]) -> NDArray[Any]:
@@ -92,12 +92,13 @@ def test_classifiers(estimator: Any, data: str, text: bool) -> None:
 
 
 @pytest.mark.parametrize("estimator", REGRESSORS, ids=lambda estimator: type(estimator).__name__)
-@pytest.mark.parametrize("double", [False, True])
-def test_regressors(estimator: Any, double: bool) -> None:
+@pytest.mark.parametrize(("double", "version"), [(False, 1), (False, 3), (True, 3)])
+def test_regressors(estimator: Any, double: bool, version: int) -> None:
     x, y = datasets.load_diabetes(return_X_y=True)
     estimator.fit(x, y)
-    made = convert(estimator, x if double else x.astype(np.float32))
+    made = convert(estimator, x if double else x.astype(np.float32), version=version)
     made.graph.output[0].type.tensor_type.elem_type = om.ELEMENTS["float"]  # of any regressor's output
+    assert {entry.domain: entry.version for entry in made.opset_import}["ai.onnx.ml"] <= version
     description = read_onnx_trees(made.SerializeToString())
     checked = rows(description, x).astype(np.float64 if double else np.float32)
     (expected,) = om.run(made, checked)
