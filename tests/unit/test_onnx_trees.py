@@ -129,10 +129,10 @@ def test_sets_that_onnxruntime_compares_in_two_ways(members: list[float], dtype:
 
 
 def test_equal_values_in_a_chain_and_weights_of_inner_nodes() -> None:
-    tree = [om.Node("EQ", 0, 2.5, yes=1, no=2, weights={0: 50.0}), om.Node(weights={0: 1.0})]
+    tree = [om.Node("EQ", 0, 2.5, yes=1, no=2), om.Node(weights={0: 1.0})]
     tree += [om.Node("EQ", 0, 2.5, yes=3, no=4, track=1), om.Node(weights={0: 3.0})]
     tree += [
-        om.Node("NEQ", 0, -0.0, yes=5, no=6, track=1),
+        om.Node("NEQ", 0, -0.0, yes=5, no=6, track=1, weights={0: 50.0}),
         om.Node(weights={0: 4.0}),
         om.Node(weights={0: 5.0}),
     ]
