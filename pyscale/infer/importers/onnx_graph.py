@@ -1,0 +1,251 @@
+"""The one tree ensemble of an ONNX graph, and what the nodes around it do."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pyscale.infer.importers.onnx_after import Label, Scores, follow
+from pyscale.infer.importers.onnx_values import (
+    FLOATS,
+    TENSOR_TYPES,
+    WIDTH,
+    Attributes,
+    cast_type,
+    tensor_values,
+)
+from pyscale.infer.importers.reading import refuse
+
+__all__ = ["Ensemble", "find_ensemble", "parse"]
+
+OPERATORS = ("TreeEnsembleRegressor", "TreeEnsembleClassifier", "TreeEnsemble")
+DOMAIN = "ai.onnx.ml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ensemble:
+    """
+    The operator and what is around it.
+
+    Attributes
+    ----------
+    operator : str
+        Its name.
+    attributes : Attributes
+        Its attributes.
+    type : str
+        The type of its input: "float", "double", "int32" or "int64".
+    narrowest : str
+        The narrowest type that values had before it.
+    width : int or None
+        The columns of the input, where the graph says.
+    columns : tuple of str or None
+        The names of the inputs, where each is one column.
+    scores : Scores
+        What the graph gives of the sums, or makes its labels of.
+    label : Label or None
+        What labels it gives.
+    source : str
+        What made the model.
+    """
+
+    operator: str
+    attributes: Attributes
+    type: str
+    narrowest: str
+    width: int | None
+    columns: tuple[str, ...] | None
+    scores: Scores
+    label: Label | None
+    source: str
+
+
+def parse(content: bytes) -> Any:
+    """Read a model's protobuf; onnx is imported here."""
+    try:
+        import onnx
+
+        message = importlib.import_module("google.protobuf.message")
+    except ImportError as error:
+        raise ImportError("reading ONNX models needs onnx: pip install 'pyscale-ml[onnx]'") from error
+    try:
+        return onnx.ModelProto.FromString(content)
+    except message.DecodeError as error:
+        raise ValueError(f"not an ONNX model: {error}") from None
+
+
+def find_ensemble(model: Any) -> Ensemble:
+    """
+    Find the tree ensemble of a model, and follow the graph from its input and to its outputs.
+
+    Raises
+    ------
+    ValueError
+        There is none, or several, or a node that changes values in a way that trees do not express.
+    """
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    graph = model.graph
+    found = [i for i, node in enumerate(graph.node) if node.op_type in OPERATORS and node.domain == DOMAIN]
+    if len(found) != 1:
+        refuse("graph.node", f"one of {', '.join(OPERATORS)}", f"{len(found)} of them")
+    version = versions.get(DOMAIN, 0)
+    if not 1 <= version <= 5:
+        refuse(f"opset_import[{DOMAIN}]", "version 1 to 5", version)
+    node = graph.node[found[0]]
+    walk = _Walk(graph)
+    before = walk.before(node)
+    done = {found[0], *before.nodes}
+    attributes = Attributes(node, node.op_type)
+    outputs = ["label", "scores"] if node.op_type == "TreeEnsembleClassifier" else ["scores"]
+    if len(node.input) != 1 or not 1 <= len(node.output) <= len(outputs):
+        refuse(
+            node.op_type, f"1 input and {len(outputs)} outputs", f"{len(node.input)} and {len(node.output)}"
+        )
+    for kind, name in zip(outputs, node.output, strict=False):
+        if name:
+            walk.known[name] = Label() if kind == "label" else Scores()
+    for i, after in enumerate(graph.node):
+        if i not in done:
+            walk.after(after, f"graph.node[{i}] ({after.op_type[:40]})")
+    scores, label = walk.outputs()
+    made = f"{model.producer_name} {model.producer_version}".strip()
+    return Ensemble(
+        operator=node.op_type,
+        attributes=attributes,
+        type=before.types[-1],
+        narrowest=min(before.types, key=lambda name: WIDTH[name]),
+        width=before.width,
+        columns=before.columns,
+        scores=scores,
+        label=label,
+        source=f"ONNX, by {made}" if made else "ONNX",
+    )
+
+
+@dataclass(slots=True)
+class _Before:
+    """What leads to the trees: types on the way, from the graph's input on, and the nodes."""
+
+    types: list[str] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
+    width: int | None = None
+    columns: tuple[str, ...] | None = None
+
+
+class _Walk:
+    """What each tensor of a graph is."""
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+        self.known: dict[str, Scores | Label] = {}
+        self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.makers: dict[str, int] = {}
+        for i, node in enumerate(graph.node):
+            for name in node.output:
+                if name in self.makers or name in self.constants:
+                    refuse(f"graph.node[{i}].output", "each tensor made once", name)
+                if name:
+                    self.makers[name] = i
+
+    def before(self, node: Any) -> _Before:
+        """Follow the input of the trees back to the graph's."""
+        inputs = {value.name: value for value in self.graph.input if value.name not in self.constants}
+        out = _Before()
+        seen = set()
+        name = node.input[0] if node.input else ""
+        columns = []
+        while name not in inputs:
+            i = self.makers.get(name, -1)
+            if i < 0 or i in seen:
+                refuse(f"{node.op_type}.input", "what comes from the graph's input", name)
+            maker = self.graph.node[i]
+            if maker.op_type == "Concat" and not maker.domain and set(maker.input) == set(inputs):
+                columns = self._columns(maker, inputs, f"graph.node[{i}] (Concat)")
+            elif maker.op_type not in ("Cast", "Identity") or maker.domain or len(maker.input) != 1:
+                refuse(f"graph.node[{i}]", "nothing but Cast and Identity before the trees", maker.op_type)
+            if maker.op_type == "Cast":
+                out.types.append(cast_type(maker, f"graph.node[{i}] (Cast)"))
+            out.nodes.append(i)
+            seen.add(i)
+            name = maker.input[0]
+        if len(inputs) != max(len(columns), 1):
+            refuse("graph.input", "one input", ", ".join(inputs))
+        tensor = inputs[name].type.tensor_type
+        type_name = TENSOR_TYPES.get(tensor.elem_type, (str(tensor.elem_type),))[0]
+        out.types.append(type_name)
+        out.types.reverse()
+        for first, then in zip(out.types, out.types[1:], strict=False):
+            if then not in FLOATS and first != then and (first, then) != ("int32", "int64"):
+                refuse(f"{node.op_type}.input", "values that stay what they are", f"a cast to {then}")
+        if type_name not in WIDTH:
+            refuse(f"graph.input ({name})", f"a tensor of {', '.join(WIDTH)}", type_name)
+        dims = _dims(inputs[name])
+        if len(dims) == 2 and dims[1].HasField("dim_value"):
+            if not 1 <= dims[1].dim_value < 2**31:
+                refuse(f"graph.input ({name})", "1 column or more", dims[1].dim_value)
+            out.width = dims[1].dim_value
+        if columns:
+            out.width, out.columns = len(columns), tuple(columns)
+        return out
+
+    def _columns(self, node: Any, inputs: dict[str, Any], where: str) -> list[str]:
+        """Give the names of inputs of one column each that a node puts beside each other."""
+        columns = list(node.input)
+        if Attributes(node, where).integer("axis", 0) not in (1, -1) or len(columns) != len(inputs):
+            refuse(where, "each input once, beside each other", "another way to put them together")
+        kinds = {inputs[name].type.tensor_type.elem_type for name in columns}
+        wide = [name for name in columns if [d.dim_value for d in _dims(inputs[name])][1:] != [1]]
+        if len(kinds) != 1 or wide:
+            refuse(where, "inputs of one type, and of one column", wide[0] if wide else sorted(kinds))
+        return columns
+
+    def after(self, node: Any, where: str) -> None:
+        """Say what a node makes of what is known."""
+        if node.op_type == "Constant" and not node.domain and len(node.output) == 1:
+            self.constants[node.output[0]] = Attributes(node, where)
+            return
+        values = [self.known.get(name) for name in node.input]
+        if not any(value is not None for value in values) or len(node.output) != 1:
+            refuse(where, "a node that follows the trees", node.op_type)
+        made = None
+        if node.domain in ("", DOMAIN) and len(node.input) <= 2:
+            made = follow(node, values, where, self.constant)
+        if made is None:
+            refuse(where, "a node that can be a part of the trees' link", node.op_type)
+        self.known[node.output[0]] = made
+
+    def constant(self, name: str, types: Any) -> NDArray[Any]:
+        tensor = self.constants.get(name)
+        if tensor is None:
+            refuse("graph", f"a constant {name[:40]}", "no such initializer")
+        if isinstance(tensor, Attributes):
+            return tensor.tensor("value", types)
+        return tensor_values(tensor, f"initializer {name[:40]}", types)
+
+    def outputs(self) -> tuple[Scores, Label | None]:
+        """Give what the graph's outputs are."""
+        scores: list[Scores] = []
+        labels: list[Label] = []
+        for value in self.graph.output:
+            known = self.known.get(value.name)
+            if known is None:
+                refuse(f"graph.output ({value.name[:40]})", "what the trees lead to", "another tensor")
+            if isinstance(known, Scores):
+                scores.append(known)
+            else:
+                labels.append(known)
+        if not scores and not labels:
+            refuse("graph.output", "an output or more", "none")
+        if len(set(scores)) > 1 or len(labels) > 1:
+            refuse("graph.output", "one output of scores and one of labels", f"{len(scores)}, {len(labels)}")
+        label = labels[0] if labels else None
+        if scores:
+            return scores[0], label
+        return (label.of if label is not None else None) or Scores(), label
+
+
+def _dims(value: Any) -> Any:
+    return value.type.tensor_type.shape.dim
