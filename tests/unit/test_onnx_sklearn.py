@@ -42,7 +42,8 @@ def convert(estimator: Any, x: NDArray[Any], zipmap: bool | str = False, version
 
 def rows(description: Any, x: NDArray[Any]) -> NDArray[Any]:
     awkward = around_thresholds(description.trees, 150, 0)
-    return np.concatenate([x[:100].astype(np.float32), awkward]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return np.concatenate([x[:100], awkward]).astype(np.float32)
 
 
 CLASSIFIERS = [

@@ -28,7 +28,8 @@ def read(model: Any) -> ModelDescription:
 
 def inputs(description: ModelDescription, seed: int, rows: int = 150) -> NDArray[Any]:
     """Values around thresholds, and, as sets leave none to see, halves around whole numbers."""
-    x = around_thresholds(description.trees, rows, seed)
+    with np.errstate(over="ignore"):
+        x = around_thresholds(description.trees, rows, seed).astype(description.trees.precision)
     rng = np.random.default_rng(seed)
     chosen = rng.random(x.shape) < 0.3
     x[chosen] = rng.integers(-16, 140, int(chosen.sum())) / 2
