@@ -12,11 +12,10 @@ namespace pyscale::forest {
 namespace {
 
 constexpr uint32_t kGroup = 65534;      // thresholds of a plane
-constexpr uint16_t kSetPlane = 0x8000;  // in a node's plane: what is beside it is a set
-
-// How many rows' codes lie together: a group's, or one row's where there are few.
+constexpr uint16_t kSet = Walk::kSet;
+constexpr size_t kLanes = Walk::kLanes;
+// So few rows go one by one, through several trees at once.
 constexpr size_t kFewRows = 4;
-constexpr size_t lanes_for(size_t rows) { return rows <= kFewRows ? 1 : Walk::kLanes; }
 
 uint16_t short_code(uint32_t code, const Walk::Plane& plane) {
     const uint32_t within = code <= plane.first ? 1 : std::min(code - plane.first, kGroup + 1);
@@ -31,7 +30,7 @@ bool Walk::can_take(const Trees&, const Coder& coder) {
         if (column.categorical && column.last_code() > 65535) return false;
         planes += column.categorical ? 1 : 2 * (column.thresholds.size() / kGroup + 1);
     }
-    return planes < kSetPlane;
+    return planes < kSet;
 }
 
 Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
@@ -63,16 +62,16 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
                 numbers[waiting.place] = waiting.number;
                 tree.depth = std::max(tree.depth, waiting.depth);
                 if (from.is_leaf(at)) {
-                    nodes[waiting.place] = node(UINT16_MAX, 0, waiting.place);
+                    nodes[waiting.place] = {UINT16_MAX, 0, waiting.place};
                     tree.least_depth = std::min(tree.least_depth, waiting.depth);
                     beside[waiting.place] = static_cast<uint32_t>(from.left[at]);
                     continue;
                 }
                 const Test& test = coder.tests()[at];
                 if (test.set) {
-                    has_sets = true;
-                    nodes[waiting.place] =
-                        node(0, static_cast<uint16_t>(plane_of(test.column, 0, true) | kSetPlane), next);
+                    general = true;
+                    nodes[waiting.place] = {
+                        0, static_cast<uint16_t>(plane_of(test.column, 0, true) | kSet), next};
                     const auto [found, added] = set_places.try_emplace(
                         {test.bound, test.missing_left}, static_cast<uint32_t>(set_words.size()));
                     if (added) {
@@ -83,9 +82,9 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
                     beside[waiting.place] = found->second;
                 } else {
                     const uint32_t group = test.bound / kGroup * kGroup;
-                    nodes[waiting.place] =
-                        node(static_cast<uint16_t>(test.bound - group + (test.missing_left ? 1 : 0)),
-                             plane_of(test.column, group, test.missing_left), next);
+                    nodes[waiting.place] = {
+                        static_cast<uint16_t>(test.bound - group + (test.missing_left ? 1 : 0)),
+                        plane_of(test.column, group, test.missing_left), next};
                 }
                 below.push_back({from.left[at], next++, waiting.depth + 1});
                 below.push_back({from.right[at], next++, waiting.depth + 1});
@@ -95,6 +94,7 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
         trees.push_back(tree);
     }
     sort_planes();
+    point_nodes_at_codes();
     const size_t count = from.leaves * static_cast<size_t>(from.width);
     if (from.narrow_sums) {
         narrow_values.resize(count);
@@ -106,7 +106,7 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
     if (from.narrow_sums) narrow_beside.resize(nodes.size());
     if (!from.narrow_sums) wide_beside.resize(nodes.size());
     for (size_t i = 0; i < nodes.size(); ++i) {
-        if (nodes[i] >> 32 != i) continue;
+        if (nodes[i].child != i) continue;
         if (from.narrow_sums) narrow_beside[i] = narrow_values[beside[i]];
         if (!from.narrow_sums) wide_beside[i] = wide_values[beside[i]];
     }
@@ -124,26 +124,27 @@ void Walk::sort_planes() {
         sorted.push_back(planes[plane]);
     }
     for (size_t i = 0; i < nodes.size(); ++i) {
-        const auto child = static_cast<uint32_t>(nodes[i] >> 32);
-        if (child == i) continue;
-        const auto plane = static_cast<uint16_t>(nodes[i] >> 16);
-        nodes[i] = node(static_cast<uint16_t>(nodes[i]),
-                        static_cast<uint16_t>(places[plane & ~kSetPlane] | (plane & kSetPlane)), child);
+        if (nodes[i].child == i) continue;
+        nodes[i].code = static_cast<uint16_t>(places[nodes[i].code & ~kSet] | (nodes[i].code & kSet));
     }
     planes = sorted;
     if (planes.empty()) planes.push_back({0, 0, true});
 }
 
+void Walk::point_nodes_at_codes() {
+    general = general || planes.size() * kLanes > UINT16_MAX;
+    if (general) return;
+    for (Node& node : nodes) node.code = static_cast<uint16_t>(node.code * kLanes);
+}
+
 size_t Walk::scratch_bytes(size_t rows) const {
-    const size_t lanes = lanes_for(rows);
-    return (rows + lanes - 1) / lanes * lanes * planes.size() * sizeof(uint16_t);
+    return (rows + kLanes - 1) / kLanes * kLanes * planes.size() * sizeof(uint16_t);
 }
 
 void Walk::code(const Coder& coder, const Input& input, size_t first_row, size_t rows, char* scratch) const {
-    const size_t lanes = lanes_for(rows);
     auto* const out = reinterpret_cast<uint16_t*>(scratch);
     if (coder.columns().empty()) {
-        std::fill_n(out, (rows + lanes - 1) / lanes * lanes, 0);
+        std::fill_n(out, scratch_bytes(rows) / sizeof(uint16_t), 0);
         return;
     }
     for (size_t piece = 0; piece < rows; piece += Coder::kRows) {
@@ -154,8 +155,9 @@ void Walk::code(const Coder& coder, const Input& input, size_t first_row, size_t
             if (p == 0 || plane.column != planes[p - 1].column) {
                 coder.code(coder.columns()[plane.column], input, first_row + piece, count, codes);
             }
-            for (size_t begin = 0; begin < count; begin += lanes) {
-                uint16_t* const to = out + (piece + begin) * planes.size() + p * lanes;
+            for (size_t begin = 0; begin < count; begin += kLanes) {
+                uint16_t* const to = out + (piece + begin) * planes.size() + p * kLanes;
+                const size_t lanes = count <= kFewRows ? count : kLanes;
                 for (size_t i = 0; i < lanes; ++i) to[i] = short_code(codes[begin + i], plane);
             }
         }
@@ -164,70 +166,74 @@ void Walk::code(const Coder& coder, const Input& input, size_t first_row, size_t
 
 namespace {
 
+template <bool general>
 struct Step {
     const Walk& walk;
     const Walk::Node* nodes;
 
-    // Where a row whose codes begin at `codes`, `stride` apart, goes from a node.
-    template <bool sets, size_t stride>
+    // Where a row whose codes begin at `codes` goes from a node.
     inline __attribute__((always_inline)) uint32_t next(uint32_t at, const uint16_t* codes) const {
-        const Walk::Node node = nodes[at];
-        const auto child = static_cast<uint32_t>(node >> 32);
-        const auto plane = static_cast<uint16_t>(node >> 16);
-        if constexpr (sets) {
-            const uint16_t code = codes[(plane & ~kSetPlane) * stride];
-            if (plane & kSetPlane) {
+        const Walk::Node& node = nodes[at];
+        const uint32_t child = node.child;
+        const uint16_t bound = node.bound;
+        if constexpr (general) {
+            const uint16_t code = codes[(node.code & ~kSet) * kLanes];
+            if (node.code & kSet) {
                 return child + 1 - (walk.set_words[walk.beside[at] + code / 32] >> code % 32 & 1);
             }
-            return child + (code > static_cast<uint16_t>(node));
+            return child + (bound < code);
         } else {
-            return child + (codes[plane * stride] > static_cast<uint16_t>(node));
+            const uint16_t code = codes[node.code];
+            return child + (bound < code);  // a compare and an add with carry
         }
     }
 
-    // Takes `lanes` walkers from their places down, the first so many steps without a look at whether all
-    // have arrived. Walker i's codes begin at codes + i * apart.
-    template <bool sets, size_t lanes, size_t stride, size_t apart>
-    inline __attribute__((always_inline)) void walk_down(uint32_t (&at)[lanes], const uint16_t* codes,
+    // Takes walkers from their places down: `sure` steps, then until all have arrived, `most` at most.
+    // Walker i's codes begin at codes + offset + i * apart.
+    template <size_t walkers, size_t apart, size_t offset = 0>
+    inline __attribute__((always_inline)) void walk_down(uint32_t (&at)[walkers], const uint16_t* codes,
                                                          uint32_t sure, uint32_t most) const {
-        uint32_t depth = 0;
-        for (; depth < sure; ++depth) {
+        constexpr uint32_t kBetweenLooks = 3;
+        for (uint32_t depth = 0;;) {
+            for (; depth < sure; ++depth) {
 #pragma GCC unroll 8
-            for (size_t i = 0; i < lanes; ++i) at[i] = next<sets, stride>(at[i], codes + i * apart);
-        }
-        while (depth < most) {
-            uint32_t moved = 0;
-            for (uint32_t few = 0; few < 2; ++few, ++depth) {  // a leaf may be left as often as one likes
-#pragma GCC unroll 8
-                for (size_t i = 0; i < lanes; ++i) {
-                    const uint32_t to = next<sets, stride>(at[i], codes + i * apart);
-                    moved |= to ^ at[i];
-                    at[i] = to;
-                }
+                for (size_t i = 0; i < walkers; ++i) at[i] = next(at[i], codes + (offset + i * apart));
             }
-            if (moved == 0) break;
+            if (depth >= most) return;
+            bool arrived = true;
+#pragma GCC unroll 8
+            for (size_t i = 0; i < walkers; ++i) arrived &= nodes[at[i]].child == at[i];
+            if (arrived) return;
+            sure = depth + kBetweenLooks;  // a leaf may be left as often as one likes
         }
     }
 };
 
-// Takes kLanes rows through one tree.
-template <bool sets>
+constexpr size_t kSide = 8;  // walkers side by side: as many as there are registers for
+
+// Takes kSide rows of a group, from the `half`-th on, through one tree.
+template <bool general, size_t half>
+inline __attribute__((always_inline)) void walk_side(const Step<general>& step, const Walk::Tree& tree,
+                                                     const uint16_t* codes, uint32_t* places) {
+    uint32_t at[kSide];
+    for (size_t i = 0; i < kSide; ++i) at[i] = tree.root;
+    step.template walk_down<kSide, 1, half * kSide>(at, codes, tree.least_depth, tree.depth);
+    for (size_t i = 0; i < kSide; ++i) places[half * kSide + i] = at[i];
+}
+
+// Takes the rows of a group through one tree.
+template <bool general>
 void walk_rows(const Walk& walk, const Walk::Tree& tree, const uint16_t* codes, uint32_t* places) {
-    constexpr size_t lanes = Walk::kLanes, half = lanes / 2;
-    const Step step{walk, walk.nodes.data()};
-    for (size_t begin = 0; begin < lanes; begin += half) {
-        uint32_t at[half];
-        for (size_t i = 0; i < half; ++i) at[i] = tree.root;
-        step.walk_down<sets, half, lanes, 1>(at, codes + begin, tree.least_depth, tree.depth);
-        for (size_t i = 0; i < half; ++i) places[begin + i] = at[i];
-    }
+    const Step<general> step{walk, walk.nodes.data()};
+    static_assert(kLanes == 2 * kSide);
+    walk_side<general, 0>(step, tree, codes, places);
+    walk_side<general, 1>(step, tree, codes, places);
 }
 
 // Takes one row through trees begin to end, eight at once.
-template <bool sets, class F>
+template <bool general, class F>
 void walk_trees(const Walk& walk, size_t begin, size_t end, const uint16_t* codes, const F& reached) {
-    constexpr size_t kSide = 8;
-    const Step step{walk, walk.nodes.data()};
+    const Step<general> step{walk, walk.nodes.data()};
     size_t t = begin;
     for (; t + kSide <= end; t += kSide) {
         uint32_t at[kSide];
@@ -237,43 +243,41 @@ void walk_trees(const Walk& walk, size_t begin, size_t end, const uint16_t* code
             most = std::max(most, walk.trees[t + i].depth);
             sure = std::min(sure, walk.trees[t + i].least_depth);
         }
-        step.walk_down<sets, kSide, 1, 0>(at, codes, sure, most);
+        step.template walk_down<kSide, 0>(at, codes, sure, most);
         for (size_t i = 0; i < kSide; ++i) reached(t + i, at[i]);
     }
     for (; t < end; ++t) {
         uint32_t at[1] = {walk.trees[t].root};
-        step.walk_down<sets, 1, 1, 0>(at, codes, walk.trees[t].least_depth, walk.trees[t].depth);
+        step.template walk_down<1, 0>(at, codes, walk.trees[t].least_depth, walk.trees[t].depth);
         reached(t, at[0]);
     }
 }
 
 // Calls reached(tree, row, place) for each; of one row, in the order of the trees.
-template <bool sets, class F>
+template <bool general, class F>
 void walk_all(const Walk& walk, size_t rows, size_t begin, size_t end, const uint16_t* codes,
               const F& reached) {
-    if (lanes_for(rows) == 1) {
+    if (rows <= kFewRows) {
         for (size_t row = 0; row < rows; ++row) {
-            walk_trees<sets>(walk, begin, end, codes + row * walk.planes.size(),
-                             [&](size_t tree, uint32_t place) { reached(tree, row, place); });
+            walk_trees<general>(walk, begin, end, codes + row,
+                                [&](size_t tree, uint32_t place) { reached(tree, row, place); });
         }
         return;
     }
-    constexpr size_t lanes = Walk::kLanes;
     for (size_t t = begin; t < end; ++t) {  // a tree stays in the cache for all rows
-        for (size_t row = 0; row < rows; row += lanes) {
-            uint32_t places[lanes];
-            walk_rows<sets>(walk, walk.trees[t], codes + row * walk.planes.size(), places);
-            const size_t count = std::min(lanes, rows - row);
+        for (size_t row = 0; row < rows; row += kLanes) {
+            uint32_t places[kLanes];
+            walk_rows<general>(walk, walk.trees[t], codes + row * walk.planes.size(), places);
+            const size_t count = std::min(kLanes, rows - row);
             for (size_t i = 0; i < count; ++i) reached(t, row + i, places[i]);
         }
     }
 }
 
 template <class F>
-void walk_any(const Walk& walk, size_t rows, size_t begin, size_t end, const char* scratch,
-              const F& reached) {
+void walk_any(const Walk& walk, size_t rows, size_t begin, size_t end, const char* scratch, const F& reached) {
     const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
-    if (walk.has_sets) {
+    if (walk.general) {
         walk_all<true>(walk, rows, begin, end, codes, reached);
     } else {
         walk_all<false>(walk, rows, begin, end, codes, reached);

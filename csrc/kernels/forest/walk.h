@@ -25,13 +25,13 @@ class Walk {
    public:
     static constexpr size_t kLanes = 16;  // rows of a group
 
-    // Goes to `child` if the code of `plane` is at most the bound, else to the node after it. A leaf is its
-    // own child, and all codes are within its bound. In one word, which is one load: the child's number in
-    // the upper half, the plane and, lowest, the bound.
-    using Node = uint64_t;
-    static constexpr Node node(uint16_t bound, uint16_t plane, uint32_t child) {
-        return uint64_t{child} << 32 | uint32_t{plane} << 16 | bound;
-    }
+    // Goes to `child` if the code is at most the bound, else to the node after it. A leaf is its own child,
+    // and all codes are within its bound.
+    struct Node {
+        uint16_t bound;
+        uint16_t code;  // where it is in a group's codes; unless `general`, see there
+        uint32_t child;
+    };
     // Codes of one column in 16 bits, as Masks::Plane has them in 8. Where the missing go right, all are one
     // less, and so the missing the largest.
     struct Plane {
@@ -80,10 +80,14 @@ class Walk {
     std::vector<float> narrow_values;
     std::vector<double> wide_values;
     int width = 1;
-    bool has_sets = false;
+    // Where there are sets, or more planes than 16 bits can address in a group's codes, a node has the plane's
+    // number, and kSet where a set is beside it.
+    bool general = false;
+    static constexpr uint16_t kSet = 0x8000;
 
    private:
     void sort_planes();
+    void point_nodes_at_codes();
 };
 
 }  // namespace pyscale::forest
