@@ -47,6 +47,15 @@ class Scratch {
 
 thread_local Scratch codes_scratch, sums_scratch;
 
+// Whether some have more leaves than logic on bits is quick for.
+bool has_large_trees(const Trees& trees) {
+    constexpr int64_t kMostNodes = 2 * 64 - 1;
+    for (size_t t = 0; t < trees.count; ++t) {
+        if (trees.first[t + 1] - trees.first[t] > kMostNodes) return true;
+    }
+    return false;
+}
+
 size_t round_up(size_t x, size_t to) { return (x + to - 1) / to * to; }
 
 }  // namespace
@@ -73,26 +82,44 @@ Forest::Forest(const Trees& trees)
         return;  // the numbers of leaves are needed, not their values alone
     }
     if (Masks::can_take(trees, coder_)) masks_ = std::make_unique<Masks>(trees, coder_);
+    if (has_large_trees(trees) && Hybrid::can_take(coder_)) {
+        hybrid_ = std::make_unique<Hybrid>(trees, coder_, *walk_);
+    }
 }
 
+// The cheapest for so many rows; where one engine is wanted and cannot take the trees, the walk.
 Forest::Piece Forest::next_piece(size_t rows, Engine engine) const {
-    const size_t walked = std::clamp<size_t>(
-        kSumsBytes / (static_cast<size_t>(outputs_) * sizeof(double)) / kSmallBlock * kSmallBlock,
-        kSmallBlock, kMostWalked);
-    const Piece by_walk{Engine::walk, std::min(rows, walked), 0};
-    const Piece by_large{Engine::masks, std::min(rows, kLargeBlock), 8};
-    const Piece by_small{Engine::masks, std::min(rows, kSmallBlock), 1};
-    if (masks_ == nullptr || engine == Engine::walk) return by_walk;
-    const size_t blocks = (rows + kSmallBlock - 1) / kSmallBlock;
-    const bool large =
-        rows >= kLargeBlock || costs_.large_block < static_cast<double>(blocks) * costs_.small_block;
-    if (engine == Engine::masks) return large ? by_large : by_small;
-    if (rows >= kLargeBlock) return costs_.large_block <= 32 * costs_.group ? by_large : by_walk;
-    const double masks = large ? costs_.large_block : static_cast<double>(blocks) * costs_.small_block;
-    const double together = static_cast<double>((rows + 15) / 16) * costs_.group;
-    const double walk = rows <= 4 ? static_cast<double>(rows) * costs_.row : together;
-    if (walk <= masks) return by_walk;
-    return large ? by_large : by_small;
+    const size_t together = std::clamp<size_t>(
+        kSumsBytes / (static_cast<size_t>(outputs_) * sizeof(double)) / kLargeBlock * kLargeBlock, kLargeBlock,
+        kMostWalked);
+    const auto blocks = [&](size_t block) { return static_cast<double>((rows + block - 1) / block); };
+    struct Choice {
+        Piece piece;
+        double cost;  // of all rows
+    };
+    Choice best{{Engine::walk, std::min(rows, together), 0},
+                rows <= 4 ? static_cast<double>(rows) * costs_.row : blocks(Walk::kLanes) * costs_.group};
+    bool open = engine != Engine::walk;
+    const auto consider = [&](const Piece& piece, double cost) {
+        if (engine != Engine::choose && piece.engine != engine) return;
+        if (engine == piece.engine && open) {
+            best.cost = cost;
+            best.piece = piece;
+            open = false;
+        } else if (cost < best.cost) {
+            best = {piece, cost};
+        }
+    };
+    if (masks_ != nullptr) {
+        consider({Engine::masks, std::min(rows, kLargeBlock), 8}, blocks(kLargeBlock) * costs_.large_block);
+        if (rows < kLargeBlock) {
+            consider({Engine::masks, std::min(rows, kSmallBlock), 1}, blocks(kSmallBlock) * costs_.small_block);
+        }
+    }
+    if (hybrid_ != nullptr) {
+        consider({Engine::hybrid, std::min(rows, together), 8}, blocks(kLargeBlock) * costs_.hybrid);
+    }
+    return best.piece;
 }
 
 void Forest::add_walked(const Input&, size_t, size_t rows, size_t begin, size_t end, float* sums,
@@ -122,7 +149,11 @@ void Forest::predict_rows(const Input& input, size_t first, size_t rows, size_t 
         }
         if (piece.engine == Engine::masks) {
             char* const scratch = codes_scratch.get(masks_->scratch_bytes(piece.words));
-            masks_->add(coder_, input, first + done, piece.rows, piece.words, begin, end, sums, scratch);
+            masks_->code(coder_, input, first + done, piece.rows, piece.words, scratch);
+            masks_->add(piece.words, begin, end, sums, scratch);
+        } else if (piece.engine == Engine::hybrid) {
+            char* const scratch = codes_scratch.get(hybrid_->scratch_bytes(piece.rows));
+            hybrid_->add(coder_, input, first + done, piece.rows, begin, end, sums, stride, scratch);
         } else {
             char* const scratch = codes_scratch.get(walk_->scratch_bytes(piece.rows));
             walk_->code(coder_, input, first + done, piece.rows, scratch);
@@ -143,6 +174,7 @@ void Forest::predict_rows(const Input& input, size_t first, size_t rows, size_t 
 double Forest::cost(size_t rows) const {
     double group = costs_.group;
     if (masks_ != nullptr) group = std::min(group, costs_.large_block / (kLargeBlock / Walk::kLanes));
+    if (hybrid_ != nullptr) group = std::min(group, costs_.hybrid / (kLargeBlock / Walk::kLanes));
     return rows <= 4 ? static_cast<double>(rows) * costs_.row
                      : static_cast<double>((rows + Walk::kLanes - 1) / Walk::kLanes) * group;
 }
@@ -247,9 +279,9 @@ Forest::Costs Forest::calibrate() const {
     costs.row = fastest_ns(kTimes * 4, [&] { run(row++, 1, Engine::walk); });
     if (masks_ != nullptr) {
         costs.large_block = fastest_ns(kTimes, [&] { run(0, kLargeBlock, Engine::masks); });
-        // With this cost unknown, the other size of a block is taken.
         costs.small_block = fastest_ns(kTimes, [&] { run(0, kSmallBlock, Engine::masks); });
     }
+    if (hybrid_ != nullptr) costs.hybrid = fastest_ns(kTimes, [&] { run(0, kLargeBlock, Engine::hybrid); });
     return costs;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/forest/codes.h"
+#include "kernels/forest/hybrid.h"
 #include "kernels/forest/link.h"
 #include "kernels/forest/masks.h"
 #include "kernels/forest/trees.h"
@@ -16,7 +17,7 @@
 
 namespace pyscale::forest {
 
-enum class Engine : uint8_t { choose, masks, walk };
+enum class Engine : uint8_t { choose, masks, hybrid, walk };
 
 class Forest {
    public:
@@ -28,6 +29,7 @@ class Forest {
     size_t trees() const { return count_; }
     bool narrow_sums() const { return narrow_sums_; }
     bool has_masks() const { return masks_ != nullptr; }
+    bool has_hybrid() const { return hybrid_ != nullptr; }
 
     // out[row][output], a float where narrow_sums(), else a double: what the link makes of the base and the
     // values of trees begin to end. Safe in any number of threads at once.
@@ -44,9 +46,10 @@ class Forest {
                 int num_threads) const;
 
     // What was measured when the model was made: nanoseconds for a block of 512 rows and of 64 by logic on
-    // bits (0 where that engine cannot take the trees), for 16 rows of many walked together, and for one row.
+    // bits, for 512 rows by that and a walk (0 where an engine cannot take the trees), for 16 rows of many
+    // walked together, and for one row.
     struct Costs {
-        double large_block = 0, small_block = 0, group = 0, row = 0;
+        double large_block = 0, small_block = 0, hybrid = 0, group = 0, row = 0;
     };
     const Costs& costs() const { return costs_; }
     void set_costs(const Costs& costs) { costs_ = costs; }
@@ -76,6 +79,7 @@ class Forest {
     Coder coder_;
     std::unique_ptr<Masks> masks_;
     std::unique_ptr<Walk> walk_;
+    std::unique_ptr<Hybrid> hybrid_;
     std::unique_ptr<Linear> linear_;
     Costs costs_;
 };

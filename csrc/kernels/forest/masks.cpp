@@ -33,8 +33,14 @@ size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kA
 // Turns trees into muxes.
 class Compiler {
    public:
-    Compiler(const Trees& from, const Coder& coder, Masks& to)
-        : from_(from), coder_(coder), to_(to), entry_of_(coder.test_numbers()) {
+    Compiler(const Trees& from, const Coder& coder, const std::vector<bool>* cut, uint32_t most_predicates,
+             Masks& to)
+        : from_(from),
+          coder_(coder),
+          cut_(cut),
+          most_predicates_(most_predicates),
+          to_(to),
+          entry_of_(coder.test_numbers()) {
         for (uint32_t c = 0; c < coder.columns().size(); ++c) {
             const Column& column = coder.columns()[c];
             first_plane_.push_back(static_cast<uint32_t>(to.planes.size()));
@@ -48,7 +54,7 @@ class Compiler {
         for (size_t t = 0; t < from_.count; ++t) {
             const auto first = static_cast<size_t>(from_.first[t]);
             count_leaves(first, static_cast<size_t>(from_.first[t + 1]) - first);
-            if (in_tile_.size() + leaves_[0] > kMostPredicates) {
+            if (in_tile_.size() + leaves_[0] > most_predicates_ && !in_tile_.empty()) {
                 end_tile(t);
                 begin_tile(t);
             }
@@ -61,13 +67,15 @@ class Compiler {
     // For each bit of the leaves' numbers, the entry that holds it for all rows.
     using Bits = std::array<uint32_t, kMostBits>;
 
+    bool ends_at(size_t at) const { return from_.is_leaf(at) || (cut_ != nullptr && (*cut_)[at]); }
+
     void count_leaves(size_t first, size_t size) {
         leaves_.assign(size, 0);
         std::vector<std::pair<size_t, bool>> stack{{0, false}};
         while (!stack.empty()) {
             auto& [node, seen] = stack.back();
             const size_t n = node, at = first + node;
-            if (from_.is_leaf(at)) {
+            if (ends_at(at)) {
                 leaves_[n] = 1;
                 stack.pop_back();
             } else if (!seen) {
@@ -142,7 +150,10 @@ class Compiler {
         free_.clear();
         for (uint32_t i = kMostTemporary; i-- > 0;) free_.push_back(kTemporary + i);
         const size_t slots = size_t{1} << bits_;
-        if (from_.narrow_sums) {
+        if (cut_ != nullptr) {
+            made.table = static_cast<uint32_t>(to_.leaf_nodes.size());
+            to_.leaf_nodes.resize(made.table + slots);
+        } else if (from_.narrow_sums) {
             made.table = static_cast<uint32_t>(to_.narrow_table.size());
             to_.narrow_table.resize(made.table + slots * static_cast<size_t>(from_.width));
         } else {
@@ -162,7 +173,8 @@ class Compiler {
     Bits leaf(size_t at) {
         const uint32_t number = --next_leaf_;
         const size_t slots = size_t{1} << bits_;
-        for (int32_t w = 0; w < from_.width; ++w) {
+        if (cut_ != nullptr) to_.leaf_nodes[table_ + number] = static_cast<uint32_t>(at);
+        for (int32_t w = 0; w < (cut_ == nullptr ? from_.width : 0); ++w) {
             const size_t value = static_cast<size_t>(from_.left[at]) * static_cast<size_t>(from_.width) +
                                  static_cast<size_t>(w);
             const size_t to = table_ + static_cast<size_t>(w) * slots + number;
@@ -179,7 +191,7 @@ class Compiler {
 
     Bits node(size_t first, size_t number) {
         const size_t at = first + number;
-        if (from_.is_leaf(at)) return leaf(at);
+        if (ends_at(at)) return leaf(at);
         const auto l = static_cast<size_t>(from_.left[at]), r = static_cast<size_t>(from_.right[at]);
         // The larger first: fewer words are held meanwhile.
         Bits left, right;
@@ -239,6 +251,8 @@ class Compiler {
 
     const Trees& from_;
     const Coder& coder_;
+    const std::vector<bool>* cut_;
+    uint32_t most_predicates_;
     Masks& to_;
     std::vector<uint32_t> first_plane_, leaves_, free_;
     std::vector<uint32_t> entry_of_, in_tile_;  // by a test's number: 0 where it has none in the tile
@@ -263,22 +277,29 @@ bool Masks::can_take(const Trees& trees, const Coder& coder) {
 }
 
 Masks::Masks(const Trees& from, const Coder& coder) : width(from.width) {
-    Compiler(from, coder, *this).run();
+    Compiler(from, coder, nullptr, kMostPredicates, *this).run();
     sets.resize(sets.size() + 32);  // read in whole registers
+}
+
+Masks::Masks(const Trees& from, const Coder& coder, const std::vector<bool>& cut, uint32_t most_predicates) {
+    Compiler(from, coder, &cut, most_predicates, *this).run();
+    sets.resize(sets.size() + 32);
 }
 
 size_t Masks::scratch_bytes(int words) const {
     const auto w = static_cast<size_t>(words);
-    return aligned(entries * 8 * w) + aligned(planes.size() * 64 * w) + kAlignment;
+    return aligned(entries * 8 * w) + aligned(planes.size() * 64 * w);
 }
 
-template <class T>
-void Masks::add(const Coder& coder, const Input& input, size_t first_row, size_t rows, int words,
-                size_t begin, size_t end, T* sums, char* scratch) const {
+Masks::Parts Masks::parts(int words, char* scratch) const {
+    const size_t bits = aligned(entries * 8 * static_cast<size_t>(words));
+    return {reinterpret_cast<uint64_t*>(scratch), reinterpret_cast<uint8_t*>(scratch + bits)};
+}
+
+void Masks::code(const Coder& coder, const Input& input, size_t first_row, size_t rows, int words,
+                 char* scratch) const {
     const auto w = static_cast<size_t>(words);
-    scratch += (kAlignment - reinterpret_cast<uintptr_t>(scratch) % kAlignment) % kAlignment;
-    auto* const bits = reinterpret_cast<uint64_t*>(scratch);
-    auto* const bytes = reinterpret_cast<uint8_t*>(scratch + aligned(entries * 8 * w));
+    const auto [bits, bytes] = parts(words, scratch);
     std::fill_n(bits + kZeros * w, w, 0);
     std::fill_n(bits + kOnes * w, w, ~uint64_t{0});
     for (size_t piece = 0; piece < w; ++piece) {
@@ -286,7 +307,7 @@ void Masks::add(const Coder& coder, const Input& input, size_t first_row, size_t
             for (size_t p = 0; p < planes.size(); ++p) std::memset(bytes + (p * w + piece) * 64, 0, 64);
             continue;
         }
-        uint32_t codes[Coder::kRows];
+        uint32_t codes[Coder::kRows] = {};
         for (size_t p = 0; p < planes.size(); ++p) {
             if (p == 0 || planes[p].column != planes[p - 1].column) {
                 coder.code(coder.columns()[planes[p].column], input, first_row + piece * 64,
@@ -295,6 +316,11 @@ void Masks::add(const Coder& coder, const Input& input, size_t first_row, size_t
             PYSCALE_PICK_ISA(make_plane)(codes, planes[p].first, bytes + (p * w + piece) * 64);
         }
     }
+}
+
+template <class T>
+void Masks::add(int words, size_t begin, size_t end, T* sums, char* scratch) const {
+    const auto [bits, bytes] = parts(words, scratch);
     if constexpr (std::is_same_v<T, float>) {
         if (words == 1) {
             PYSCALE_PICK_ISA(add_narrow_small)(*this, begin, end, bytes, bits, sums);
@@ -310,9 +336,16 @@ void Masks::add(const Coder& coder, const Input& input, size_t first_row, size_t
     }
 }
 
-template void Masks::add(const Coder&, const Input&, size_t, size_t, int, size_t, size_t, float*,
-                         char*) const;
-template void Masks::add(const Coder&, const Input&, size_t, size_t, int, size_t, size_t, double*,
-                         char*) const;
+template void Masks::add(int, size_t, size_t, float*, char*) const;
+template void Masks::add(int, size_t, size_t, double*, char*) const;
+
+void Masks::make_predicates(const Tile& tile, char* scratch) const {
+    const auto [bits, bytes] = parts(8, scratch);
+    PYSCALE_PICK_ISA(make_predicates_large)(*this, tile, bytes, bits);
+}
+
+void Masks::number(const Tree& tree, char* scratch, uint8_t* numbers) const {
+    PYSCALE_PICK_ISA(number_large)(*this, tree, scratch, numbers);
+}
 
 }  // namespace pyscale::forest

@@ -211,23 +211,22 @@ struct Step {
 
 constexpr size_t kSide = 8;  // walkers side by side: as many as there are registers for
 
-// Takes kSide rows of a group, from the `half`-th on, through one tree.
+// Takes kSide rows of a group, from the `half`-th side on, from their places to leaves.
 template <bool general, size_t half>
-inline __attribute__((always_inline)) void walk_side(const Step<general>& step, const Walk::Tree& tree,
-                                                     const uint16_t* codes, uint32_t* places) {
+inline __attribute__((always_inline)) void walk_side(const Step<general>& step, const uint16_t* codes,
+                                                     uint32_t sure, uint32_t most, uint32_t* places) {
     uint32_t at[kSide];
-    for (size_t i = 0; i < kSide; ++i) at[i] = tree.root;
-    step.template walk_down<kSide, 1, half * kSide>(at, codes, tree.least_depth, tree.depth);
+    for (size_t i = 0; i < kSide; ++i) at[i] = places[half * kSide + i];
+    step.template walk_down<kSide, 1, half * kSide>(at, codes, sure, most);
     for (size_t i = 0; i < kSide; ++i) places[half * kSide + i] = at[i];
 }
 
-// Takes the rows of a group through one tree.
 template <bool general>
-void walk_rows(const Walk& walk, const Walk::Tree& tree, const uint16_t* codes, uint32_t* places) {
+void walk_group(const Walk& walk, const uint16_t* codes, uint32_t sure, uint32_t most, uint32_t* places) {
     const Step<general> step{walk, walk.nodes.data()};
     static_assert(kLanes == 2 * kSide);
-    walk_side<general, 0>(step, tree, codes, places);
-    walk_side<general, 1>(step, tree, codes, places);
+    walk_side<general, 0>(step, codes, sure, most, places);
+    walk_side<general, 1>(step, codes, sure, most, places);
 }
 
 // Takes one row through trees begin to end, eight at once.
@@ -267,7 +266,9 @@ void walk_all(const Walk& walk, size_t rows, size_t begin, size_t end, const uin
     for (size_t t = begin; t < end; ++t) {  // a tree stays in the cache for all rows
         for (size_t row = 0; row < rows; row += kLanes) {
             uint32_t places[kLanes];
-            walk_rows<general>(walk, walk.trees[t], codes + row * walk.planes.size(), places);
+            std::fill_n(places, kLanes, walk.trees[t].root);
+            walk_group<general>(walk, codes + row * walk.planes.size(), walk.trees[t].least_depth,
+                                walk.trees[t].depth, places);
             const size_t count = std::min(kLanes, rows - row);
             for (size_t i = 0; i < count; ++i) reached(t, row + i, places[i]);
         }
@@ -311,6 +312,38 @@ void Walk::add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, co
 
 template void Walk::add(size_t, size_t, size_t, float*, size_t, const char*) const;
 template void Walk::add(size_t, size_t, size_t, double*, size_t, const char*) const;
+
+template <class T>
+void Walk::add_from(size_t tree, const uint32_t* starts, const uint8_t* numbers, uint32_t sure, uint32_t most,
+                    size_t rows, T* sums, size_t stride, const char* scratch) const {
+    const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
+    T* const into = sums + static_cast<size_t>(trees[tree].output) * stride;
+    const auto w = static_cast<size_t>(width);
+    for (size_t row = 0; row < rows; row += kLanes, codes += kLanes * planes.size()) {
+        uint32_t places[kLanes];
+        for (size_t i = 0; i < kLanes; ++i) places[i] = starts[numbers[row + i]];
+        if (general) {
+            walk_group<true>(*this, codes, sure, most, places);
+        } else {
+            walk_group<false>(*this, codes, sure, most, places);
+        }
+        const size_t count = std::min(kLanes, rows - row);
+        if (w == 1) {
+            const T* const values = beside_of(*this, T{});
+            for (size_t i = 0; i < count; ++i) into[row + i] += values[places[i]];
+            continue;
+        }
+        for (size_t i = 0; i < count; ++i) {
+            const T* const from = values_of(*this, T{}) + beside[places[i]] * w;
+            for (size_t o = 0; o < w; ++o) into[o * stride + row + i] += from[o];
+        }
+    }
+}
+
+template void Walk::add_from(size_t, const uint32_t*, const uint8_t*, uint32_t, uint32_t, size_t, float*, size_t,
+                             const char*) const;
+template void Walk::add_from(size_t, const uint32_t*, const uint8_t*, uint32_t, uint32_t, size_t, double*,
+                             size_t, const char*) const;
 
 void Walk::add_linear(const Linear& linear, const Input& input, size_t first_row, size_t rows, size_t begin,
                       size_t end, double* sums, size_t stride, const char* scratch) const {

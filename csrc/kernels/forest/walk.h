@@ -60,6 +60,12 @@ class Walk {
     template <class T>
     void add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, const char* scratch) const;
 
+    // The same of one tree, for rows that start at places of it: row i at starts[numbers[i]], from where it
+    // is `sure` to `most` steps to a leaf.
+    template <class T>
+    void add_from(size_t tree, const uint32_t* starts, const uint8_t* numbers, uint32_t sure, uint32_t most,
+                  size_t rows, T* sums, size_t stride, const char* scratch) const;
+
     // The same of leaves that have linear functions.
     void add_linear(const Linear& linear, const Input& input, size_t first_row, size_t rows, size_t begin,
                     size_t end, double* sums, size_t stride, const char* scratch) const;
