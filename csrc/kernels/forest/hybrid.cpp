@@ -8,7 +8,7 @@ namespace pyscale::forest {
 
 namespace {
 
-constexpr size_t kMostLeaves = 64;           // of an upper part
+constexpr size_t kMostLeaves = 256;           // of an upper part
 constexpr uint32_t kMostPredicates = 1024;  // of a tile: eight blocks' words for them fit half a cache
 
 // How many leaves are below each node.
@@ -109,6 +109,7 @@ void Hybrid::add(const Coder& coder, const Input& input, size_t first_row, size_
         for (size_t t = std::max<size_t>(tile.begin, begin); t < std::min<size_t>(tile.end, end); ++t) {
             const Masks::Tree& tree = top_->trees[t];
             for (size_t b = 0; b < blocks; ++b) {
+                walk_.prefetch(t + 1, b, blocks);
                 alignas(64) uint8_t numbers[kBlock];
                 top_->number(tree, scratch + b * apart, numbers);
                 walk_.add_from(t, starts_.data() + tree.table, numbers, below_[t].sure, below_[t].most,

@@ -53,7 +53,7 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
     std::vector<Waiting> level, below;
     for (size_t t = 0; t < from.count; ++t) {
         const auto first = static_cast<size_t>(from.first[t]);
-        Tree tree{next, 0, UINT32_MAX, from.output[t]};
+        Tree tree{next, 0, UINT32_MAX, from.output[t], 0};
         level.assign(1, {0, next++, 0});
         while (!level.empty()) {
             below.clear();
@@ -95,21 +95,70 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
     }
     sort_planes();
     point_nodes_at_codes();
-    const size_t count = from.leaves * static_cast<size_t>(from.width);
-    if (from.narrow_sums) {
-        narrow_values.resize(count);
-        for (size_t i = 0; i < count; ++i) narrow_values[i] = static_cast<float>(from.values[i]);
-    } else {
-        wide_values.assign(from.values, from.values + count);
+    keep_values(from);
+}
+
+// In the order of the places, so that those of a tree lie together.
+void Walk::keep_values(const Trees& from) {
+    const auto w = static_cast<size_t>(width);
+    const size_t leaves = (from.nodes + from.count) / 2;  // of binary trees
+    if (from.narrow_sums) narrow_values.reserve(leaves * w);
+    if (!from.narrow_sums) wide_values.reserve(leaves * w);
+    if (width == 1 && from.narrow_sums) narrow_beside.resize(nodes.size());
+    if (width == 1 && !from.narrow_sums) wide_beside.resize(nodes.size());
+    uint32_t row = 0;
+    for (size_t t = 0; t < trees.size(); ++t) {
+        trees[t].first_value = row;
+        const size_t end = t + 1 < trees.size() ? trees[t + 1].root : nodes.size();
+        for (size_t place = trees[t].root; place < end; ++place) {
+            if (nodes[place].child != place) continue;
+            const double* const values = from.values + beside[place] * w;
+            model_rows.push_back(beside[place]);
+            beside[place] = row++;
+            if (from.narrow_sums) {
+                for (size_t o = 0; o < w; ++o) narrow_values.push_back(static_cast<float>(values[o]));
+                if (width == 1) narrow_beside[place] = static_cast<float>(values[0]);
+            } else {
+                wide_values.insert(wide_values.end(), values, values + w);
+                if (width == 1) wide_beside[place] = values[0];
+            }
+        }
     }
-    if (width > 1) return;
-    if (from.narrow_sums) narrow_beside.resize(nodes.size());
-    if (!from.narrow_sums) wide_beside.resize(nodes.size());
-    for (size_t i = 0; i < nodes.size(); ++i) {
-        if (nodes[i].child != i) continue;
-        if (from.narrow_sums) narrow_beside[i] = narrow_values[beside[i]];
-        if (!from.narrow_sums) wide_beside[i] = wide_values[beside[i]];
+    constexpr size_t kCache = 1 << 19;
+    large_ = nodes.size() * (sizeof(Node) + sizeof(double)) + leaves * w * sizeof(double) > kCache;
+}
+
+namespace {
+
+// Part p of q of the lines from one element to another.
+template <class T>
+void prefetch_part(const std::vector<T>& all, size_t begin, size_t end, size_t p, size_t q) {
+    if (all.empty()) return;
+    const auto* const from = reinterpret_cast<const char*>(all.data() + begin);
+    const size_t bytes = (end - begin) * sizeof(T), share = (bytes / q + 64) / 64 * 64;
+    for (size_t at = p * share; at < std::min(bytes, (p + 1) * share); at += 64) {
+        __builtin_prefetch(from + at, 0, 2);
     }
+}
+
+}  // namespace
+
+void Walk::prefetch(size_t tree, size_t p, size_t q) const {
+    if (!large_ || tree >= trees.size()) return;
+    const bool last = tree + 1 == trees.size();
+    const size_t begin = trees[tree].root, end = last ? nodes.size() : trees[tree + 1].root;
+    prefetch_part(nodes, begin, end, p, q);
+    if (width == 1) {
+        prefetch_part(narrow_beside, begin, end, p, q);
+        prefetch_part(wide_beside, begin, end, p, q);
+        return;
+    }
+    prefetch_part(beside, begin, end, p, q);
+    const auto w = static_cast<size_t>(width);
+    const size_t first = trees[tree].first_value * w;
+    const auto stop = [&](size_t all) { return last ? all : trees[tree + 1].first_value * w; };
+    prefetch_part(narrow_values, first, stop(narrow_values.size()), p, q);
+    prefetch_part(wide_values, first, stop(wide_values.size()), p, q);
 }
 
 // By their columns, so that each is coded once; leaves look at the first one, which there must be.
@@ -196,12 +245,12 @@ struct Step {
         constexpr uint32_t kBetweenLooks = 3;
         for (uint32_t depth = 0;;) {
             for (; depth < sure; ++depth) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
                 for (size_t i = 0; i < walkers; ++i) at[i] = next(at[i], codes + (offset + i * apart));
             }
             if (depth >= most) return;
             bool arrived = true;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (size_t i = 0; i < walkers; ++i) arrived &= nodes[at[i]].child == at[i];
             if (arrived) return;
             sure = depth + kBetweenLooks;  // a leaf may be left as often as one likes
@@ -224,9 +273,7 @@ inline __attribute__((always_inline)) void walk_side(const Step<general>& step, 
 template <bool general>
 void walk_group(const Walk& walk, const uint16_t* codes, uint32_t sure, uint32_t most, uint32_t* places) {
     const Step<general> step{walk, walk.nodes.data()};
-    static_assert(kLanes == 2 * kSide);
-    walk_side<general, 0>(step, codes, sure, most, places);
-    walk_side<general, 1>(step, codes, sure, most, places);
+    step.template walk_down<16, 1, 0>(*reinterpret_cast<uint32_t(*)[16]>(places), codes, sure, most);
 }
 
 // Takes one row through trees begin to end, eight at once.
@@ -265,6 +312,7 @@ void walk_all(const Walk& walk, size_t rows, size_t begin, size_t end, const uin
     }
     for (size_t t = begin; t < end; ++t) {  // a tree stays in the cache for all rows
         for (size_t row = 0; row < rows; row += kLanes) {
+            walk.prefetch(t + 1, row / kLanes, (rows + kLanes - 1) / kLanes);
             uint32_t places[kLanes];
             std::fill_n(places, kLanes, walk.trees[t].root);
             walk_group<general>(walk, codes + row * walk.planes.size(), walk.trees[t].least_depth,
@@ -350,7 +398,7 @@ void Walk::add_linear(const Linear& linear, const Input& input, size_t first_row
     const char* const from = input.data + static_cast<int64_t>(first_row) * input.row_stride;
     walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
         sums[static_cast<size_t>(trees[tree].output) * stride + row] +=
-            linear(beside[place], wide_beside[place], from + static_cast<int64_t>(row) * input.row_stride,
+            linear(model_rows[beside[place]], wide_beside[place], from + static_cast<int64_t>(row) * input.row_stride,
                    input.column_stride, input.wide);
     });
 }

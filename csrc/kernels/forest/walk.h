@@ -43,6 +43,7 @@ class Walk {
         uint32_t root;
         uint32_t depth, least_depth;  // of its leaves
         int32_t output;
+        uint32_t first_value;  // its first row of values; they are in the order of the places
     };
 
     // Whether it can take these trees: not more than 2^16 planes, nor categories of one feature.
@@ -70,6 +71,9 @@ class Walk {
     void add_linear(const Linear& linear, const Input& input, size_t first_row, size_t rows, size_t begin,
                     size_t end, double* sums, size_t stride, const char* scratch) const;
 
+    // Asks for part p of q of what walking a tree reads, so that it is in the second-level cache in time.
+    void prefetch(size_t tree, size_t p, size_t q) const;
+
     // out[row][tree - begin]: the leaf that is reached, by its number in its tree.
     void leaves(size_t rows, size_t begin, size_t end, int32_t* out, const char* scratch) const;
 
@@ -85,6 +89,7 @@ class Walk {
     std::vector<int32_t> numbers;  // of the nodes, in the model's own order
     std::vector<float> narrow_values;
     std::vector<double> wide_values;
+    std::vector<uint32_t> model_rows;  // of values, in the model's own order
     int width = 1;
     // Where there are sets, or more planes than 16 bits can address in a group's codes, a node has the plane's
     // number, and kSet where a set is beside it.
@@ -92,6 +97,8 @@ class Walk {
     static constexpr uint16_t kSet = 0x8000;
 
    private:
+    bool large_ = false;  // more than a second-level cache holds
+    void keep_values(const Trees& trees);
     void sort_planes();
     void point_nodes_at_codes();
 };
