@@ -90,8 +90,8 @@ Forest::Forest(const Trees& trees)
 // The cheapest for so many rows; where one engine is wanted and cannot take the trees, the walk.
 Forest::Piece Forest::next_piece(size_t rows, Engine engine) const {
     const size_t together = std::clamp<size_t>(
-        kSumsBytes / (static_cast<size_t>(outputs_) * sizeof(double)) / kLargeBlock * kLargeBlock, kLargeBlock,
-        kMostWalked);
+        kSumsBytes / (static_cast<size_t>(outputs_) * sizeof(double)) / kLargeBlock * kLargeBlock,
+        kLargeBlock, kMostWalked);
     const auto blocks = [&](size_t block) { return static_cast<double>((rows + block - 1) / block); };
     struct Choice {
         Piece piece;
@@ -113,7 +113,8 @@ Forest::Piece Forest::next_piece(size_t rows, Engine engine) const {
     if (masks_ != nullptr) {
         consider({Engine::masks, std::min(rows, kLargeBlock), 8}, blocks(kLargeBlock) * costs_.large_block);
         if (rows < kLargeBlock) {
-            consider({Engine::masks, std::min(rows, kSmallBlock), 1}, blocks(kSmallBlock) * costs_.small_block);
+            consider({Engine::masks, std::min(rows, kSmallBlock), 1},
+                     blocks(kSmallBlock) * costs_.small_block);
         }
     }
     if (hybrid_ != nullptr) {
@@ -123,12 +124,12 @@ Forest::Piece Forest::next_piece(size_t rows, Engine engine) const {
 }
 
 void Forest::add_walked(const Input&, size_t, size_t rows, size_t begin, size_t end, float* sums,
-                        size_t stride, const char* scratch) const {
+                        size_t stride, char* scratch) const {
     walk_->add(rows, begin, end, sums, stride, scratch);
 }
 
 void Forest::add_walked(const Input& input, size_t first, size_t rows, size_t begin, size_t end, double* sums,
-                        size_t stride, const char* scratch) const {
+                        size_t stride, char* scratch) const {
     if (linear_ != nullptr) {
         walk_->add_linear(*linear_, input, first, rows, begin, end, sums, stride, scratch);
     } else {

@@ -64,9 +64,9 @@ class Forest {
     };
     Piece next_piece(size_t rows, Engine engine) const;
     void add_walked(const Input& input, size_t first, size_t rows, size_t begin, size_t end, float* sums,
-                    size_t stride, const char* scratch) const;
+                    size_t stride, char* scratch) const;
     void add_walked(const Input& input, size_t first, size_t rows, size_t begin, size_t end, double* sums,
-                    size_t stride, const char* scratch) const;
+                    size_t stride, char* scratch) const;
     template <class T>
     void predict_rows(const Input& input, size_t first, size_t rows, size_t begin, size_t end, T* out,
                       Engine engine) const;

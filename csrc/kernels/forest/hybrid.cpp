@@ -8,7 +8,7 @@ namespace pyscale::forest {
 
 namespace {
 
-constexpr size_t kMostLeaves = 256;           // of an upper part
+constexpr size_t kMostLeaves = 128;         // of an upper part
 constexpr uint32_t kMostPredicates = 1024;  // of a tile: eight blocks' words for them fit half a cache
 
 // How many leaves are below each node.
@@ -56,7 +56,8 @@ bool Hybrid::can_take(const Coder& coder) {
 Hybrid::Hybrid(const Trees& trees, const Coder& coder, const Walk& walk) : walk_(walk) {
     const std::vector<uint32_t> leaves = count_leaves(trees, walk);
     std::vector<bool> cut(trees.nodes);
-    for (size_t t = 0; t < trees.count; ++t) cut_tree(trees, static_cast<size_t>(trees.first[t]), leaves, cut);
+    for (size_t t = 0; t < trees.count; ++t)
+        cut_tree(trees, static_cast<size_t>(trees.first[t]), leaves, cut);
     top_ = std::make_unique<Masks>(trees, coder, cut, kMostPredicates);
 
     std::vector<uint32_t> place_of(trees.nodes), least(trees.nodes), most(trees.nodes);
@@ -90,31 +91,34 @@ Hybrid::Hybrid(const Trees& trees, const Coder& coder, const Walk& walk) : walk_
 
 size_t Hybrid::scratch_bytes(size_t rows) const {
     const size_t blocks = (rows + kBlock - 1) / kBlock;
-    return blocks * top_->scratch_bytes(8) + walk_.scratch_bytes(blocks * kBlock);
+    return blocks * top_->scratch_bytes(8) + walk_.scratch_bytes(rows);
 }
 
 template <class T>
-void Hybrid::add(const Coder& coder, const Input& input, size_t first_row, size_t rows, size_t begin, size_t end,
-                 T* sums, size_t stride, char* scratch) const {
+void Hybrid::add(const Coder& coder, const Input& input, size_t first_row, size_t rows, size_t begin,
+                 size_t end, T* sums, size_t stride, char* scratch) const {
     const size_t blocks = (rows + kBlock - 1) / kBlock, apart = top_->scratch_bytes(8);
     char* const codes = scratch + blocks * apart;
     const auto in_block = [&](size_t b) { return std::min(kBlock, rows - b * kBlock); };
     for (size_t b = 0; b < blocks; ++b) {
         top_->code(coder, input, first_row + b * kBlock, in_block(b), 8, scratch + b * apart);
-        walk_.code(coder, input, first_row + b * kBlock, in_block(b), codes + walk_.scratch_bytes(b * kBlock));
     }
+    walk_.code(coder, input, first_row, rows, codes);
     for (const Masks::Tile& tile : top_->tiles) {
         if (tile.end <= begin || tile.begin >= end) continue;
         for (size_t b = 0; b < blocks; ++b) top_->make_predicates(tile, scratch + b * apart);
         for (size_t t = std::max<size_t>(tile.begin, begin); t < std::min<size_t>(tile.end, end); ++t) {
             const Masks::Tree& tree = top_->trees[t];
+            walk_.prefetch(t + 1, 0, 1);
+            const uint32_t* const starts = starts_.data() + tree.table;
+            uint32_t* const places = walk_.places(rows, codes);
             for (size_t b = 0; b < blocks; ++b) {
-                walk_.prefetch(t + 1, b, blocks);
                 alignas(64) uint8_t numbers[kBlock];
                 top_->number(tree, scratch + b * apart, numbers);
-                walk_.add_from(t, starts_.data() + tree.table, numbers, below_[t].sure, below_[t].most,
-                               in_block(b), sums + b * kBlock, stride, codes + walk_.scratch_bytes(b * kBlock));
+                const size_t count = (in_block(b) + Walk::kLanes - 1) / Walk::kLanes * Walk::kLanes;
+                for (size_t i = 0; i < count; ++i) places[b * kBlock + i] = starts[numbers[i]];
             }
+            walk_.add_from_places(t, below_[t].sure, below_[t].most, rows, sums, stride, codes);
         }
     }
 }

@@ -1,4 +1,5 @@
-// Large trees: their upper parts as logic on bits, which says where below each row goes on; from there it walks.
+// Large trees: their upper parts as logic on bits, which says where below each row goes on; from there it
+// walks.
 #pragma once
 
 #include <cstddef>

@@ -7,15 +7,24 @@
 #include <unordered_map>
 #include <utility>
 
+#include "core/half.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC 12's own intrinsics
+#endif
+#define PYSCALE_ISA_INC "kernels/forest/walk.inc"
+#include "core/for_each_isa.h"
+
 namespace pyscale::forest {
 
 namespace {
 
-constexpr uint32_t kGroup = 65534;      // thresholds of a plane
+constexpr uint32_t kGroup = 65534;  // thresholds of a plane
 constexpr uint16_t kSet = Walk::kSet;
 constexpr size_t kLanes = Walk::kLanes;
 // So few rows go one by one, through several trees at once.
 constexpr size_t kFewRows = 4;
+constexpr size_t kSpare = 64;  // elements beyond the last that registers may read and write
 
 uint16_t short_code(uint32_t code, const Walk::Plane& plane) {
     const uint32_t within = code <= plane.first ? 1 : std::min(code - plane.first, kGroup + 1);
@@ -70,8 +79,8 @@ Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
                 const Test& test = coder.tests()[at];
                 if (test.set) {
                     general = true;
-                    nodes[waiting.place] = {
-                        0, static_cast<uint16_t>(plane_of(test.column, 0, true) | kSet), next};
+                    nodes[waiting.place] = {0, static_cast<uint16_t>(plane_of(test.column, 0, true) | kSet),
+                                            next};
                     const auto [found, added] = set_places.try_emplace(
                         {test.bound, test.missing_left}, static_cast<uint32_t>(set_words.size()));
                     if (added) {
@@ -187,13 +196,19 @@ void Walk::point_nodes_at_codes() {
 }
 
 size_t Walk::scratch_bytes(size_t rows) const {
-    return (rows + kLanes - 1) / kLanes * kLanes * planes.size() * sizeof(uint16_t);
+    const size_t padded = (rows + kLanes - 1) / kLanes * kLanes;
+    return padded * planes.size() * sizeof(uint16_t) + (3 * (padded + kSpare) + kSpare) * sizeof(uint32_t);
+}
+
+uint32_t* Walk::places(size_t rows, char* scratch) const {
+    const size_t padded = (rows + kLanes - 1) / kLanes * kLanes;
+    return reinterpret_cast<uint32_t*>(scratch + padded * planes.size() * sizeof(uint16_t)) + kSpare;
 }
 
 void Walk::code(const Coder& coder, const Input& input, size_t first_row, size_t rows, char* scratch) const {
     auto* const out = reinterpret_cast<uint16_t*>(scratch);
     if (coder.columns().empty()) {
-        std::fill_n(out, scratch_bytes(rows) / sizeof(uint16_t), 0);
+        std::fill_n(out, (rows + kLanes - 1) / kLanes * kLanes, 0);
         return;
     }
     for (size_t piece = 0; piece < rows; piece += Coder::kRows) {
@@ -258,23 +273,7 @@ struct Step {
     }
 };
 
-constexpr size_t kSide = 8;  // walkers side by side: as many as there are registers for
-
-// Takes kSide rows of a group, from the `half`-th side on, from their places to leaves.
-template <bool general, size_t half>
-inline __attribute__((always_inline)) void walk_side(const Step<general>& step, const uint16_t* codes,
-                                                     uint32_t sure, uint32_t most, uint32_t* places) {
-    uint32_t at[kSide];
-    for (size_t i = 0; i < kSide; ++i) at[i] = places[half * kSide + i];
-    step.template walk_down<kSide, 1, half * kSide>(at, codes, sure, most);
-    for (size_t i = 0; i < kSide; ++i) places[half * kSide + i] = at[i];
-}
-
-template <bool general>
-void walk_group(const Walk& walk, const uint16_t* codes, uint32_t sure, uint32_t most, uint32_t* places) {
-    const Step<general> step{walk, walk.nodes.data()};
-    step.template walk_down<16, 1, 0>(*reinterpret_cast<uint32_t(*)[16]>(places), codes, sure, most);
-}
+constexpr size_t kSide = 8;  // trees side by side
 
 // Takes one row through trees begin to end, eight at once.
 template <bool general, class F>
@@ -299,38 +298,13 @@ void walk_trees(const Walk& walk, size_t begin, size_t end, const uint16_t* code
     }
 }
 
-// Calls reached(tree, row, place) for each; of one row, in the order of the trees.
-template <bool general, class F>
-void walk_all(const Walk& walk, size_t rows, size_t begin, size_t end, const uint16_t* codes,
-              const F& reached) {
-    if (rows <= kFewRows) {
-        for (size_t row = 0; row < rows; ++row) {
-            walk_trees<general>(walk, begin, end, codes + row,
-                                [&](size_t tree, uint32_t place) { reached(tree, row, place); });
-        }
-        return;
-    }
-    for (size_t t = begin; t < end; ++t) {  // a tree stays in the cache for all rows
-        for (size_t row = 0; row < rows; row += kLanes) {
-            walk.prefetch(t + 1, row / kLanes, (rows + kLanes - 1) / kLanes);
-            uint32_t places[kLanes];
-            std::fill_n(places, kLanes, walk.trees[t].root);
-            walk_group<general>(walk, codes + row * walk.planes.size(), walk.trees[t].least_depth,
-                                walk.trees[t].depth, places);
-            const size_t count = std::min(kLanes, rows - row);
-            for (size_t i = 0; i < count; ++i) reached(t, row + i, places[i]);
-        }
-    }
-}
-
-template <class F>
-void walk_any(const Walk& walk, size_t rows, size_t begin, size_t end, const char* scratch, const F& reached) {
-    const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
-    if (walk.general) {
-        walk_all<true>(walk, rows, begin, end, codes, reached);
-    } else {
-        walk_all<false>(walk, rows, begin, end, codes, reached);
-    }
+template <bool general>
+void walk_group(const Walk& walk, const uint16_t* codes, uint32_t sure, uint32_t most, uint32_t* places) {
+    const Step<general> step{walk, walk.nodes.data()};
+    uint32_t at[kLanes];
+    std::copy_n(places, kLanes, at);
+    step.template walk_down<kLanes, 1>(at, codes, sure, most);
+    std::copy_n(at, kLanes, places);
 }
 
 const float* values_of(const Walk& walk, float) { return walk.narrow_values.data(); }
@@ -340,66 +314,106 @@ const double* beside_of(const Walk& walk, double) { return walk.wide_beside.data
 
 }  // namespace
 
-template <class T>
-void Walk::add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, const char* scratch) const {
-    if (width == 1) {
-        const T* const values = beside_of(*this, T{});
-        walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
-            sums[static_cast<size_t>(trees[tree].output) * stride + row] += values[place];
-        });
+// From the places in the scratch to leaves.
+void Walk::reach_leaves(size_t rows, uint32_t sure, uint32_t most, char* scratch) const {
+    const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
+    uint32_t* const at = places(rows, scratch);
+    const size_t padded = (rows + kLanes - 1) / kLanes * kLanes;
+    constexpr uint32_t kUneven = 4;  // from so much between the shortest way and the longest
+    if (!general && most > sure + kUneven &&
+        PYSCALE_PICK_ISA(reach)(*this, rows, sure, codes, at, at + padded + kSpare)) {
         return;
     }
-    const T* const values = values_of(*this, T{});
+    for (size_t row = 0; row < rows; row += kLanes, codes += kLanes * planes.size()) {
+        if (general) {
+            walk_group<true>(*this, codes, sure, most, at + row);
+        } else {
+            walk_group<false>(*this, codes, sure, most, at + row);
+        }
+    }
+}
+
+// Calls reached(tree, row, place) for each; of one row, in the order of the trees.
+template <class F>
+void Walk::walk_all(size_t rows, size_t begin, size_t end, char* scratch, const F& reached) const {
+    if (rows <= kFewRows) {
+        const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
+        for (size_t row = 0; row < rows; ++row) {
+            const auto of_row = [&](size_t tree, uint32_t place) { reached(tree, row, place); };
+            if (general) {
+                walk_trees<true>(*this, begin, end, codes + row, of_row);
+            } else {
+                walk_trees<false>(*this, begin, end, codes + row, of_row);
+            }
+        }
+        return;
+    }
+    uint32_t* const at = places(rows, scratch);
+    for (size_t t = begin; t < end; ++t) {  // a tree stays in the cache for all rows
+        prefetch(t + 1, 0, 1);
+        std::fill_n(at, (rows + kLanes - 1) / kLanes * kLanes, trees[t].root);
+        reach_leaves(rows, trees[t].least_depth, trees[t].depth, scratch);
+        for (size_t row = 0; row < rows; ++row) reached(t, row, at[row]);
+    }
+}
+
+template <class T>
+void Walk::add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, char* scratch) const {
+    if (rows > kFewRows) {
+        uint32_t* const at = places(rows, scratch);
+        for (size_t t = begin; t < end; ++t) {
+            prefetch(t + 1, 0, 1);
+            std::fill_n(at, (rows + kLanes - 1) / kLanes * kLanes, trees[t].root);
+            add_from_places(t, trees[t].least_depth, trees[t].depth, rows, sums, stride, scratch);
+        }
+        return;
+    }
     const auto w = static_cast<size_t>(width);
-    walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
-        const T* const from = values + beside[place] * w;
+    walk_all(rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
         T* const to = sums + static_cast<size_t>(trees[tree].output) * stride + row;
+        const T* const from = values_of(*this, T{}) + beside[place] * w;
         for (size_t o = 0; o < w; ++o) to[o * stride] += from[o];
     });
 }
 
-template void Walk::add(size_t, size_t, size_t, float*, size_t, const char*) const;
-template void Walk::add(size_t, size_t, size_t, double*, size_t, const char*) const;
+template void Walk::add(size_t, size_t, size_t, float*, size_t, char*) const;
+template void Walk::add(size_t, size_t, size_t, double*, size_t, char*) const;
 
 template <class T>
-void Walk::add_from(size_t tree, const uint32_t* starts, const uint8_t* numbers, uint32_t sure, uint32_t most,
-                    size_t rows, T* sums, size_t stride, const char* scratch) const {
-    const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
+void Walk::add_from_places(size_t tree, uint32_t sure, uint32_t most, size_t rows, T* sums, size_t stride,
+                           char* scratch) const {
+    reach_leaves(rows, sure, most, scratch);
+    const uint32_t* const at = places(rows, scratch);
     T* const into = sums + static_cast<size_t>(trees[tree].output) * stride;
-    const auto w = static_cast<size_t>(width);
-    for (size_t row = 0; row < rows; row += kLanes, codes += kLanes * planes.size()) {
-        uint32_t places[kLanes];
-        for (size_t i = 0; i < kLanes; ++i) places[i] = starts[numbers[row + i]];
-        if (general) {
-            walk_group<true>(*this, codes, sure, most, places);
-        } else {
-            walk_group<false>(*this, codes, sure, most, places);
+    if (width == 1) {
+        const T* const values = beside_of(*this, T{});
+        for (size_t row = 0; row < rows; ++row) into[row] += values[at[row]];
+    } else if (width == 2) {
+        const T* const values = values_of(*this, T{});
+        for (size_t row = 0; row < rows; ++row) {
+            const T* const from = values + size_t{2} * beside[at[row]];
+            into[row] += from[0];
+            into[stride + row] += from[1];
         }
-        const size_t count = std::min(kLanes, rows - row);
-        if (w == 1) {
-            const T* const values = beside_of(*this, T{});
-            for (size_t i = 0; i < count; ++i) into[row + i] += values[places[i]];
-            continue;
-        }
-        for (size_t i = 0; i < count; ++i) {
-            const T* const from = values_of(*this, T{}) + beside[places[i]] * w;
-            for (size_t o = 0; o < w; ++o) into[o * stride + row + i] += from[o];
+    } else {
+        const auto w = static_cast<size_t>(width);
+        for (size_t row = 0; row < rows; ++row) {
+            const T* const from = values_of(*this, T{}) + beside[at[row]] * w;
+            for (size_t o = 0; o < w; ++o) into[o * stride + row] += from[o];
         }
     }
 }
 
-template void Walk::add_from(size_t, const uint32_t*, const uint8_t*, uint32_t, uint32_t, size_t, float*, size_t,
-                             const char*) const;
-template void Walk::add_from(size_t, const uint32_t*, const uint8_t*, uint32_t, uint32_t, size_t, double*,
-                             size_t, const char*) const;
+template void Walk::add_from_places(size_t, uint32_t, uint32_t, size_t, float*, size_t, char*) const;
+template void Walk::add_from_places(size_t, uint32_t, uint32_t, size_t, double*, size_t, char*) const;
 
 void Walk::add_linear(const Linear& linear, const Input& input, size_t first_row, size_t rows, size_t begin,
-                      size_t end, double* sums, size_t stride, const char* scratch) const {
+                      size_t end, double* sums, size_t stride, char* scratch) const {
     const char* const from = input.data + static_cast<int64_t>(first_row) * input.row_stride;
-    walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
+    walk_all(rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
         sums[static_cast<size_t>(trees[tree].output) * stride + row] +=
-            linear(model_rows[beside[place]], wide_beside[place], from + static_cast<int64_t>(row) * input.row_stride,
-                   input.column_stride, input.wide);
+            linear(model_rows[beside[place]], wide_beside[place],
+                   from + static_cast<int64_t>(row) * input.row_stride, input.column_stride, input.wide);
     });
 }
 
@@ -424,8 +438,8 @@ double Linear::operator()(size_t leaf, double value, const char* row, int64_t co
     return sum;
 }
 
-void Walk::leaves(size_t rows, size_t begin, size_t end, int32_t* out, const char* scratch) const {
-    walk_any(*this, rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
+void Walk::leaves(size_t rows, size_t begin, size_t end, int32_t* out, char* scratch) const {
+    walk_all(rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
         out[row * (end - begin) + tree - begin] = numbers[place];
     });
 }

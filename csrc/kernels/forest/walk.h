@@ -59,23 +59,26 @@ class Walk {
     // Adds the values of trees begin to end, in their order, to sums[output][row], whose rows are `stride`
     // apart.
     template <class T>
-    void add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, const char* scratch) const;
+    void add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, char* scratch) const;
 
-    // The same of one tree, for rows that start at places of it: row i at starts[numbers[i]], from where it
-    // is `sure` to `most` steps to a leaf.
+    // The same of one tree, for rows that start at places of it, from where it is `sure` to `most` steps to a
+    // leaf. `scratch` has the places as well, see places().
     template <class T>
-    void add_from(size_t tree, const uint32_t* starts, const uint8_t* numbers, uint32_t sure, uint32_t most,
-                  size_t rows, T* sums, size_t stride, const char* scratch) const;
+    void add_from_places(size_t tree, uint32_t sure, uint32_t most, size_t rows, T* sums, size_t stride,
+                         char* scratch) const;
+
+    // Where in the scratch for so many rows their places are, to be written; padded to whole groups.
+    uint32_t* places(size_t rows, char* scratch) const;
 
     // The same of leaves that have linear functions.
     void add_linear(const Linear& linear, const Input& input, size_t first_row, size_t rows, size_t begin,
-                    size_t end, double* sums, size_t stride, const char* scratch) const;
+                    size_t end, double* sums, size_t stride, char* scratch) const;
 
     // Asks for part p of q of what walking a tree reads, so that it is in the second-level cache in time.
     void prefetch(size_t tree, size_t p, size_t q) const;
 
     // out[row][tree - begin]: the leaf that is reached, by its number in its tree.
-    void leaves(size_t rows, size_t begin, size_t end, int32_t* out, const char* scratch) const;
+    void leaves(size_t rows, size_t begin, size_t end, int32_t* out, char* scratch) const;
 
     std::vector<Plane> planes;
     std::vector<Node> nodes;
@@ -91,12 +94,15 @@ class Walk {
     std::vector<double> wide_values;
     std::vector<uint32_t> model_rows;  // of values, in the model's own order
     int width = 1;
-    // Where there are sets, or more planes than 16 bits can address in a group's codes, a node has the plane's
-    // number, and kSet where a set is beside it.
+    // Where there are sets, or more planes than 16 bits can address in a group's codes, a node has the
+    // plane's number, and kSet where a set is beside it.
     bool general = false;
     static constexpr uint16_t kSet = 0x8000;
 
    private:
+    void reach_leaves(size_t rows, uint32_t sure, uint32_t most, char* scratch) const;
+    template <class F>
+    void walk_all(size_t rows, size_t begin, size_t end, char* scratch, const F& reached) const;
     bool large_ = false;  // more than a second-level cache holds
     void keep_values(const Trees& trees);
     void sort_planes();
