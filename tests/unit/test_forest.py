@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 from pyscale import _core
 from pyscale.infer import Forest, LinearLeaves, Link, ModelDescription, Trees
 
-KINDS = [
+ENGINES = ("masks", "hybrid", "walk")  # where one cannot take the trees, it is the walk
+
+KINDS: list[dict[str, Any]] = [
     {},
     {"most_leaves": 4, "precision": "float64", "sums": "float64", "zeros": True},
     {"most_leaves": 256, "thresholds": 600, "num_outputs": 3, "width": 2},
     {"most_leaves": 64, "categories": True, "precision": "float64", "sums": "float64", "zeros": True},
     {"most_leaves": 40, "categories": True, "num_outputs": 2},
     {"most_leaves": 400, "num_trees": 5, "categories": True},  # too many leaves for one of the engines
+    {"most_leaves": 3000, "num_trees": 40, "num_outputs": 2, "width": 2, "thresholds": 700},
     {"most_leaves": 1, "num_trees": 3},
     {"num_trees": 0},
 ]
@@ -50,7 +53,7 @@ def by_engine(model: Forest, x: NDArray[Any], engine: str, end: int | None = Non
     return out.reshape(len(x), model.num_outputs)
 
 
-@pytest.mark.parametrize("engine", ["masks", "walk"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", range(len(KINDS)))
 def test_sums(isa: str, kind: int, engine: str) -> None:
     for seed in range(3):
@@ -122,7 +125,7 @@ def test_any_trees_and_rows(
         x = x[::-1, ::-1].copy()[::-1, ::-1]
     model = forest(trees)
     assert np.array_equal(model.raw(x).reshape(expected.shape), expected)
-    for engine in ("masks", "walk"):
+    for engine in ENGINES:
         assert np.array_equal(by_engine(model, x, engine), expected)
 
 
@@ -173,7 +176,7 @@ def test_more_thresholds_than_codes_have() -> None:
     model = forest(trees)
     x = np.array([-1, 0, 0.5, 65_533, 65_534, 65_535, 70_000, 131_068.5, count, np.nan], np.float32)[:, None]
     expected = np.append(np.minimum(np.ceil(x[:-1, 0].clip(0)), count), count / 2)
-    for engine in ("masks", "walk"):
+    for engine in ENGINES:
         assert by_engine(model, x, engine)[:, 0].tolist() == expected.tolist()
 
 
@@ -281,9 +284,10 @@ def test_refuses_other_rows() -> None:
     for wrong in (np.zeros((3, 5)), np.zeros(6), np.zeros((2, 3, 6))):
         with pytest.raises(ValueError, match="X: expected rows x 6 features, got shape"):
             model.predict(wrong)
-    for wrong in ("rows", [[1.0] * 6], np.full((2, 6), "x"), np.zeros((2, 6), complex)):
+    others: list[Any] = ["rows", [[1.0] * 6], np.full((2, 6), "x"), np.zeros((2, 6), complex)]
+    for other in others:
         with pytest.raises(TypeError, match="X: expected"):
-            model.predict(wrong)
+            model.predict(other)
     with pytest.raises(ValueError, match="num_trees: expected 0 to 20, got 21"):
         model.predict(np.zeros((1, 6)), num_trees=21)
     with pytest.raises(ValueError, match="num_threads: expected 1 or more"):

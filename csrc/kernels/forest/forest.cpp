@@ -15,9 +15,10 @@ namespace pyscale::forest {
 namespace {
 
 constexpr size_t kLargeBlock = 512, kSmallBlock = 64;
-constexpr size_t kMostWalked = 4096;    // rows whose codes are held at once
-constexpr size_t kSumsBytes = 1 << 20;  // and as much of their sums
-constexpr double kWorthATeam = 50e3;    // ns of work from which a second thread helps
+// Rows that go through a tree together, while it is in the cache; and as much of their codes and sums.
+constexpr size_t kMostWalked = 32768;
+constexpr size_t kTogetherBytes = 4 << 20;
+constexpr double kWorthATeam = 50e3;  // ns of work from which a second thread helps
 
 const Trees& checked(const Trees& trees) {
     check(trees);
@@ -72,7 +73,8 @@ Forest::Forest(const Trees& trees)
         throw std::invalid_argument(
             "Forest: expected at most 16,383 features in use, and 65,534 categories of each, got more");
     }
-    walk_ = std::make_unique<Walk>(trees, coder_);
+    const Layout layout = lay_out(trees);
+    walk_ = std::make_unique<Walk>(trees, coder_, layout);
     if (trees.linear_first != nullptr) {
         linear_ = std::make_unique<Linear>();
         linear_->constant.assign(trees.linear_constant, trees.linear_constant + trees.leaves);
@@ -83,15 +85,16 @@ Forest::Forest(const Trees& trees)
     }
     if (Masks::can_take(trees, coder_)) masks_ = std::make_unique<Masks>(trees, coder_);
     if (has_large_trees(trees) && Hybrid::can_take(coder_)) {
-        hybrid_ = std::make_unique<Hybrid>(trees, coder_, *walk_);
+        hybrid_ = std::make_unique<Hybrid>(trees, coder_, layout, *walk_);
     }
 }
 
 // The cheapest for so many rows; where one engine is wanted and cannot take the trees, the walk.
 Forest::Piece Forest::next_piece(size_t rows, Engine engine) const {
-    const size_t together = std::clamp<size_t>(
-        kSumsBytes / (static_cast<size_t>(outputs_) * sizeof(double)) / kLargeBlock * kLargeBlock,
-        kLargeBlock, kMostWalked);
+    const size_t row_bytes =
+        walk_->planes.size() * sizeof(uint16_t) + static_cast<size_t>(outputs_) * sizeof(double);
+    const size_t together =
+        std::clamp<size_t>(kTogetherBytes / row_bytes / kLargeBlock * kLargeBlock, kLargeBlock, kMostWalked);
     const auto blocks = [&](size_t block) { return static_cast<double>((rows + block - 1) / block); };
     struct Choice {
         Piece piece;
@@ -149,9 +152,10 @@ void Forest::predict_rows(const Input& input, size_t first, size_t rows, size_t 
             std::fill_n(sums + o * stride, stride, static_cast<T>(base_[o]));
         }
         if (piece.engine == Engine::masks) {
-            char* const scratch = codes_scratch.get(masks_->scratch_bytes(piece.words));
-            masks_->code(coder_, input, first + done, piece.rows, piece.words, scratch);
-            masks_->add(piece.words, begin, end, sums, scratch);
+            char* const bits = codes_scratch.get(masks_->scratch_bytes(piece.words) + masks_->code_bytes());
+            char* const codes = bits + masks_->scratch_bytes(piece.words);
+            masks_->code(coder_, input, first + done, piece.rows, piece.words, bits, codes);
+            masks_->add(piece.words, begin, end, codes, bits, sums);
         } else if (piece.engine == Engine::hybrid) {
             char* const scratch = codes_scratch.get(hybrid_->scratch_bytes(piece.rows));
             hybrid_->add(coder_, input, first + done, piece.rows, begin, end, sums, stride, scratch);

@@ -9,23 +9,7 @@ namespace pyscale::forest {
 namespace {
 
 constexpr size_t kMostLeaves = 128;         // of an upper part
-constexpr uint32_t kMostPredicates = 1024;  // of a tile: eight blocks' words for them fit half a cache
-
-// How many leaves are below each node.
-std::vector<uint32_t> count_leaves(const Trees& trees, const Walk& walk) {
-    std::vector<uint32_t> at_place(walk.nodes.size(), 1), counts(walk.nodes.size());
-    for (size_t place = walk.nodes.size(); place-- > 0;) {  // children come after their parents
-        const uint32_t child = walk.nodes[place].child;
-        if (child != place) at_place[place] = at_place[child] + at_place[child + 1];
-    }
-    for (size_t t = 0; t < trees.count; ++t) {
-        const auto first = static_cast<size_t>(trees.first[t]);
-        for (size_t place = first; place < static_cast<size_t>(trees.first[t + 1]); ++place) {
-            counts[first + static_cast<size_t>(walk.numbers[place])] = at_place[place];
-        }
-    }
-    return counts;
-}
+constexpr uint32_t kMostPredicates = 2048;  // of a tile
 
 // The nodes at which the upper part ends. It grows where most leaves are.
 void cut_tree(const Trees& trees, size_t first, const std::vector<uint32_t>& leaves, std::vector<bool>& cut) {
@@ -53,21 +37,15 @@ bool Hybrid::can_take(const Coder& coder) {
     return planes < 1 << 12;  // whose codes are held for many rows
 }
 
-Hybrid::Hybrid(const Trees& trees, const Coder& coder, const Walk& walk) : walk_(walk) {
-    const std::vector<uint32_t> leaves = count_leaves(trees, walk);
+Hybrid::Hybrid(const Trees& trees, const Coder& coder, const Layout& layout, const Walk& walk) : walk_(walk) {
     std::vector<bool> cut(trees.nodes);
     for (size_t t = 0; t < trees.count; ++t)
-        cut_tree(trees, static_cast<size_t>(trees.first[t]), leaves, cut);
-    top_ = std::make_unique<Masks>(trees, coder, cut, kMostPredicates);
+        cut_tree(trees, static_cast<size_t>(trees.first[t]), layout.leaves, cut);
+    top_ = std::make_unique<Masks>(trees, coder, cut, kMostPredicates, kMostTrees);
 
-    std::vector<uint32_t> place_of(trees.nodes), least(trees.nodes), most(trees.nodes);
-    for (size_t t = 0; t < trees.count; ++t) {
-        const auto first = static_cast<size_t>(trees.first[t]);
-        for (size_t place = first; place < static_cast<size_t>(trees.first[t + 1]); ++place) {
-            place_of[first + static_cast<size_t>(walk.numbers[place])] = static_cast<uint32_t>(place);
-        }
-    }
-    for (size_t place = trees.nodes; place-- > 0;) {
+    // Steps from each place to a leaf; children come after their parents.
+    std::vector<uint32_t> least(walk.nodes.size()), most(walk.nodes.size());
+    for (size_t place = walk.nodes.size(); place-- > 0;) {
         const uint32_t child = walk.nodes[place].child;
         if (child == place) continue;
         least[place] = 1 + std::min(least[child], least[child + 1]);
@@ -81,7 +59,7 @@ Hybrid::Hybrid(const Trees& trees, const Coder& coder, const Walk& walk) : walk_
             const uint32_t node = top_->leaf_nodes[tree.table + slot];
             // Slots beyond the last leaf hold 0, which may be another tree's.
             if (node < trees.first[t] || node >= trees.first[t + 1] || !cut[node]) continue;
-            const uint32_t place = place_of[node];
+            const uint32_t place = layout.place[node];
             starts_[tree.table + slot] = place;
             below = {std::min(below.sure, least[place]), std::max(below.most, most[place])};
         }
@@ -89,36 +67,45 @@ Hybrid::Hybrid(const Trees& trees, const Coder& coder, const Walk& walk) : walk_
     }
 }
 
+namespace {
+
+size_t in_blocks(size_t rows) { return (rows + Hybrid::kBlock - 1) / Hybrid::kBlock * Hybrid::kBlock; }
+
+}  // namespace
+
 size_t Hybrid::scratch_bytes(size_t rows) const {
-    const size_t blocks = (rows + kBlock - 1) / kBlock;
-    return blocks * top_->scratch_bytes(8) + walk_.scratch_bytes(rows);
+    return top_->scratch_bytes(8) + (1 + kMostTrees) * in_blocks(rows) + walk_.scratch_bytes(rows) +
+           blocks_scratch(rows);
 }
+
+// The codes of all blocks are kept: they are needed again for every tile.
+size_t Hybrid::blocks_scratch(size_t rows) const { return in_blocks(rows) / kBlock * top_->code_bytes(); }
 
 template <class T>
 void Hybrid::add(const Coder& coder, const Input& input, size_t first_row, size_t rows, size_t begin,
                  size_t end, T* sums, size_t stride, char* scratch) const {
-    const size_t blocks = (rows + kBlock - 1) / kBlock, apart = top_->scratch_bytes(8);
-    char* const codes = scratch + blocks * apart;
-    const auto in_block = [&](size_t b) { return std::min(kBlock, rows - b * kBlock); };
+    const size_t padded = in_blocks(rows), blocks = padded / kBlock;
+    char* const bits = scratch;
+    char* const block_codes = bits + top_->scratch_bytes(8);
+    auto* const numbers = reinterpret_cast<uint8_t*>(block_codes + blocks_scratch(rows));
+    char* const codes = reinterpret_cast<char*>(numbers + kMostTrees * padded);
     for (size_t b = 0; b < blocks; ++b) {
-        top_->code(coder, input, first_row + b * kBlock, in_block(b), 8, scratch + b * apart);
+        top_->code(coder, input, first_row + b * kBlock, std::min(kBlock, rows - b * kBlock), 8, bits,
+                   block_codes + b * top_->code_bytes());
     }
     walk_.code(coder, input, first_row, rows, codes);
     for (const Masks::Tile& tile : top_->tiles) {
-        if (tile.end <= begin || tile.begin >= end) continue;
-        for (size_t b = 0; b < blocks; ++b) top_->make_predicates(tile, scratch + b * apart);
-        for (size_t t = std::max<size_t>(tile.begin, begin); t < std::min<size_t>(tile.end, end); ++t) {
-            const Masks::Tree& tree = top_->trees[t];
-            walk_.prefetch(t + 1, 0, 1);
-            const uint32_t* const starts = starts_.data() + tree.table;
-            uint32_t* const places = walk_.places(rows, codes);
-            for (size_t b = 0; b < blocks; ++b) {
-                alignas(64) uint8_t numbers[kBlock];
-                top_->number(tree, scratch + b * apart, numbers);
-                const size_t count = (in_block(b) + Walk::kLanes - 1) / Walk::kLanes * Walk::kLanes;
-                for (size_t i = 0; i < count; ++i) places[b * kBlock + i] = starts[numbers[i]];
+        const size_t from = std::max<size_t>(tile.begin, begin), to = std::min<size_t>(tile.end, end);
+        if (from >= to) continue;
+        for (size_t b = 0; b < blocks; ++b) {
+            top_->make_predicates(tile, block_codes + b * top_->code_bytes(), bits);
+            for (size_t t = from; t < to; ++t) {
+                top_->number(top_->trees[t], bits, numbers + (t - from) * padded + b * kBlock);
             }
-            walk_.add_from_places(t, below_[t].sure, below_[t].most, rows, sums, stride, codes);
+        }
+        for (size_t t = from; t < to; ++t) {
+            walk_.add_from(t, starts_.data() + top_->trees[t].table, numbers + (t - from) * padded,
+                           below_[t].sure, below_[t].most, rows, sums, stride, codes);
         }
     }
 }

@@ -17,22 +17,24 @@ namespace pyscale::forest {
 class Hybrid {
    public:
     static constexpr size_t kBlock = 512;
-    static constexpr size_t kMostRows = 8 * kBlock;  // while a tree is in the cache
+    static constexpr uint32_t kMostTrees = 32;  // whose upper parts are evaluated before the first is walked
 
     static bool can_take(const Coder& coder);
 
     // `walk` of the same trees; it is needed as long as this.
-    Hybrid(const Trees& trees, const Coder& coder, const Walk& walk);
+    Hybrid(const Trees& trees, const Coder& coder, const Layout& layout, const Walk& walk);
 
     size_t scratch_bytes(size_t rows) const;
 
     // Adds the values of trees begin to end, in their order, to sums[output][row], whose rows are `stride`
-    // apart; of at most kMostRows.
+    // apart.
     template <class T>
     void add(const Coder& coder, const Input& input, size_t first_row, size_t rows, size_t begin, size_t end,
              T* sums, size_t stride, char* scratch) const;
 
    private:
+    size_t blocks_scratch(size_t rows) const;
+
     struct Below {  // steps from the cut to a leaf
         uint32_t sure, most;
     };

@@ -24,21 +24,19 @@ constexpr uint32_t kZeros = 0, kOnes = 1, kTemporary = 2, kMostTemporary = 126;
 constexpr uint32_t kFirstPredicate = kTemporary + kMostTemporary;
 // Predicates of a tile: their words for 512 rows take a quarter of a usual second-level cache.
 constexpr uint32_t kMostPredicates = 4096;
-constexpr size_t kAlignment = 64;
 
 constexpr uint16_t address(uint32_t entry) { return static_cast<uint16_t>(entry * 8); }
-
-size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 // Turns trees into muxes.
 class Compiler {
    public:
     Compiler(const Trees& from, const Coder& coder, const std::vector<bool>* cut, uint32_t most_predicates,
-             Masks& to)
+             uint32_t most_trees, Masks& to)
         : from_(from),
           coder_(coder),
           cut_(cut),
           most_predicates_(most_predicates),
+          most_trees_(most_trees),
           to_(to),
           entry_of_(coder.test_numbers()) {
         for (uint32_t c = 0; c < coder.columns().size(); ++c) {
@@ -54,7 +52,8 @@ class Compiler {
         for (size_t t = 0; t < from_.count; ++t) {
             const auto first = static_cast<size_t>(from_.first[t]);
             count_leaves(first, static_cast<size_t>(from_.first[t + 1]) - first);
-            if (in_tile_.size() + leaves_[0] > most_predicates_ && !in_tile_.empty()) {
+            const bool full = in_tile_.size() + leaves_[0] > most_predicates_ && !in_tile_.empty();
+            if (full || t - to_.tiles.back().begin >= most_trees_) {
                 end_tile(t);
                 begin_tile(t);
             }
@@ -252,7 +251,7 @@ class Compiler {
     const Trees& from_;
     const Coder& coder_;
     const std::vector<bool>* cut_;
-    uint32_t most_predicates_;
+    uint32_t most_predicates_, most_trees_;
     Masks& to_;
     std::vector<uint32_t> first_plane_, leaves_, free_;
     std::vector<uint32_t> entry_of_, in_tile_;  // by a test's number: 0 where it has none in the tile
@@ -277,75 +276,73 @@ bool Masks::can_take(const Trees& trees, const Coder& coder) {
 }
 
 Masks::Masks(const Trees& from, const Coder& coder) : width(from.width) {
-    Compiler(from, coder, nullptr, kMostPredicates, *this).run();
+    Compiler(from, coder, nullptr, kMostPredicates, UINT32_MAX, *this).run();
     sets.resize(sets.size() + 32);  // read in whole registers
 }
 
-Masks::Masks(const Trees& from, const Coder& coder, const std::vector<bool>& cut, uint32_t most_predicates) {
-    Compiler(from, coder, &cut, most_predicates, *this).run();
+Masks::Masks(const Trees& from, const Coder& coder, const std::vector<bool>& cut, uint32_t most_predicates,
+             uint32_t most_trees) {
+    Compiler(from, coder, &cut, most_predicates, most_trees, *this).run();
     sets.resize(sets.size() + 32);
 }
 
 size_t Masks::scratch_bytes(int words) const {
-    const auto w = static_cast<size_t>(words);
-    return aligned(entries * 8 * w) + aligned(planes.size() * 64 * w);
+    constexpr size_t kLine = 64;
+    return (entries * 8 * static_cast<size_t>(words) + kLine - 1) / kLine * kLine;
 }
 
-Masks::Parts Masks::parts(int words, char* scratch) const {
-    const size_t bits = aligned(entries * 8 * static_cast<size_t>(words));
-    return {reinterpret_cast<uint64_t*>(scratch), reinterpret_cast<uint8_t*>(scratch + bits)};
-}
-
-void Masks::code(const Coder& coder, const Input& input, size_t first_row, size_t rows, int words,
-                 char* scratch) const {
+void Masks::code(const Coder& coder, const Input& input, size_t first_row, size_t rows, int words, char* bits,
+                 char* codes) const {
     const auto w = static_cast<size_t>(words);
-    const auto [bits, bytes] = parts(words, scratch);
-    std::fill_n(bits + kZeros * w, w, 0);
-    std::fill_n(bits + kOnes * w, w, ~uint64_t{0});
+    auto* const entry = reinterpret_cast<uint64_t*>(bits);
+    std::fill_n(entry + kZeros * w, w, 0);
+    std::fill_n(entry + kOnes * w, w, ~uint64_t{0});
+    auto* const bytes = reinterpret_cast<uint8_t*>(codes);
     for (size_t piece = 0; piece < w; ++piece) {
         if (piece * 64 >= rows) {
             for (size_t p = 0; p < planes.size(); ++p) std::memset(bytes + (p * w + piece) * 64, 0, 64);
             continue;
         }
-        uint32_t codes[Coder::kRows] = {};
+        uint32_t of_column[Coder::kRows] = {};
         for (size_t p = 0; p < planes.size(); ++p) {
             if (p == 0 || planes[p].column != planes[p - 1].column) {
                 coder.code(coder.columns()[planes[p].column], input, first_row + piece * 64,
-                           std::min<size_t>(64, rows - piece * 64), codes);
+                           std::min<size_t>(64, rows - piece * 64), of_column);
             }
-            PYSCALE_PICK_ISA(make_plane)(codes, planes[p].first, bytes + (p * w + piece) * 64);
+            PYSCALE_PICK_ISA(make_plane)(of_column, planes[p].first, bytes + (p * w + piece) * 64);
         }
     }
 }
 
 template <class T>
-void Masks::add(int words, size_t begin, size_t end, T* sums, char* scratch) const {
-    const auto [bits, bytes] = parts(words, scratch);
+void Masks::add(int words, size_t begin, size_t end, const char* codes, char* bits, T* sums) const {
+    const auto* const bytes = reinterpret_cast<const uint8_t*>(codes);
+    auto* const entries_at = reinterpret_cast<uint64_t*>(bits);
     if constexpr (std::is_same_v<T, float>) {
         if (words == 1) {
-            PYSCALE_PICK_ISA(add_narrow_small)(*this, begin, end, bytes, bits, sums);
+            PYSCALE_PICK_ISA(add_narrow_small)(*this, begin, end, bytes, entries_at, sums);
         } else {
-            PYSCALE_PICK_ISA(add_narrow_large)(*this, begin, end, bytes, bits, sums);
+            PYSCALE_PICK_ISA(add_narrow_large)(*this, begin, end, bytes, entries_at, sums);
         }
     } else {
         if (words == 1) {
-            PYSCALE_PICK_ISA(add_wide_small)(*this, begin, end, bytes, bits, sums);
+            PYSCALE_PICK_ISA(add_wide_small)(*this, begin, end, bytes, entries_at, sums);
         } else {
-            PYSCALE_PICK_ISA(add_wide_large)(*this, begin, end, bytes, bits, sums);
+            PYSCALE_PICK_ISA(add_wide_large)(*this, begin, end, bytes, entries_at, sums);
         }
     }
 }
 
-template void Masks::add(int, size_t, size_t, float*, char*) const;
-template void Masks::add(int, size_t, size_t, double*, char*) const;
+template void Masks::add(int, size_t, size_t, const char*, char*, float*) const;
+template void Masks::add(int, size_t, size_t, const char*, char*, double*) const;
 
-void Masks::make_predicates(const Tile& tile, char* scratch) const {
-    const auto [bits, bytes] = parts(8, scratch);
-    PYSCALE_PICK_ISA(make_predicates_large)(*this, tile, bytes, bits);
+void Masks::make_predicates(const Tile& tile, const char* codes, char* bits) const {
+    PYSCALE_PICK_ISA(make_predicates_large)(*this, tile, reinterpret_cast<const uint8_t*>(codes),
+                                            reinterpret_cast<uint64_t*>(bits));
 }
 
-void Masks::number(const Tree& tree, char* scratch, uint8_t* numbers) const {
-    PYSCALE_PICK_ISA(number_large)(*this, tree, scratch, numbers);
+void Masks::number(const Tree& tree, char* bits, uint8_t* numbers) const {
+    PYSCALE_PICK_ISA(number_large)(*this, tree, bits, numbers);
 }
 
 }  // namespace pyscale::forest

@@ -60,24 +60,27 @@ class Masks {
     Masks(const Trees& trees, const Coder& coder);
 
     // Of the nodes down to those that are cut, which count as leaves without values: `leaf_nodes` says which
-    // node each number stands for. Their predicates come in tiles of at most so many.
-    Masks(const Trees& trees, const Coder& coder, const std::vector<bool>& cut, uint32_t most_predicates);
+    // node each number stands for. Tiles have at most so many predicates and trees.
+    Masks(const Trees& trees, const Coder& coder, const std::vector<bool>& cut, uint32_t most_predicates,
+          uint32_t most_trees);
 
-    // Codes so many rows for the functions below, into `scratch`, which is scratch_bytes(words) large.
-    void code(const Coder& coder, const Input& input, size_t first_row, size_t rows, int words,
-              char* scratch) const;
+    // Codes so many rows for the functions below, into `codes`, which is code_bytes() for each 512 rows; and
+    // prepares `bits`, which is scratch_bytes(words) large.
+    void code(const Coder& coder, const Input& input, size_t first_row, size_t rows, int words, char* bits,
+              char* codes) const;
 
     // Adds the values of trees begin to end, in their order, to sums[output][row], for one block. words is 1
     // or 8, for 64 and 512 rows; a value is a float or a double.
     template <class T>
-    void add(int words, size_t begin, size_t end, T* sums, char* scratch) const;
+    void add(int words, size_t begin, size_t end, const char* codes, char* bits, T* sums) const;
 
     // The same in steps, of blocks of 512 rows: the predicates of a tile; then for each of its trees the
     // numbers of the leaves that the rows reach.
-    void make_predicates(const Tile& tile, char* scratch) const;
-    void number(const Tree& tree, char* scratch, uint8_t* numbers) const;
+    void make_predicates(const Tile& tile, const char* codes, char* bits) const;
+    void number(const Tree& tree, char* bits, uint8_t* numbers) const;
 
     size_t scratch_bytes(int words) const;
+    size_t code_bytes() const { return planes.size() * 512; }
 
     // What the kernels read.
     std::vector<Plane> planes;
@@ -93,13 +96,6 @@ class Masks {
     std::vector<uint32_t> leaf_nodes;  // like a table of width 1; only where nodes are cut
     int width = 1;
     uint32_t entries = 0;  // words of a block: two constants, the temporary ones, a tile's predicates
-
-   private:
-    struct Parts {  // of the scratch
-        uint64_t* bits;
-        uint8_t* bytes;
-    };
-    Parts parts(int words, char* scratch) const;
 };
 
 }  // namespace pyscale::forest

@@ -7,14 +7,6 @@
 #include <unordered_map>
 #include <utility>
 
-#include "core/half.h"
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in GCC 12's own intrinsics
-#endif
-#define PYSCALE_ISA_INC "kernels/forest/walk.inc"
-#include "core/for_each_isa.h"
-
 namespace pyscale::forest {
 
 namespace {
@@ -24,7 +16,7 @@ constexpr uint16_t kSet = Walk::kSet;
 constexpr size_t kLanes = Walk::kLanes;
 // So few rows go one by one, through several trees at once.
 constexpr size_t kFewRows = 4;
-constexpr size_t kSpare = 64;  // elements beyond the last that registers may read and write
+constexpr size_t kChunk = 512;  // rows whose codes and places stay in the first-level cache
 
 uint16_t short_code(uint32_t code, const Walk::Plane& plane) {
     const uint32_t within = code <= plane.first ? 1 : std::min(code - plane.first, kGroup + 1);
@@ -42,63 +34,62 @@ bool Walk::can_take(const Trees&, const Coder& coder) {
     return planes < kSet;
 }
 
-Walk::Walk(const Trees& from, const Coder& coder) : width(from.width) {
+Walk::Walk(const Trees& from, const Coder& coder, const Layout& layout)
+    : nodes(layout.places()),
+      beside(layout.places()),
+      numbers(layout.places(), -1),
+      width(from.width),
+      roots_(layout.roots) {
     std::unordered_map<uint64_t, uint16_t> plane_numbers;
     std::map<std::pair<uint32_t, bool>, uint32_t> set_places;
-    nodes.resize(from.nodes);
-    beside.resize(from.nodes);
-    numbers.resize(from.nodes);
     const auto plane_of = [&](uint32_t column, uint32_t first, bool missing_left) {
         const uint64_t key = uint64_t{column} << 32 | first << 1 | (missing_left ? 1 : 0);
         const auto [found, added] = plane_numbers.try_emplace(key, static_cast<uint16_t>(planes.size()));
         if (added) planes.push_back({column, first, missing_left});
         return found->second;
     };
-    uint32_t next = 0;
-    struct Waiting {
-        int32_t number;  // in the tree
-        uint32_t place, depth;
-    };
-    std::vector<Waiting> level, below;
+    for (uint32_t place = 0; place < nodes.size(); ++place) nodes[place] = {UINT16_MAX, 0, place};
+    std::vector<std::pair<int32_t, uint32_t>> waiting;  // nodes by their numbers, and their depths
     for (size_t t = 0; t < from.count; ++t) {
         const auto first = static_cast<size_t>(from.first[t]);
-        Tree tree{next, 0, UINT32_MAX, from.output[t], 0};
-        level.assign(1, {0, next++, 0});
-        while (!level.empty()) {
-            below.clear();
-            for (const Waiting& waiting : level) {
-                const size_t at = first + static_cast<size_t>(waiting.number);
-                numbers[waiting.place] = waiting.number;
-                tree.depth = std::max(tree.depth, waiting.depth);
-                if (from.is_leaf(at)) {
-                    nodes[waiting.place] = {UINT16_MAX, 0, waiting.place};
-                    tree.least_depth = std::min(tree.least_depth, waiting.depth);
-                    beside[waiting.place] = static_cast<uint32_t>(from.left[at]);
-                    continue;
-                }
-                const Test& test = coder.tests()[at];
-                if (test.set) {
-                    general = true;
-                    nodes[waiting.place] = {0, static_cast<uint16_t>(plane_of(test.column, 0, true) | kSet),
-                                            next};
-                    const auto [found, added] = set_places.try_emplace(
-                        {test.bound, test.missing_left}, static_cast<uint32_t>(set_words.size()));
-                    if (added) {
-                        const std::vector<uint32_t>& words = coder.sets()[test.bound].words;
-                        set_words.insert(set_words.end(), words.begin(), words.end());
-                        if (test.missing_left) set_words[found->second] |= 1;
-                    }
-                    beside[waiting.place] = found->second;
-                } else {
-                    const uint32_t group = test.bound / kGroup * kGroup;
-                    nodes[waiting.place] = {
-                        static_cast<uint16_t>(test.bound - group + (test.missing_left ? 1 : 0)),
-                        plane_of(test.column, group, test.missing_left), next};
-                }
-                below.push_back({from.left[at], next++, waiting.depth + 1});
-                below.push_back({from.right[at], next++, waiting.depth + 1});
+        const auto place_of = [&](int32_t number) {
+            return layout.place[first + static_cast<size_t>(number)];
+        };
+        Tree tree{layout.roots[t], 0, UINT32_MAX, from.output[t], 0};
+        waiting.assign(1, {0, 0});
+        while (!waiting.empty()) {
+            const auto [number, depth] = waiting.back();
+            waiting.pop_back();
+            const size_t at = first + static_cast<size_t>(number);
+            const uint32_t place = place_of(number);
+            numbers[place] = number;
+            if (from.is_leaf(at)) {
+                beside[place] = static_cast<uint32_t>(from.left[at]);
+                tree.depth = std::max(tree.depth, depth);
+                tree.least_depth = std::min(tree.least_depth, depth);
+                continue;
             }
-            level.swap(below);
+            // The right one is beside the left one.
+            const uint32_t child = place_of(from.left[at]);
+            const Test& test = coder.tests()[at];
+            if (test.set) {
+                general = true;
+                nodes[place] = {0, static_cast<uint16_t>(plane_of(test.column, 0, true) | kSet), child};
+                const auto [found, added] = set_places.try_emplace({test.bound, test.missing_left},
+                                                                   static_cast<uint32_t>(set_words.size()));
+                if (added) {
+                    const std::vector<uint32_t>& words = coder.sets()[test.bound].words;
+                    set_words.insert(set_words.end(), words.begin(), words.end());
+                    if (test.missing_left) set_words[found->second] |= 1;
+                }
+                beside[place] = found->second;
+            } else {
+                const uint32_t group = test.bound / kGroup * kGroup;
+                nodes[place] = {static_cast<uint16_t>(test.bound - group + (test.missing_left ? 1 : 0)),
+                                plane_of(test.column, group, test.missing_left), child};
+            }
+            waiting.push_back({from.left[at], depth + 1});
+            waiting.push_back({from.right[at], depth + 1});
         }
         trees.push_back(tree);
     }
@@ -118,9 +109,8 @@ void Walk::keep_values(const Trees& from) {
     uint32_t row = 0;
     for (size_t t = 0; t < trees.size(); ++t) {
         trees[t].first_value = row;
-        const size_t end = t + 1 < trees.size() ? trees[t + 1].root : nodes.size();
-        for (size_t place = trees[t].root; place < end; ++place) {
-            if (nodes[place].child != place) continue;
+        for (size_t place = roots_[t]; place < roots_[t + 1]; ++place) {
+            if (nodes[place].child != place || numbers[place] < 0) continue;
             const double* const values = from.values + beside[place] * w;
             model_rows.push_back(beside[place]);
             beside[place] = row++;
@@ -140,11 +130,11 @@ void Walk::keep_values(const Trees& from) {
 namespace {
 
 // Part p of q of the lines from one element to another.
-template <class T>
-void prefetch_part(const std::vector<T>& all, size_t begin, size_t end, size_t p, size_t q) {
+template <class V>
+void prefetch_part(const V& all, size_t begin, size_t end, size_t p, size_t q) {
     if (all.empty()) return;
     const auto* const from = reinterpret_cast<const char*>(all.data() + begin);
-    const size_t bytes = (end - begin) * sizeof(T), share = (bytes / q + 64) / 64 * 64;
+    const size_t bytes = (end - begin) * sizeof(all[0]), share = (bytes / q + 64) / 64 * 64;
     for (size_t at = p * share; at < std::min(bytes, (p + 1) * share); at += 64) {
         __builtin_prefetch(from + at, 0, 2);
     }
@@ -155,7 +145,7 @@ void prefetch_part(const std::vector<T>& all, size_t begin, size_t end, size_t p
 void Walk::prefetch(size_t tree, size_t p, size_t q) const {
     if (!large_ || tree >= trees.size()) return;
     const bool last = tree + 1 == trees.size();
-    const size_t begin = trees[tree].root, end = last ? nodes.size() : trees[tree + 1].root;
+    const size_t begin = roots_[tree], end = roots_[tree + 1];
     prefetch_part(nodes, begin, end, p, q);
     if (width == 1) {
         prefetch_part(narrow_beside, begin, end, p, q);
@@ -196,13 +186,7 @@ void Walk::point_nodes_at_codes() {
 }
 
 size_t Walk::scratch_bytes(size_t rows) const {
-    const size_t padded = (rows + kLanes - 1) / kLanes * kLanes;
-    return padded * planes.size() * sizeof(uint16_t) + (3 * (padded + kSpare) + kSpare) * sizeof(uint32_t);
-}
-
-uint32_t* Walk::places(size_t rows, char* scratch) const {
-    const size_t padded = (rows + kLanes - 1) / kLanes * kLanes;
-    return reinterpret_cast<uint32_t*>(scratch + padded * planes.size() * sizeof(uint16_t)) + kSpare;
+    return (rows + kLanes - 1) / kLanes * kLanes * planes.size() * sizeof(uint16_t);
 }
 
 void Walk::code(const Coder& coder, const Input& input, size_t first_row, size_t rows, char* scratch) const {
@@ -314,30 +298,23 @@ const double* beside_of(const Walk& walk, double) { return walk.wide_beside.data
 
 }  // namespace
 
-// From the places in the scratch to leaves.
-void Walk::reach_leaves(size_t rows, uint32_t sure, uint32_t most, char* scratch) const {
-    const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
-    uint32_t* const at = places(rows, scratch);
-    const size_t padded = (rows + kLanes - 1) / kLanes * kLanes;
-    constexpr uint32_t kUneven = 4;  // from so much between the shortest way and the longest
-    if (!general && most > sure + kUneven &&
-        PYSCALE_PICK_ISA(reach)(*this, rows, sure, codes, at, at + padded + kSpare)) {
-        return;
-    }
+// Takes rows, whole groups of them, from their places to leaves.
+void Walk::reach_leaves(size_t rows, uint32_t sure, uint32_t most, const uint16_t* codes,
+                        uint32_t* places) const {
     for (size_t row = 0; row < rows; row += kLanes, codes += kLanes * planes.size()) {
         if (general) {
-            walk_group<true>(*this, codes, sure, most, at + row);
+            walk_group<true>(*this, codes, sure, most, places + row);
         } else {
-            walk_group<false>(*this, codes, sure, most, at + row);
+            walk_group<false>(*this, codes, sure, most, places + row);
         }
     }
 }
 
 // Calls reached(tree, row, place) for each; of one row, in the order of the trees.
 template <class F>
-void Walk::walk_all(size_t rows, size_t begin, size_t end, char* scratch, const F& reached) const {
+void Walk::walk_all(size_t rows, size_t begin, size_t end, const char* scratch, const F& reached) const {
+    const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
     if (rows <= kFewRows) {
-        const auto* codes = reinterpret_cast<const uint16_t*>(scratch);
         for (size_t row = 0; row < rows; ++row) {
             const auto of_row = [&](size_t tree, uint32_t place) { reached(tree, row, place); };
             if (general) {
@@ -348,67 +325,83 @@ void Walk::walk_all(size_t rows, size_t begin, size_t end, char* scratch, const 
         }
         return;
     }
-    uint32_t* const at = places(rows, scratch);
     for (size_t t = begin; t < end; ++t) {  // a tree stays in the cache for all rows
-        prefetch(t + 1, 0, 1);
-        std::fill_n(at, (rows + kLanes - 1) / kLanes * kLanes, trees[t].root);
-        reach_leaves(rows, trees[t].least_depth, trees[t].depth, scratch);
-        for (size_t row = 0; row < rows; ++row) reached(t, row, at[row]);
+        for (size_t row = 0; row < rows; row += kChunk) {
+            const size_t count = std::min(kChunk, rows - row);
+            uint32_t at[kChunk];
+            std::fill_n(at, (count + kLanes - 1) / kLanes * kLanes, trees[t].root);
+            prefetch(t + 1, row / kChunk, (rows + kChunk - 1) / kChunk);
+            reach_leaves(count, trees[t].least_depth, trees[t].depth, codes + row * planes.size(), at);
+            for (size_t i = 0; i < count; ++i) reached(t, row + i, at[i]);
+        }
     }
 }
 
 template <class T>
-void Walk::add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, char* scratch) const {
+void Walk::add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, const char* scratch) const {
     if (rows > kFewRows) {
-        uint32_t* const at = places(rows, scratch);
         for (size_t t = begin; t < end; ++t) {
-            prefetch(t + 1, 0, 1);
-            std::fill_n(at, (rows + kLanes - 1) / kLanes * kLanes, trees[t].root);
-            add_from_places(t, trees[t].least_depth, trees[t].depth, rows, sums, stride, scratch);
+            add_from(t, &trees[t].root, nullptr, trees[t].least_depth, trees[t].depth, rows, sums, stride,
+                     scratch);
         }
         return;
     }
     const auto w = static_cast<size_t>(width);
+    const T* const values = values_of(*this, T{});
     walk_all(rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
         T* const to = sums + static_cast<size_t>(trees[tree].output) * stride + row;
-        const T* const from = values_of(*this, T{}) + beside[place] * w;
+        const T* const from = values + beside[place] * w;
         for (size_t o = 0; o < w; ++o) to[o * stride] += from[o];
     });
 }
 
-template void Walk::add(size_t, size_t, size_t, float*, size_t, char*) const;
-template void Walk::add(size_t, size_t, size_t, double*, size_t, char*) const;
+template void Walk::add(size_t, size_t, size_t, float*, size_t, const char*) const;
+template void Walk::add(size_t, size_t, size_t, double*, size_t, const char*) const;
 
 template <class T>
-void Walk::add_from_places(size_t tree, uint32_t sure, uint32_t most, size_t rows, T* sums, size_t stride,
-                           char* scratch) const {
-    reach_leaves(rows, sure, most, scratch);
-    const uint32_t* const at = places(rows, scratch);
-    T* const into = sums + static_cast<size_t>(trees[tree].output) * stride;
+void Walk::add_leaves(const uint32_t* places, size_t rows, T* sums, size_t stride) const {
+    const T* const values = values_of(*this, T{});
     if (width == 1) {
-        const T* const values = beside_of(*this, T{});
-        for (size_t row = 0; row < rows; ++row) into[row] += values[at[row]];
+        const T* const value = beside_of(*this, T{});
+        for (size_t row = 0; row < rows; ++row) sums[row] += value[places[row]];
     } else if (width == 2) {
-        const T* const values = values_of(*this, T{});
         for (size_t row = 0; row < rows; ++row) {
-            const T* const from = values + size_t{2} * beside[at[row]];
-            into[row] += from[0];
-            into[stride + row] += from[1];
+            const T* const from = values + size_t{2} * beside[places[row]];
+            sums[row] += from[0];
+            sums[stride + row] += from[1];
         }
     } else {
         const auto w = static_cast<size_t>(width);
         for (size_t row = 0; row < rows; ++row) {
-            const T* const from = values_of(*this, T{}) + beside[at[row]] * w;
-            for (size_t o = 0; o < w; ++o) into[o * stride + row] += from[o];
+            const T* const from = values + beside[places[row]] * w;
+            for (size_t o = 0; o < w; ++o) sums[o * stride + row] += from[o];
         }
     }
 }
 
-template void Walk::add_from_places(size_t, uint32_t, uint32_t, size_t, float*, size_t, char*) const;
-template void Walk::add_from_places(size_t, uint32_t, uint32_t, size_t, double*, size_t, char*) const;
+template <class T>
+void Walk::add_from(size_t tree, const uint32_t* starts, const uint8_t* numbers, uint32_t sure, uint32_t most,
+                    size_t rows, T* sums, size_t stride, const char* scratch) const {
+    const auto* const codes = reinterpret_cast<const uint16_t*>(scratch);
+    T* const into = sums + static_cast<size_t>(trees[tree].output) * stride;
+    for (size_t row = 0; row < rows; row += kChunk) {
+        const size_t count = std::min(kChunk, rows - row);
+        const size_t padded = (count + kLanes - 1) / kLanes * kLanes;
+        uint32_t at[kChunk];
+        for (size_t i = 0; i < padded; ++i) at[i] = starts[numbers == nullptr ? 0 : numbers[row + i]];
+        prefetch(tree + 1, row / kChunk, (rows + kChunk - 1) / kChunk);
+        reach_leaves(padded, sure, most, codes + row * planes.size(), at);
+        add_leaves(at, count, into + row, stride);
+    }
+}
+
+template void Walk::add_from(size_t, const uint32_t*, const uint8_t*, uint32_t, uint32_t, size_t, float*,
+                             size_t, const char*) const;
+template void Walk::add_from(size_t, const uint32_t*, const uint8_t*, uint32_t, uint32_t, size_t, double*,
+                             size_t, const char*) const;
 
 void Walk::add_linear(const Linear& linear, const Input& input, size_t first_row, size_t rows, size_t begin,
-                      size_t end, double* sums, size_t stride, char* scratch) const {
+                      size_t end, double* sums, size_t stride, const char* scratch) const {
     const char* const from = input.data + static_cast<int64_t>(first_row) * input.row_stride;
     walk_all(rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
         sums[static_cast<size_t>(trees[tree].output) * stride + row] +=
@@ -438,7 +431,7 @@ double Linear::operator()(size_t leaf, double value, const char* row, int64_t co
     return sum;
 }
 
-void Walk::leaves(size_t rows, size_t begin, size_t end, int32_t* out, char* scratch) const {
+void Walk::leaves(size_t rows, size_t begin, size_t end, int32_t* out, const char* scratch) const {
     walk_all(rows, begin, end, scratch, [&](size_t tree, size_t row, uint32_t place) {
         out[row * (end - begin) + tree - begin] = numbers[place];
     });

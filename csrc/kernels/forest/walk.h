@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/aligned.h"
 #include "kernels/forest/codes.h"
+#include "kernels/forest/layout.h"
 #include "kernels/forest/trees.h"
 
 namespace pyscale::forest {
@@ -49,7 +51,7 @@ class Walk {
     // Whether it can take these trees: not more than 2^16 planes, nor categories of one feature.
     static bool can_take(const Trees& trees, const Coder& coder);
 
-    Walk(const Trees& trees, const Coder& coder);
+    Walk(const Trees& trees, const Coder& coder, const Layout& layout);
 
     size_t scratch_bytes(size_t rows) const;  // for the codes of so many rows
 
@@ -59,29 +61,27 @@ class Walk {
     // Adds the values of trees begin to end, in their order, to sums[output][row], whose rows are `stride`
     // apart.
     template <class T>
-    void add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, char* scratch) const;
+    void add(size_t rows, size_t begin, size_t end, T* sums, size_t stride, const char* scratch) const;
 
-    // The same of one tree, for rows that start at places of it, from where it is `sure` to `most` steps to a
-    // leaf. `scratch` has the places as well, see places().
+    // The same of one tree, for rows that start at places of it: row i at starts[numbers[i]], all at
+    // starts[0] where numbers is nullptr; from there it is `sure` to `most` steps to a leaf. Numbers are
+    // padded to groups.
     template <class T>
-    void add_from_places(size_t tree, uint32_t sure, uint32_t most, size_t rows, T* sums, size_t stride,
-                         char* scratch) const;
-
-    // Where in the scratch for so many rows their places are, to be written; padded to whole groups.
-    uint32_t* places(size_t rows, char* scratch) const;
+    void add_from(size_t tree, const uint32_t* starts, const uint8_t* numbers, uint32_t sure, uint32_t most,
+                  size_t rows, T* sums, size_t stride, const char* scratch) const;
 
     // The same of leaves that have linear functions.
     void add_linear(const Linear& linear, const Input& input, size_t first_row, size_t rows, size_t begin,
-                    size_t end, double* sums, size_t stride, char* scratch) const;
+                    size_t end, double* sums, size_t stride, const char* scratch) const;
 
     // Asks for part p of q of what walking a tree reads, so that it is in the second-level cache in time.
     void prefetch(size_t tree, size_t p, size_t q) const;
 
     // out[row][tree - begin]: the leaf that is reached, by its number in its tree.
-    void leaves(size_t rows, size_t begin, size_t end, int32_t* out, char* scratch) const;
+    void leaves(size_t rows, size_t begin, size_t end, int32_t* out, const char* scratch) const;
 
     std::vector<Plane> planes;
-    std::vector<Node> nodes;
+    LineVector<Node> nodes;  // at the places of the layout; an empty place is its own child
     std::vector<Tree> trees;
     // What is beside each node: at a leaf its row of values, at a node with a set where that begins.
     std::vector<uint32_t> beside;
@@ -89,7 +89,7 @@ class Walk {
     std::vector<float> narrow_beside;
     std::vector<double> wide_beside;
     std::vector<uint32_t> set_words;
-    std::vector<int32_t> numbers;  // of the nodes, in the model's own order
+    std::vector<int32_t> numbers;  // of the nodes, in the model's own order; -1: nothing is here
     std::vector<float> narrow_values;
     std::vector<double> wide_values;
     std::vector<uint32_t> model_rows;  // of values, in the model's own order
@@ -100,11 +100,15 @@ class Walk {
     static constexpr uint16_t kSet = 0x8000;
 
    private:
-    void reach_leaves(size_t rows, uint32_t sure, uint32_t most, char* scratch) const;
+    void reach_leaves(size_t rows, uint32_t sure, uint32_t most, const uint16_t* codes,
+                      uint32_t* places) const;
+    template <class T>
+    void add_leaves(const uint32_t* places, size_t rows, T* sums, size_t stride) const;
     template <class F>
-    void walk_all(size_t rows, size_t begin, size_t end, char* scratch, const F& reached) const;
+    void walk_all(size_t rows, size_t begin, size_t end, const char* scratch, const F& reached) const;
     bool large_ = false;  // more than a second-level cache holds
     void keep_values(const Trees& trees);
+    std::vector<uint32_t> roots_;  // and the number of places last
     void sort_planes();
     void point_nodes_at_codes();
 };
