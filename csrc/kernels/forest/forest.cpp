@@ -1,6 +1,7 @@
 #include "kernels/forest/forest.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <limits>
@@ -18,7 +19,7 @@ constexpr size_t kLargeBlock = 512, kSmallBlock = 64;
 // Rows that go through a tree together, while it is in the cache; and as much of their codes and sums.
 constexpr size_t kMostWalked = 32768;
 constexpr size_t kTogetherBytes = 4 << 20;
-constexpr double kWorthATeam = 50e3;  // ns of work from which a second thread helps
+constexpr double kWorthATeam = 100e3;  // ns of work from which a second thread helps
 
 const Trees& checked(const Trees& trees) {
     check(trees);
@@ -44,6 +45,20 @@ class Scratch {
     };
     std::unique_ptr<char, Free> memory_;
     size_t size_ = 0;
+};
+
+// One that predicts now. Callers that come at the same time share the threads that each may have.
+class Call {
+   public:
+    Call() : under_way_(++count) {}
+    ~Call() { --count; }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+    size_t under_way() const { return under_way_; }
+
+   private:
+    inline static std::atomic<size_t> count{0};
+    size_t under_way_;
 };
 
 thread_local Scratch codes_scratch, sums_scratch;
@@ -198,14 +213,21 @@ void Forest::predict(const Input& input, size_t rows, size_t begin, size_t end, 
             run_in(static_cast<double*>(out), from, last);
         }
     };
-    if (num_threads <= 1 || cost(rows) < kWorthATeam) {
+    const Call call;
+    const size_t threads = static_cast<size_t>(std::max(num_threads, 1)) / call.under_way();
+    if (threads <= 1 || cost(rows) < kWorthATeam) {
         run(0, rows);
         return;
     }
-    // Large pieces, so that a tree that is in the cache serves many rows; but one for every thread.
-    const size_t share = round_up(
-        (rows + static_cast<size_t>(num_threads) - 1) / static_cast<size_t>(num_threads), kSmallBlock);
-    parallel_for(rows, std::min(share, kMostWalked), num_threads, run);
+    // Of large trees in large pieces, since each serves many rows while it is in the cache; else in small
+    // ones, which threads take as they come: one that has to wait for a core then holds up little.
+    const size_t share = (rows + threads - 1) / threads;
+    const bool small = next_piece(share, engine).engine == Engine::masks;
+    const size_t grain = std::min(round_up(share, kSmallBlock), small ? kLargeBlock : kMostWalked);
+    std::atomic<size_t> next{0};
+    parallel_for(threads, 1, static_cast<int>(threads), [&](size_t, size_t) {
+        for (size_t from; (from = next.fetch_add(grain)) < rows;) run(from, std::min(rows, from + grain));
+    });
 }
 
 void Forest::leaves(const Input& input, size_t rows, size_t begin, size_t end, int32_t* out,

@@ -93,7 +93,7 @@ void Hybrid::add(const Coder& coder, const Input& input, size_t first_row, size_
         top_->code(coder, input, first_row + b * kBlock, std::min(kBlock, rows - b * kBlock), 8, bits,
                    block_codes + b * top_->code_bytes());
     }
-    walk_.code(coder, input, first_row, rows, codes);
+    walk_.code(coder, input, first_row, rows, codes, true);
     for (const Masks::Tile& tile : top_->tiles) {
         const size_t from = std::max<size_t>(tile.begin, begin), to = std::min<size_t>(tile.end, end);
         if (from >= to) continue;

@@ -189,12 +189,14 @@ size_t Walk::scratch_bytes(size_t rows) const {
     return (rows + kLanes - 1) / kLanes * kLanes * planes.size() * sizeof(uint16_t);
 }
 
-void Walk::code(const Coder& coder, const Input& input, size_t first_row, size_t rows, char* scratch) const {
+void Walk::code(const Coder& coder, const Input& input, size_t first_row, size_t rows, char* scratch,
+                bool whole_groups) const {
     auto* const out = reinterpret_cast<uint16_t*>(scratch);
     if (coder.columns().empty()) {
         std::fill_n(out, (rows + kLanes - 1) / kLanes * kLanes, 0);
         return;
     }
+    const size_t lanes = rows <= kFewRows && !whole_groups ? rows : kLanes;
     for (size_t piece = 0; piece < rows; piece += Coder::kRows) {
         const size_t count = std::min(Coder::kRows, rows - piece);
         uint32_t codes[Coder::kRows];
@@ -202,10 +204,11 @@ void Walk::code(const Coder& coder, const Input& input, size_t first_row, size_t
             const Plane& plane = planes[p];
             if (p == 0 || plane.column != planes[p - 1].column) {
                 coder.code(coder.columns()[plane.column], input, first_row + piece, count, codes);
+                // Lanes without a row walk as well, and must not look for a code where there is none.
+                if (count < lanes) std::fill(codes + count, codes + lanes, 0);
             }
             for (size_t begin = 0; begin < count; begin += kLanes) {
                 uint16_t* const to = out + (piece + begin) * planes.size() + p * kLanes;
-                const size_t lanes = count <= kFewRows ? count : kLanes;
                 for (size_t i = 0; i < lanes; ++i) to[i] = short_code(codes[begin + i], plane);
             }
         }

@@ -55,8 +55,10 @@ class Walk {
 
     size_t scratch_bytes(size_t rows) const;  // for the codes of so many rows
 
-    // Codes rows for the functions below; `scratch` is scratch_bytes(rows) large.
-    void code(const Coder& coder, const Input& input, size_t first_row, size_t rows, char* scratch) const;
+    // Codes rows for the functions below; `scratch` is scratch_bytes(rows) large. Where rows are so few that
+    // they go one by one, only add_from needs whole groups.
+    void code(const Coder& coder, const Input& input, size_t first_row, size_t rows, char* scratch,
+              bool whole_groups = false) const;
 
     // Adds the values of trees begin to end, in their order, to sums[output][row], whose rows are `stride`
     // apart.

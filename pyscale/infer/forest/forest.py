@@ -154,7 +154,8 @@ class Forest:
         if self.kind == "anomaly":
             return np.where(self.decision_function(X, num_threads=num_threads) < 0, -1, 1)
         assert self.classes is not None
-        return self.classes[self._numbers(X, num_trees, num_threads)]
+        labels: Array = self.classes[self._numbers(X, num_trees, num_threads)]
+        return labels
 
     def _numbers(self, X: Any, num_trees: int | None, num_threads: int | None) -> Array:
         """Give the number of each row's class, by the rule of the library."""
