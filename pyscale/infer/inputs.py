@@ -96,6 +96,12 @@ def _from_table(
 
 
 def _column(column: Any, what: str) -> NDArray[Any]:
+    kind = str(getattr(column, "type", getattr(column, "dtype", "")))
+    if kind == "category" or kind.startswith(("dictionary", "Categorical", "Enum")):
+        # Which number stands for which category, the model does not say.
+        raise TypeError(
+            f"{what}: expected numbers, got {kind.split('<')[0]}: give the numbers it was trained with"
+        )
     try:
         if hasattr(column, "cast") and hasattr(column, "to_numpy") and hasattr(column, "null_count"):
             array = np.asarray(column.to_numpy())  # Arrow and polars: nulls become NaN
