@@ -1,11 +1,11 @@
-"""Train XGBoost, LightGBM and scikit-learn on the flights, predict with pyscale, and compare answers and times.
+"""Train XGBoost, LightGBM and scikit-learn on the flights, predict with pyscale, compare answers and times.
 
     python examples/flights_predict.py [--rows N] [--plot predict.png]
 
-The models learn whether a flight arrives more than 15 minutes late. Each then predicts flights that it has not
-seen, with its own library and with pyscale: the table shows the largest difference between their probabilities
-(the exit status is 1 if it is not next to nothing), and how many rows a second each predicts, in batches of
-one row and of many. Takes half a minute.
+The models learn whether a flight arrives more than 15 minutes late. Each then predicts flights that it has
+not seen, with its own library and with pyscale: the table shows the largest difference between their
+probabilities (the exit status is 1 if it is not next to nothing), and how many rows a second each predicts, in
+batches of one row and of many. Takes half a minute.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Contest:
     theirs: Predict  # probabilities of being late
     ours: Predict
     difference: float = 0.0
-    speeds: dict[int, tuple[float, float]] = field(default_factory=dict)  # batch -> rows/s of theirs and of ours
+    # Of each batch size, rows a second of theirs and of ours.
+    speeds: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
 def flights() -> tuple[NDArray[Any], NDArray[Any]]:
@@ -58,7 +59,8 @@ def contests(x: NDArray[Any], y: NDArray[Any]) -> Iterator[Contest]:
         booster = xgboost.train(
             {"objective": "binary:logistic", "max_depth": 6, "eta": 0.1}, xgboost.DMatrix(x, y), 200
         )
-        yield Contest("XGBoost, 200 trees of depth 6", booster.inplace_predict, ps.infer.convert(booster).predict)
+        ours = ps.infer.convert(booster)
+        yield Contest("XGBoost, 200 trees of depth 6", booster.inplace_predict, ours.predict)
     except ImportError:
         print("XGBoost is not installed: left out")
     try:
@@ -134,10 +136,11 @@ def main() -> int:
         theirs, ours = contest.theirs(test[:20_000]), contest.ours(test[:20_000])
         contest.difference = float(np.abs(theirs.astype(np.float64) - ours).max())
         for batch in BATCHES:
-            speeds = (rows_per_second(contest.theirs, test, batch), rows_per_second(contest.ours, test, batch))
-            contest.speeds[batch] = speeds
+            own = rows_per_second(contest.theirs, test, batch)
+            contest.speeds[batch] = own, rows_per_second(contest.ours, test, batch)
         found.append(contest)
-    print(f"\n{'thousand rows a second: own library → pyscale':52}", *(f"{f'{b:,} rows':>18}" for b in BATCHES))
+    title = "thousand rows a second: own library → pyscale"
+    print(f"\n{title:55}", *(f"{f'{batch:,} rows':>18}" for batch in BATCHES))
     for contest in found:
         cells = [f"{theirs / 1e3:9,.1f} →{ours / 1e3:7,.0f}" for theirs, ours in contest.speeds.values()]
         print(f"{contest.title:36} differ by {contest.difference:<7.1g}", *(f"{cell:>18}" for cell in cells))
