@@ -154,8 +154,14 @@ def tl2cgen(model: Model, trained: Any, threads: int) -> Predict:
             found = treelite.frontend.from_lightgbm(trained)
         else:
             found = treelite.sklearn.import_model(trained)
-        tl2cgen.export_lib(found, toolchain="gcc", libpath=str(library), params={"parallel_comp": 8}, nthread=2,
-                           options=["-O1"])
+        tl2cgen.export_lib(
+            found,
+            toolchain="gcc",
+            libpath=str(library),
+            params={"parallel_comp": 8},
+            nthread=2,
+            options=["-O1"],
+        )
     predictor = tl2cgen.Predictor(str(library), nthread=threads)
     wide = model.library == "lightgbm" or model.name == "hist300"
 

@@ -4,8 +4,8 @@
 
 The models learn whether a flight arrives more than 15 minutes late. Each then predicts flights that it has
 not seen, with its own library and with pyscale: the table shows the largest difference between their
-probabilities (the exit status is 1 if it is not next to nothing), and how many rows a second each predicts, in
-batches of one row and of many. Takes half a minute.
+probabilities (the exit status is 1 if it is not next to nothing), and how many rows a second each predicts,
+in batches of one row and of many. Takes half a minute.
 """
 
 from __future__ import annotations
@@ -81,13 +81,19 @@ def contests(x: NDArray[Any], y: NDArray[Any]) -> Iterator[Contest]:
         for title, model in models.items():
             model.fit(x[:100_000], y[:100_000])
             converted = ps.infer.convert(model)
-            yield Contest(
-                title,
-                lambda rows, model=model: model.predict_proba(rows)[:, 1],
-                lambda rows, converted=converted: converted.predict_proba(rows)[:, 1],
-            )
+            yield Contest(title, probability_by(model), probability_by(converted))
     except ImportError:
         print("scikit-learn is not installed: left out")
+
+
+def probability_by(model: Any) -> Predict:
+    """Return what gives the probability of the second of two classes."""
+
+    def predict(x: NDArray[Any]) -> NDArray[Any]:
+        both: NDArray[Any] = model.predict_proba(x)
+        return both[:, 1]
+
+    return predict
 
 
 def rows_per_second(predict: Predict, x: NDArray[Any], batch: int) -> float:

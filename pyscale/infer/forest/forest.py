@@ -161,7 +161,8 @@ class Forest:
         """Give the number of each row's class, by the rule of the library."""
         decides = self._description.decides
         if self.num_outputs > 1:
-            return self._answer(X, "linked", num_trees, num_threads, None).argmax(axis=1)
+            numbers: Array = self._answer(X, "linked", num_trees, num_threads, None).argmax(axis=1)
+            return numbers
         if decides == "probability":
             return (self._answer(X, "linked", num_trees, num_threads, None) > 0.5).astype(np.intp)
         raw = self._answer(X, "raw", num_trees, num_threads, None)
@@ -348,7 +349,8 @@ class Forest:
                 )
             if np.may_share_memory(out, x):
                 raise ValueError("out: expected memory of its own, got some of X's")
-        return self._native.answer(x, out, what, 0, count, threads)
+        answer: Array = self._native.answer(x, out, what, 0, count, threads)
+        return answer
 
 
 def _fields(arrays: Trees | LinearLeaves) -> dict[str, Any]:
