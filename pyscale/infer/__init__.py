@@ -3,5 +3,17 @@
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.loading import FORMATS, convert, load
+from pyscale.infer.offline.predict import Progress, predict_distributed
 
-__all__ = ["FORMATS", "Forest", "LinearLeaves", "Link", "ModelDescription", "Trees", "convert", "load"]
+__all__ = [
+    "FORMATS",
+    "Forest",
+    "LinearLeaves",
+    "Link",
+    "ModelDescription",
+    "Progress",
+    "Trees",
+    "convert",
+    "load",
+    "predict_distributed",
+]

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from little_disk import little_disk
 
+from pyscale.comm.together import packed
 from pyscale.data import Cached, cache
 from pyscale.data.caching import cache as cache_module
-from pyscale.data.together import packed
 
 pa = pytest.importorskip("pyarrow")
 

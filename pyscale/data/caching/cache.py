@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.comm import Communicator
+from pyscale.comm.together import together
 from pyscale.data.caching.fingerprint import Fingerprints
 from pyscale.data.caching.graph import digest
 from pyscale.data.caching.waiting import on_rank_0
@@ -25,7 +26,6 @@ from pyscale.data.tables.arrow import Stream, arrow, as_stream, check_compressio
 from pyscale.data.tables.draft import draft, move, remove_drafts_of_the_dead
 from pyscale.data.tables.formats import BATCH_ROWS
 from pyscale.data.tables.parquet import ROW_GROUP_ROWS
-from pyscale.data.together import together
 
 VERSION = 1  # of an entry
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pyscale.comm import Communicator
-from pyscale.data.together import packed, unpacked
+from pyscale.comm.together import packed, unpacked
 from pyscale.errors import CommError
 
 T = TypeVar("T")

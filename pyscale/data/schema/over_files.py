@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from pyscale.comm import Communicator
+from pyscale.comm.together import together
 from pyscale.data.schema.column import Schema
 from pyscale.data.schema.report import Example, Failure, Report
 from pyscale.data.schema.types import shown
 from pyscale.data.schema.validator import Validator
 from pyscale.data.tables.files import Paths, find_files, look_into_all, spread
 from pyscale.data.tables.formats import ENDINGS, Contents, Reading, Unit, format_of, in_words, read
-from pyscale.data.together import together
 
 _LOOKED_UP = 16  # failures whose values are read again
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pyscale.comm import Communicator
+from pyscale.comm.together import together
 from pyscale.data.schema.distribution import BUCKETS, Distribution
 from pyscale.data.schema.types import check_chosen, check_names, is_comparable
 from pyscale.data.tables.arrow import Stream, as_stream
 from pyscale.data.tables.draft import draft, move
 from pyscale.data.tables.files import Paths, find_files, look_into_all, spread
 from pyscale.data.tables.formats import Reading, read
-from pyscale.data.together import together
 
 VERSION = 1  # of the JSON
 

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pyscale.comm import Communicator
-from pyscale.data.together import together
+from pyscale.comm.together import together
 from pyscale.errors import CommError
 
 # File systems may have no locks; what is left on them by the dead is not told from what is being written.

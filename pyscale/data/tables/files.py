@@ -9,8 +9,8 @@ from glob import glob
 from pathlib import Path
 
 from pyscale.comm import Communicator
+from pyscale.comm.together import together
 from pyscale.data.tables.formats import ENDINGS, Contents, Reading, look_into
-from pyscale.data.together import together
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pyscale.comm import Communicator
+from pyscale.comm.together import agree, together
 from pyscale.data.schema import Schema
 from pyscale.data.schema.casts import check_castable
 from pyscale.data.tables.arranged import Rows, SortKey, evenly, shuffled, sorted_by, spooled
 from pyscale.data.tables.arrow import arrow, as_stream, as_table, check_compression, is_stream
 from pyscale.data.tables.draft import move, shared_draft
-from pyscale.data.together import agree, together
 
 ROW_GROUP_ROWS = 1 << 17
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.comm import Communicator, world
+from pyscale.comm.together import agree, together
 from pyscale.data.arguments import integer
 from pyscale.data.orders.digest import digest
 from pyscale.data.orders.window import Window
@@ -19,7 +20,6 @@ from pyscale.data.tables.arrow import arrow
 from pyscale.data.tables.blocks import Block, File, arrow_errors, open_file, read_block, stamp
 from pyscale.data.tables.files import find_files, spread
 from pyscale.data.tables.values import as_array, dtype_of
-from pyscale.data.together import agree, together
 from pyscale.errors import DataError
 
 Columns = dict[str, npt.NDArray[Any]]

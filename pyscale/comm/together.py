@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from pyscale.comm import Communicator
+from pyscale.comm.communicator import Communicator
 from pyscale.errors import CommError, PyscaleError
 
 

@@ -1,0 +1,1 @@
+"""Whole data sets through a model, over ranks."""

@@ -1,0 +1,201 @@
+"""`predict_distributed`: every row of a data set through a model, once, over all ranks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyscale.comm.communicator import Communicator
+from pyscale.comm.together import agree, together
+from pyscale.infer.forest.forest import Forest
+from pyscale.infer.forest.saving import pack
+from pyscale.infer.offline.results import Results
+from pyscale.infer.offline.sources import Source, Unit, open_source
+
+__all__ = ["Progress", "predict_distributed"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """
+    How far a job is.
+
+    Attributes
+    ----------
+    rows : int
+        Rows that are done, also by runs before this one.
+    total : int
+        Rows in all.
+    rows_per_second : float
+        Of this run, by all ranks together.
+    seconds : float
+        Since this run began.
+    """
+
+    rows: int
+    total: int
+    rows_per_second: float
+    seconds: float
+
+
+def predict_distributed(
+    model: Any,
+    source: Any,
+    comm: Communicator | None = None,
+    *,
+    out: str | os.PathLike[str],
+    method: str = "predict",
+    columns: Sequence[str] | None = None,
+    keep: Sequence[str] = (),
+    batch_rows: int = 65536,
+    progress: Callable[[Progress], object] | None = None,
+) -> Progress:
+    """
+    Predict all rows of a data set, spread over ranks, and write the answers once and in order.
+
+    Collective. A job that was killed goes on where it stood when it is called again, with any number of
+    ranks: what a rank had finished stays. Ranks take units of rows in turn, and meet after each, so that all
+    learn at once when one fails.
+
+    Parameters
+    ----------
+    model : Forest or other
+        The same on every rank; has `method`, which gives an array with an answer a row.
+    source : numpy.ndarray, or paths
+        Rows x features, the same on every rank (mapped, with ``np.load(…, mmap_mode="r")``); or Parquet
+        files, folders of them, or patterns.
+    comm : Communicator, optional
+        The ranks; by default this process alone.
+    out : path
+        For an array a file that ends with .npy, for Parquet a folder of Parquet files, whose names have the
+        order of the rows. Must not exist yet.
+    method : str
+        What of the model is called: ``predict``, ``predict_proba``, ``raw``, …
+    columns : sequence of str, optional
+        The columns that are features, in the model's order; by default all that are not kept.
+    keep : sequence of str
+        Columns that are written beside the predictions.
+    batch_rows : int
+        Rows of a unit, of Parquet at least as many: what is done at a time, and again after a kill.
+    progress : callable, optional
+        Called on rank 0 after each round of units.
+
+    Returns
+    -------
+    Progress
+        Of the whole job.
+
+    Raises
+    ------
+    FileExistsError
+        `out` is there already.
+    ValueError
+        Rows or columns that do not fit the model, arguments that differ between ranks, or a draft that
+        another job has left.
+    RuntimeError
+        Another job is writing to the same place.
+    """
+    if batch_rows < 1:
+        raise ValueError(f"batch_rows: expected 1 or more, got {batch_rows}")
+    names = {"columns": columns, "keep": keep}
+    for what, value in names.items():
+        if isinstance(value, str):
+            raise TypeError(f"{what}: expected a sequence of names, got the text {value!r}")
+    if taken := [name for name in keep if name.startswith("prediction")]:
+        raise ValueError(f"keep: expected other names than those of predictions, got {taken[0]!r}")
+    agree(comm, "predict_distributed", out=os.fspath(out), method=method, batch_rows=batch_rows, **names)
+    first = comm is None or comm.rank == 0
+    with together(comm, "predict_distributed"):
+        predict = getattr(model, method)
+        rows = open_source(source, columns, keep, batch_rows)
+        results = Results(out, _job(model, method, rows))
+        if results.is_npy == hasattr(rows, "_keep"):
+            raise ValueError(
+                f"out: expected a file that ends with .npy for an array, else a folder, got {out}"
+            )
+    try:
+        done: set[int] = set()
+        with together(comm, "predict_distributed"):
+            if first:
+                done = results.begin()
+                if rows.units:
+                    sample = _sample(predict, rows)
+                    results.prepare(sum(unit.rows for unit in rows.units), sample.shape[1:], sample.dtype)
+        if comm is not None:
+            done = comm.broadcast_object(done)
+        reached = _run(predict, rows, results, done, comm, progress if first else None)
+        with together(comm, "predict_distributed"):
+            if first:
+                if not rows.units:
+                    raise ValueError("source: expected rows, got none")
+                results.finish()
+        return reached
+    finally:
+        results.abandon()
+
+
+def _run(
+    predict: Callable[[Any], Array],
+    rows: Source,
+    results: Results,
+    done: set[int],
+    comm: Communicator | None,
+    progress: Callable[[Progress], object] | None,
+) -> Progress:
+    """Do what is left: each round, a unit a rank."""
+    rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
+    left = [unit for unit in rows.units if unit.number not in done]
+    total = sum(unit.rows for unit in rows.units)
+    before = total - sum(unit.rows for unit in left)
+    start = time.perf_counter()
+    reached = Progress(before, total, 0.0, 0.0)
+    for begin in range(0, len(left), size):
+        turn = left[begin : begin + size]
+        with together(comm, "predict_distributed"):
+            if rank < len(turn):
+                results.write(turn[rank], _predicted(predict, rows, turn[rank]))
+        seconds = time.perf_counter() - start
+        now = reached.rows + sum(unit.rows for unit in turn)
+        reached = Progress(now, total, (now - before) / seconds, seconds)
+        if progress is not None:
+            progress(reached)
+    return reached
+
+
+def _predicted(predict: Callable[[Any], Array], rows: Source, unit: Unit) -> Iterator[tuple[Array, Any]]:
+    for batch, kept in rows.batches(unit):
+        answers = np.asarray(predict(batch))
+        if answers.ndim not in (1, 2) or len(answers) != len(batch):
+            raise ValueError(
+                f"model: expected an answer for each of {len(batch)} rows, got shape {answers.shape}"
+            )
+        yield answers, kept
+
+
+def _sample(predict: Callable[[Any], Array], rows: Source) -> Array:
+    """Predict one row, to learn the answers' type."""
+    batch, _ = next(rows.batches(rows.units[0]))
+    return np.asarray(predict(batch[:1]))
+
+
+def _job(model: Any, method: str, rows: Source) -> dict[str, Any]:
+    """Describe the job: a draft that another one has left is not gone on with."""
+    if isinstance(model, Forest):
+        header, arrays = pack(model._description)
+        digest = hashlib.sha256(repr(sorted(header.items())).encode())
+        for name, array in sorted(arrays.items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        name = digest.hexdigest()
+    else:
+        name = f"{type(model).__module__}.{type(model).__qualname__}"
+    return {"model": name, "method": method, "source": rows.describe()}

@@ -1,0 +1,146 @@
+"""Offline inference: every row once and in order, at any number of ranks, also after a rank was lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from forest_random import close_rows, random_trees
+from launch import Job, run
+
+import pyscale as ps
+from pyscale.infer import Forest, Link, ModelDescription
+
+ROWS = 10_000
+UNIT = 700
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, rows for it as an array and as Parquet, and its answers."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    folder = tmp_path_factory.mktemp("predict")
+    trees = random_trees(1, num_trees=50)
+    names = tuple("abcdef")
+    model = Forest(
+        ModelDescription(trees=trees, link=Link(), kind="regression", source="a test", feature_names=names)
+    )
+    model.save(folder / "model")
+    x = close_rows(trees, ROWS, 1)
+    np.save(folder / "rows.npy", x)
+    np.save(folder / "answers.npy", model.predict(x))
+    table = pa.table({"id": np.arange(ROWS), **{name: x[:, place] for place, name in enumerate(names)}})
+    (folder / "rows").mkdir()
+    for number, begin in enumerate(range(0, ROWS, 3000)):
+        parquet.write_table(
+            table.slice(begin, 3000), folder / "rows" / f"{number}.parquet", row_group_size=500
+        )
+    return folder
+
+
+def predict(
+    data: Path, source: str, out: Path, ranks: int, how: str = "lasts", at: int = 0, **options: Any
+) -> Job:
+    kept = ["id"] if source == "rows" else []
+    arguments = [str(data / "model"), str(data / source), str(out), str(UNIT), how, str(at), *kept]
+    return run("worker_predict.py", ranks, *arguments, timeout=60, **options)
+
+
+def check(data: Path, out: Path) -> None:
+    answers = np.load(data / "answers.npy")
+    if out.suffix == ".npy":
+        assert np.array_equal(np.load(out), answers)
+    else:
+        import pyarrow.parquet as parquet
+
+        assert {path.suffix for path in out.iterdir()} == {".parquet"}
+        found = [parquet.read_table(path) for path in sorted(out.iterdir())]
+        assert np.concatenate([table["id"].to_numpy() for table in found]).tolist() == list(range(ROWS))
+        assert np.array_equal(np.concatenate([table["prediction"].to_numpy() for table in found]), answers)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+@pytest.mark.parametrize(("source", "name"), [("rows.npy", "out.npy"), ("rows", "out")])
+def test_each_row_once_and_in_order(data: Path, tmp_path: Path, source: str, name: str, ranks: int) -> None:
+    job = predict(data, source, tmp_path / name, ranks)
+    first = job.results[0]
+    assert first["rows"] == first["total"] == ROWS
+    assert first["reached"][-1] == ROWS
+    assert first["reached"] == sorted(first["reached"])
+    check(data, tmp_path / name)
+
+
+@pytest.mark.parametrize(("source", "name"), [("rows.npy", "out.npy"), ("rows", "out")])
+def test_goes_on_after_a_kill_with_other_ranks(data: Path, tmp_path: Path, source: str, name: str) -> None:
+    out = tmp_path / name
+    job = predict(data, source, out, 3, "dies", 2, hide_deaths=True, check=False)
+    assert [result and result["error"] for result in job.results] == ["CommError", "CommError", None]
+    assert not out.exists()
+    done = len(list((tmp_path / f".{name}.draft").glob("*.done")))
+    assert done >= 3  # of a round, whose units are a batch or two
+    again = predict(data, source, out, 2)
+    assert again.results[0]["reached"][0] > UNIT * done // 2
+    check(data, out)
+
+
+def test_all_learn_what_failed_on_one(data: Path, tmp_path: Path) -> None:
+    job = predict(data, "rows.npy", tmp_path / "out.npy", 3, "fails", 1)
+    assert {result["error"] for result in job.results} == {"ArithmeticError"}
+    assert job.results[0]["notes"] == ["predict_distributed: raised on rank 2"]
+    assert predict(data, "rows.npy", tmp_path / "out.npy", 1).results[0]["rows"] == ROWS
+    check(data, tmp_path / "out.npy")
+
+
+def test_refuses(data: Path, tmp_path: Path) -> None:
+    model = ps.infer.load(data / "model")
+    x = np.load(data / "rows.npy")
+    out = tmp_path / "out.npy"
+    done = ps.infer.predict_distributed(model, x, out=out, batch_rows=UNIT)
+    assert done.rows == ROWS
+    assert done.rows_per_second > 0
+    with pytest.raises(FileExistsError, match="expected nothing there"):
+        ps.infer.predict_distributed(model, x, out=out)
+    with pytest.raises(ValueError, match=r"expected a file that ends with \.npy for an array"):
+        ps.infer.predict_distributed(model, x, out=tmp_path / "folder")
+    with pytest.raises(ValueError, match="expected none for an array"):
+        ps.infer.predict_distributed(model, x, out=tmp_path / "b.npy", keep=["id"])
+    with pytest.raises(TypeError, match="keep: expected a sequence of names, got the text 'id'"):
+        ps.infer.predict_distributed(model, str(data / "rows"), out=tmp_path / "b", keep="id")
+    with pytest.raises(ValueError, match="none called 'nothing'"):
+        ps.infer.predict_distributed(model, str(data / "rows"), out=tmp_path / "b", keep=["nothing"])
+    with pytest.raises(ValueError, match="X: expected"):  # a column too many
+        ps.infer.predict_distributed(model, str(data / "rows"), out=tmp_path / "b")
+    with pytest.raises(FileNotFoundError, match="expected Parquet files, got none"):
+        ps.infer.predict_distributed(model, str(tmp_path / "nowhere"), out=tmp_path / "c")
+    with pytest.raises(ValueError, match="expected rows, got none"):
+        ps.infer.predict_distributed(model, x[:0], out=tmp_path / "c.npy")
+
+
+def test_a_draft_of_another_job_is_refused(data: Path, tmp_path: Path) -> None:
+    class Fails:
+        def predict(self, x: Any) -> Any:
+            self.calls = getattr(self, "calls", 0) + 1
+            if self.calls > 3:
+                raise ArithmeticError
+            return np.zeros(len(x))
+
+    x = np.load(data / "rows.npy")
+    out = tmp_path / "out.npy"
+    with pytest.raises(ArithmeticError):
+        ps.infer.predict_distributed(Fails(), x, out=out, batch_rows=UNIT)
+    with pytest.raises(ValueError, match="expected the draft of this job, got that of another"):
+        ps.infer.predict_distributed(Fails(), x, out=out, batch_rows=UNIT + 1)
+    with pytest.raises(ValueError, match="expected the draft of this job, got that of another"):
+        ps.infer.predict_distributed(ps.infer.load(data / "model"), x, out=out, batch_rows=UNIT)
+    with pytest.raises(ValueError, match="expected an answer for each of"):
+        ps.infer.predict_distributed(Sums(), x, out=tmp_path / "b.npy", batch_rows=UNIT)
+
+
+class Sums:
+    def predict(self, x: Any) -> Any:
+        return x.sum(axis=0)
