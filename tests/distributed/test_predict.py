@@ -143,4 +143,4 @@ def test_a_draft_of_another_job_is_refused(data: Path, tmp_path: Path) -> None:
 
 class Sums:
     def predict(self, x: Any) -> Any:
-        return x.sum(axis=0)
+        return np.zeros(6)

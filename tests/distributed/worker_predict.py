@@ -1,4 +1,4 @@
-"""Predicts over several ranks: `mpirun -n 3 python worker_predict.py MODEL SOURCE OUT ROWS HOW AT [KEPT …]`."""
+"""Predicts over several ranks: `mpirun -n 3 python worker_predict.py MODEL SOURCE OUT ROWS HOW AT [KEPT]`."""
 
 from __future__ import annotations
 
