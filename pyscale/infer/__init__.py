@@ -1,6 +1,7 @@
 """Many rows through one model: other libraries' models, faster, with the same answers."""
 
 from pyscale.infer.forest.forest import Forest
+from pyscale.infer.forest.pruning import PruneReport, prune
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.loading import FORMATS, convert, load
 from pyscale.infer.offline.predict import Progress, predict_distributed
@@ -12,8 +13,10 @@ __all__ = [
     "Link",
     "ModelDescription",
     "Progress",
+    "PruneReport",
     "Trees",
     "convert",
     "load",
     "predict_distributed",
+    "prune",
 ]

@@ -1,0 +1,85 @@
+"""Pruned forests are smaller, and as far from the old ones as they may be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import forest_reference as reference
+import numpy as np
+import pytest
+from forest_random import close_rows, random_trees
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyscale.infer import Forest, LinearLeaves, Link, ModelDescription, prune
+
+
+def forest(trees: Any, kind: str = "regression") -> Forest:
+    link = Link(name="logistic") if kind == "binary" else Link()
+    return Forest(ModelDescription(trees=trees, link=link, kind=kind, source="a test"))
+
+
+@given(
+    seed=st.integers(0, 10**6), tolerance=st.floats(0, 6), width=st.integers(1, 2), categories=st.booleans()
+)
+@settings(deadline=None, max_examples=40)
+def test_a_tree_changes_by_half_the_tolerance_at_most(
+    seed: int, tolerance: float, width: int, categories: bool
+) -> None:
+    trees = random_trees(
+        seed, num_trees=6, sums="float64", num_outputs=width, width=width, categories=categories
+    )
+    x = close_rows(trees, 60, seed)
+    smaller, report = prune(forest(trees), x, tolerance=tolerance)
+    pruned = smaller._description.trees
+    assert report.nodes_after == pruned.num_nodes <= trees.num_nodes == report.nodes_before
+    assert np.array_equal(smaller.raw(x).reshape(60, width), reference.sums(pruned, x))
+    for tree in range(trees.num_trees):
+        old = reference.sums(trees, x, tree + 1) - reference.sums(trees, x, tree)
+        new = reference.sums(pruned, x, tree + 1) - reference.sums(pruned, x, tree)
+        assert np.abs(new - old).max() <= tolerance / 2 + 1e-9
+    change = np.abs(reference.sums(pruned, x) - reference.sums(trees, x))
+    assert report.largest_change == pytest.approx(change.max(), abs=1e-12)
+
+
+def test_nothing_merges_without_a_tolerance_but_equal_leaves() -> None:
+    trees = random_trees(1)
+    x = close_rows(trees, 50, 1)
+    same, report = prune(forest(trees), x, tolerance=0)
+    assert report.nodes_after == report.nodes_before
+    assert report.largest_change == 0
+    assert np.array_equal(same.raw(x), forest(trees).raw(x))
+    equal = replace(trees, values=np.ones_like(trees.values))
+    one, report = prune(forest(equal), x, tolerance=0)
+    assert report.nodes_after == trees.num_trees
+    assert report.bytes_after < report.bytes_before
+    assert np.array_equal(one.raw(x), forest(equal).raw(x))
+
+
+def test_report_of_a_classifier() -> None:
+    trees = random_trees(1)
+    x = close_rows(trees, 300, 1)
+    model = forest(trees, "binary")
+    smaller, report = prune(model, x, tolerance=3)
+    old, new = model.predict_proba(x), smaller.predict_proba(x)
+    assert report.labels_changed == (old.argmax(1) != new.argmax(1)).mean() > 0
+    assert report.seconds_before > 0
+    assert report.seconds_after > 0
+
+
+def test_refuses() -> None:
+    trees = random_trees(1, sums="float64")
+    x = close_rows(trees, 5, 1)
+    for tolerance in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="tolerance: expected 0 or more"):
+            prune(forest(trees), x, tolerance=tolerance)
+    count = len(trees.values)
+    linear = LinearLeaves(
+        constant=np.zeros(count),
+        first=np.zeros(count + 1, np.int64),
+        feature=np.zeros(0, np.int32),
+        coefficient=np.zeros(0),
+    )
+    with pytest.raises(ValueError, match="got linear functions"):
+        prune(forest(replace(trees, linear=linear)), x, tolerance=1)
