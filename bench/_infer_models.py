@@ -135,7 +135,9 @@ def _extra_trees() -> Any:
     from sklearn.ensemble import GradientBoostingClassifier
 
     x, y = load_breast_cancer(return_X_y=True)
-    return GradientBoostingClassifier(n_estimators=200, max_depth=4, random_state=0).fit(x.astype(np.float32), y)
+    return GradientBoostingClassifier(n_estimators=200, max_depth=4, random_state=0).fit(
+        x.astype(np.float32), y
+    )
 
 
 MODELS = (

@@ -5,17 +5,13 @@ It runs in the environment of the peers.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from _infer_models import FOLDER, Model
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Predict = Callable[[Array], Array]
@@ -101,7 +97,7 @@ def _onnx(model: Model, trained: Any) -> bytes:
 
 
 def daal(model: Model, trained: Any, threads: int) -> Predict:
-    """oneDAL by daal4py: boosted trees are converted; of forests its own is trained on the same data."""
+    """OneDAL by daal4py: boosted trees are converted; of forests its own is trained on the same data."""
     import daal4py
 
     daal4py.daalinit(nthreads=threads)
@@ -154,8 +150,14 @@ def tl2cgen(model: Model, trained: Any, threads: int) -> Predict:
             found = treelite.frontend.from_lightgbm(trained)
         else:
             found = treelite.sklearn.import_model(trained)
-        tl2cgen.export_lib(found, toolchain="gcc", libpath=str(library), params={"parallel_comp": 8}, nthread=2,
-                           options=["-O1"])
+        tl2cgen.export_lib(
+            found,
+            toolchain="gcc",
+            libpath=str(library),
+            params={"parallel_comp": 8},
+            nthread=2,
+            options=["-O1"],
+        )
     predictor = tl2cgen.Predictor(str(library), nthread=threads)
     wide = model.library == "lightgbm" or model.name == "hist300"
 
