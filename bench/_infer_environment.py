@@ -19,7 +19,8 @@ ENVIRONMENT = Environment(
         "scikit-learn",
         "scikit-learn-intelex>=2026",  # brings daal4py; older ones do not know this scikit-learn
         "onnxruntime",
-        "onnx<1.20",  # what skl2onnx makes of histogram boosting is refused by later ones
+        "onnx",
+        "protobuf<7",  # later ones refuse what skl2onnx makes of histogram boosting
         "skl2onnx",
         "onnxmltools",
         "treelite",
