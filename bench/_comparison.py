@@ -84,6 +84,8 @@ def losses(recordings: Recordings) -> Iterator[str]:
     """Everything at which a peer that was right took less than the best of ours."""
     lost = []
     for group in groups(recordings):
+        if group[0].quantity not in ("seconds", "bytes"):
+            continue
         ours = best(figure for figure in group if is_ours(figure))
         rivals = [figure for figure in group if not is_ours(figure) and not figure.wrong]
         if ours:

@@ -110,7 +110,7 @@ def _balanced(found: Measured, name: str, most: float, text: str) -> Share:
     return (most / max(rows), text.format(max(rows))) if rows else None
 
 
-BARS = (
+BARS: tuple[Bar[Measured], ...] = (
     Bar(
         "order of a whole epoch, against Grain",
         "1,000 times the rate",

@@ -1,4 +1,4 @@
-"""Real data that models are trained on, and rows for them that they were not trained on; float32, as most are."""
+"""Real data that models are trained on, and rows that they were not trained on; float32."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def digits_rows() -> Array:
     x, _ = digits()
     rng = np.random.default_rng(1)
     a, b = rng.integers(0, len(x), (2, ROWS))
-    return np.where(rng.random((ROWS, x.shape[1])) < 0.8, x[a], x[b])
+    mixed: Array = np.where(rng.random((ROWS, x.shape[1])) < 0.8, x[a], x[b])
+    return mixed
 
 
 def cancer() -> tuple[Array, Array]:
@@ -63,4 +64,5 @@ def cancer_rows() -> Array:
     """Mix two tumours."""
     x, _ = cancer()
     a, b = np.random.default_rng(1).integers(0, len(x), (2, ROWS))
-    return (x[a] * 0.7 + x[b] * 0.3).astype(np.float32)
+    mixed: Array = (x[a] * 0.7 + x[b] * 0.3).astype(np.float32)
+    return mixed

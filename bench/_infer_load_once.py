@@ -1,6 +1,6 @@
-"""Loads a model once and asks it once, and prints the seconds for importing and for that: a process of its own.
+"""Loads a model and asks it once, and prints the seconds of importing and of that: a process of its own.
 
-    python bench/_infer_load_once.py CONTESTANT MODEL FILE
+python bench/_infer_load_once.py CONTESTANT MODEL FILE
 """
 
 from __future__ import annotations

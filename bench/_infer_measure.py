@@ -1,4 +1,4 @@
-"""Times how contestants predict, in turn, in batches that walk through different rows; and checks what they say.
+"""Times how contestants predict, in turn, in batches that walk through different rows; and checks answers.
 
 It needs NumPy alone.
 """

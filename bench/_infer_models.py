@@ -47,12 +47,12 @@ class Model:
         return pickle.loads(path.read_bytes())
 
     def truth(self) -> dict[str, Array]:
-        """Return the first rows, and what the library says of them: probabilities, and sums if it has them."""
+        """Return the first rows, and what the library says of them: probabilities, and sums if it has any."""
         path = self.file("truth.npz")
         if not path.exists():
             x = self.rows()[:CHECKED]
             draft = self.file("draft.npz")
-            np.savez(draft, x=x, **_ask(self.library, self.trained(), x))
+            np.savez(draft, allow_pickle=False, x=x, **_ask(self.library, self.trained(), x))
             draft.rename(path)
         with np.load(path) as arrays:
             return dict(arrays)

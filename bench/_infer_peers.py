@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _infer_compiled import lleaves_file, load_lleaves, load_tl2cgen, load_treelite, tl2cgen_file, treelite_file
+from _infer_compiled import (
+    lleaves_file,
+    load_lleaves,
+    load_tl2cgen,
+    load_treelite,
+    tl2cgen_file,
+    treelite_file,
+)
 from _infer_models import FOREST_ROWS, Model
 from _infer_onnx import load_onnx, onnx_file
 from _infer_unsupported import NotSupported
@@ -51,7 +58,8 @@ def _load_pyscale(model: Model, path: Path, threads: int) -> Predict:
     import pyscale as ps
 
     found = ps.infer.load(path)
-    return found.predict_proba if model.library == "scikit-learn" else found.predict
+    predict: Predict = found.predict_proba if model.library == "scikit-learn" else found.predict
+    return predict
 
 
 def _library_file(library: str, model: Model) -> Path:
@@ -129,7 +137,11 @@ def _load_forest(model: Model, path: Path, threads: int) -> Predict:
 OURS = Contestant("pyscale", "pyscale.infer", _pyscale_file, _load_pyscale, wide=False)
 LIBRARIES = {
     name: Contestant(name, module, partial(_library_file, name), _load_library, wide=name != "LightGBM")
-    for name, module in (("XGBoost", "xgboost"), ("LightGBM", "lightgbm"), ("scikit-learn", "sklearn.ensemble"))
+    for name, module in (
+        ("XGBoost", "xgboost"),
+        ("LightGBM", "lightgbm"),
+        ("scikit-learn", "sklearn.ensemble"),
+    )
 }
 PEERS = (
     *LIBRARIES.values(),

@@ -26,12 +26,13 @@ class Run:
     environment: Environment | None  # None: the one that runs this program
     timeout: float  # seconds
     options: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
+    label: str = ""  # tells runs of one subject apart
 
     @property
     def name(self) -> str:
         """As on the command line and in the files."""
-        return f"{self.program}-{self.subject}"
+        return f"{self.program}-{self.subject}{self.label}"
 
     def start(self, results: Path, quick: bool) -> None:
         """Measure, into a file of `results`."""
@@ -72,7 +73,7 @@ def start_all(runs: Sequence[Run], results: Path, quick: bool, progress: Progres
 def load_all(runs: Sequence[Run], results: Path) -> dict[str, Recording]:
     """Read what was measured, by program and subject."""
     return {
-        f"{one.program} {one.subject}": Recording.load(file)
+        f"{one.program} {one.subject}{one.label}": Recording.load(file)
         for one in runs
         if (file := results / f"{one.name}.json").exists()
     }

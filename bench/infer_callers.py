@@ -1,6 +1,6 @@
 """Times calls of a single row while several threads call the same model at once, beside one that calls alone.
 
-    python bench/infer_callers.py MODEL [--quick] [--json FILE]
+python bench/infer_callers.py MODEL [--quick] [--json FILE]
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ def measure(options: argparse.Namespace) -> Iterator[Figure | Note]:
         except Exception as error:
             if one is OURS:
                 raise
-            yield Note(f"{one.name}, {model.name}: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
+            yield Note(
+                f"{one.name}, {model.name}: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            )
     yield from timed_batches(
         task_of(model.name, threads),
         contestants,

@@ -1,6 +1,6 @@
 """Times importing pyscale and loading a large model, 5,000 full trees of depth 8, in fresh processes.
 
-    python bench/infer_large.py 5000x8 [--quick] [--json FILE]
+python bench/infer_large.py 5000x8 [--quick] [--json FILE]
 """
 
 from __future__ import annotations

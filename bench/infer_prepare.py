@@ -1,6 +1,6 @@
 """Trains one model, and makes of it what pyscale and the peers load: all that is kept and not timed.
 
-    python bench/infer_prepare.py MODEL [--json FILE]
+python bench/infer_prepare.py MODEL [--json FILE]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ def measure(options: argparse.Namespace) -> Iterator[Figure | Note]:
     """Make all files; note who has none."""
     model = MODELS[options.model]
     model.truth()
+    model.file("pyscale").unlink(missing_ok=True)  # perhaps of another version of pyscale
     for one in (OURS, *PEERS):
         try:
             one.prepare(model)
