@@ -178,7 +178,8 @@ def bars(measured: Measured) -> Iterator[str]:
 
 
 def _contestants(figures: Sequence[Figure]) -> list[str]:
-    return list(dict.fromkeys(figure.contestant for figure in figures))
+    names = dict.fromkeys(figure.contestant for figure in figures)
+    return sorted(names, key=lambda name: not name.startswith("pyscale"))
 
 
 def _row(cells: Sequence[str]) -> str:
