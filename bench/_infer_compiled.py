@@ -41,7 +41,7 @@ def load_treelite(model: Model, path: Path, threads: int) -> Predict:
 
 
 def tl2cgen_file(model: Model) -> Path:
-    """Compile with the system's GCC; -O2 takes minutes more, for code that is no faster."""
+    """Compile with the system's GCC: -O3 takes it twice as long, for code that is no faster."""
     if not model.shallow:
         raise NotSupported("the C of deep trees takes the compiler more than ten minutes")
     path = model.file("tl2cgen.so")

@@ -128,8 +128,11 @@ def _forest_file(model: Model) -> Path:
 
 
 def _load_forest(model: Model, path: Path, threads: int) -> Predict:
+    import daal4py
+
+    daal4py.daalinit(nthreads=threads)
     trained = pickle.loads(path.read_bytes())
-    trained.n_jobs = threads
+    trained.n_jobs = None  # else each call sets threads anew, which takes longer
     predict: Predict = trained.predict_proba
     return predict
 
