@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test stress bench bench-data lint format sanitize docs build stub ctest clean
+.PHONY: help demo test stress bench bench-data bench-inference lint format sanitize docs build stub ctest clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -22,6 +22,7 @@ help:
 	@echo "make stress    ten minutes of random collectives"
 	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 40 minutes)"
 	@echo "make bench-data  compare pyscale.data with every peer and write docs/benchmarks_data.md (about 40 minutes)"
+	@echo "make bench-inference  compare pyscale.infer with every peer and write docs/benchmarks_inference.md (about 25 minutes)"
 	@echo "make lint      ruff, mypy, clang-format, the layering tests"
 	@echo "make format    what ruff and clang-format would have"
 	@echo "make sanitize  the C++ tests under the address, undefined-behaviour and thread sanitizers"
@@ -58,6 +59,10 @@ bench: $(STAMPS)/mpich $(STAMPS)/measure build
 bench-data: $(STAMPS)/mpich $(STAMPS)/measure build
 	$(call say,Benchmarks of the data part)
 	$(BIN)/python bench/bench_data.py
+
+bench-inference: $(STAMPS)/measure build
+	$(call say,Benchmarks of inference)
+	$(BIN)/python bench/bench_inference.py
 
 lint: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/dev build
 	$(call say,Lint)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from _data_measure import Figure, Recording, quantity
+import _comparison
+from _comparison import Bar, Group, Recordings, Share, best, is_ours, pick, ratio_text, times
+from _recording import quantity
 
-Recordings = Mapping[str, Recording]  # by program and peer: "data_loader torch"
 Records = Sequence[Mapping[str, Any]]  # as measure() of a module returns them
-Group = list[Figure]  # of one run, task and quantity
-Share = tuple[float, str] | None  # how many times what the bar asks, and the figure in words
 
 
 @dataclass(frozen=True)
@@ -26,68 +24,20 @@ class Measured:
 Rule = Callable[[Measured], Share]
 
 
-def is_ours(figure: Figure) -> bool:
-    """Tell whether pyscale did it."""
-    return figure.contestant.startswith("pyscale")
-
-
-def groups(recordings: Recordings) -> Iterator[Group]:
-    """Figures that may be compared: of one run, at one task."""
-    for recording in recordings.values():
-        found: dict[tuple[str, str], Group] = {}
-        for figure in recording.figures:
-            found.setdefault((figure.task, figure.quantity), []).append(figure)
-        yield from found.values()
-
-
-def best(figures: Iterable[Figure]) -> Figure | None:
-    """Return the least of those whose answer was right."""
-    right = [figure for figure in figures if not figure.wrong]
-    return min(right, key=lambda figure: figure.median, default=None)
-
-
-def times(peer: Figure, ours: Figure) -> float:
-    """Tell how many times as much the peer took."""
-    return peer.median / ours.median if ours.median else math.inf
-
-
-def _ratio(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
-
-
-@dataclass(frozen=True)
-class Bar:
-    """Something that we ask of ourselves."""
-
-    what: str
-    bar: str
-    measured: Rule
-
-
-def _pick(recordings: Recordings, run: str, task: str, contestant: str, what: str = "seconds") -> Group:
-    """Figures whose task has this in its name, and whose contestant begins so."""
-    figures = recordings[run].figures if run in recordings else []
-    return [
-        figure
-        for figure in figures
-        if figure.quantity == what and task in figure.task and figure.contestant.startswith(contestant)
-    ]
-
-
 def _sooner(run: str, task: str, ours: str, peers: Sequence[str], least: float) -> Rule:
     """Return a function to the least ratio of the best of these peers' time to ours over such tasks."""
 
     def measured(found: Measured) -> Share:
         ratios = []
-        for own in _pick(found.recordings, run, task, ours):
-            rivals = [figure for peer in peers for figure in _pick(found.recordings, run, own.task, peer)]
+        for own in pick(found.recordings, run, task, ours):
+            rivals = [figure for peer in peers for figure in pick(found.recordings, run, own.task, peer)]
             rival = best(figure for figure in rivals if figure.task == own.task)
             if rival and not own.wrong:
                 ratios.append((times(rival, own), f"{rival.contestant}; {own.task}"))
         if not ratios:
             return None
         ratio, where = min(ratios)
-        return ratio / least, f"{_ratio(ratio)} ({where})"
+        return ratio / least, f"{ratio_text(ratio)} ({where})"
 
     return measured
 
@@ -96,7 +46,7 @@ def _rate(contestant: str, sizes: Callable[[int], bool], least: float) -> Rule:
     """Return a function to the least rate over these sizes."""
 
     def measured(found: Measured) -> Share:
-        figures = _pick(found.recordings, "data_permutation alone", "rate at n = ", contestant)
+        figures = pick(found.recordings, "data_permutation alone", "rate at n = ", contestant)
         within = [f for f in figures if sizes(int(f.task.removeprefix("rate at n = ").replace(",", "")))]
         if not within:
             return None
@@ -108,8 +58,8 @@ def _rate(contestant: str, sizes: Callable[[int], bool], least: float) -> Rule:
 
 def _neighbours(found: Measured) -> Share:
     ratios = []
-    for slowest in _pick(found.recordings, "data_permutation alone", "near ", "pyscale, slowest"):
-        [fastest] = _pick(found.recordings, "data_permutation alone", slowest.task, "pyscale, fastest")
+    for slowest in pick(found.recordings, "data_permutation alone", "near ", "pyscale, slowest"):
+        [fastest] = pick(found.recordings, "data_permutation alone", slowest.task, "pyscale, fastest")
         ratios.append((times(slowest, fastest), slowest.task))
     if not ratios:
         return None
@@ -121,7 +71,7 @@ def _most(run: str, task: str, ours: str, what: str, most: float) -> Rule:
     """Return a function to the most that was taken at any such task."""
 
     def measured(found: Measured) -> Share:
-        taken = _pick(found.recordings, run, task, ours, what)
+        taken = pick(found.recordings, run, task, ours, what)
         if not taken:
             return None
         worst = max(taken, key=lambda figure: figure.median)
@@ -141,7 +91,7 @@ def _record(
             return None
         worst = min(rows, key=lambda row: float(row[name]))
         place = ", ".join(f"{key.replace('_', ' ')} {worst[key]:,}" for key in label)
-        return worst[name] / least, f"{_ratio(worst[name])} ({place})"
+        return worst[name] / least, f"{ratio_text(worst[name])} ({place})"
 
     return measured
 
@@ -160,7 +110,7 @@ def _balanced(found: Measured, name: str, most: float, text: str) -> Share:
     return (most / max(rows), text.format(max(rows))) if rows else None
 
 
-BARS = (
+BARS: tuple[Bar[Measured], ...] = (
     Bar(
         "order of a whole epoch, against Grain",
         "1,000 times the rate",
@@ -273,18 +223,7 @@ BARS = (
 
 def bars(measured: Measured) -> Iterator[str]:
     """Set out the bars and where we stand."""
-    yield "| | bar | measured | |"
-    yield "|---|---|---|---|"
-    for bar in BARS:
-        found = bar.measured(measured)
-        text, verdict = ("not measured", "") if found is None else (found[1], _verdict(found[0], bar.bar))
-        yield f"| {bar.what} | {bar.bar} | {text} | {verdict} |"
-
-
-def _verdict(share: float, bar: str) -> str:
-    if bar == "-":
-        return "" if share >= 1 else "slower"
-    return "reached" if share >= 1 else "**missed**"
+    return _comparison.bars(BARS, measured)
 
 
 def table(recordings: Recordings, program: str) -> Iterator[str]:
@@ -305,50 +244,11 @@ def _rows(task: str, figures: Group) -> Iterator[str]:
     ours = best(figure for figure in spent if is_ours(figure))
     for figure in spent:
         rise = quantity(memory[figure.contestant]) if figure.contestant in memory else ""
-        ratio = "" if ours is None or is_ours(figure) else _ratio(times(figure, ours))
+        ratio = "" if ours is None or is_ours(figure) else ratio_text(times(figure, ours))
         if ratio and figure.wrong:
             ratio = f"(wrong: {figure.wrong})"
         yield f"| {task} | {figure.contestant} | {quantity(figure)} | {rise} | {ratio} |"
         task = ""
-
-
-def losses(recordings: Recordings) -> Iterator[str]:
-    """Everything at which a peer that was right took less than the best of ours."""
-    lost = []
-    for group in groups(recordings):
-        ours = best(figure for figure in group if is_ours(figure))
-        rivals = [figure for figure in group if not is_ours(figure) and not figure.wrong]
-        if ours:
-            lost += [(times(rival, ours), rival, ours) for rival in rivals if rival.median < ours.median]
-    if not lost:
-        yield "None: no peer took less of anything."
-        return
-    yield "| task | peer | | pyscale | | peer / pyscale |"
-    yield "|---|---|--:|---|--:|--:|"
-    for ratio, rival, ours in sorted(lost, key=lambda loss: loss[0]):
-        cells = (
-            rival.task,
-            rival.contestant,
-            quantity(rival),
-            ours.contestant,
-            quantity(ours),
-            f"{ratio:.2f}",
-        )
-        yield "| " + " | ".join(cells) + " |"
-
-
-def found(recordings: Recordings) -> Iterator[str]:
-    """List whose answers were wrong, what was noted, and what failed."""
-    for run, recording in recordings.items():
-        wrong = {
-            f"{figure.contestant}, {figure.task}": figure.wrong
-            for figure in recording.figures
-            if figure.wrong
-        }
-        yield from (f"- {what}: {flaw}." for what, flaw in wrong.items())
-        yield from (f"- {note}" for note in recording.notes)
-        if recording.failed:
-            yield f"- `{run}` failed: {recording.failed.strip().splitlines()[-1]}"
 
 
 def records(rows: Records) -> Iterator[str]:

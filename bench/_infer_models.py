@@ -1,4 +1,4 @@
-"""The models that inference is measured with, trained on real data; kept under build/bench/inference.
+"""The models that inference is measured with, trained on real data and kept.
 
 It runs in the environment of the peers.
 """
@@ -6,18 +6,17 @@ It runs in the environment of the peers.
 from __future__ import annotations
 
 import pickle
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _infer_data as data
 import numpy as np
-from numpy.typing import NDArray
+from _infer_data import Array
+from _infer_environment import FOLDER
 
-ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "build" / "bench" / "inference"
-_VERSION = 1  # of what is trained: files of another one are not used
+CHECKED = 8192  # rows whose answers the library gave
 
 
 @dataclass(frozen=True)
@@ -26,140 +25,165 @@ class Model:
 
     name: str
     title: str
-    library: str  # xgboost, lightgbm or sklearn
+    library: str  # "XGBoost", "LightGBM" or "scikit-learn"
     shallow: bool  # up to 64 leaves a tree
     train: Callable[[], Any]
-    rows: Callable[[], NDArray[Any]]
+    rows: Callable[[], Array]
+    wide: bool = False  # compares in float64
+    classes: int = 2
 
-    @property
-    def path(self) -> Path:
-        """Where it is kept; our own, so that a pickle may be opened."""
-        return FOLDER / f"{self.name}.{_VERSION}.pickle"
+    def file(self, ending: str) -> Path:
+        """Where something that was made of it is kept."""
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        return FOLDER / f"{self.name}.{ending}"
 
-    def get(self) -> Any:
-        """Return the library's own object, trained once."""
-        if not self.path.exists():
-            FOLDER.mkdir(parents=True, exist_ok=True)
-            draft = self.path.with_suffix(".draft")
+    def trained(self) -> Any:
+        """Return the library's own object, trained once; the file is our own, so it may be unpickled."""
+        path = self.file("1.pickle")
+        if not path.exists():
+            draft = path.with_suffix(".draft")
             draft.write_bytes(pickle.dumps(self.train()))
-            draft.rename(self.path)
-        return pickle.loads(self.path.read_bytes())
+            draft.rename(path)
+        return pickle.loads(path.read_bytes())
+
+    def truth(self) -> dict[str, Array]:
+        """Return the first rows, and what the library says of them: probabilities, and sums if it has any."""
+        path = self.file("truth.npz")
+        if not path.exists():
+            x = self.rows()[:CHECKED]
+            draft = self.file("draft.npz")
+            np.savez(draft, allow_pickle=False, x=x, **_ask(self.library, self.trained(), x))
+            draft.rename(path)
+        with np.load(path) as arrays:
+            return dict(arrays)
 
 
-def flights() -> tuple[NDArray[Any], NDArray[Any]]:
-    """The flights' features as float32, and whether they arrived more than 15 minutes late."""
-    sys.path.insert(0, str(ROOT / "examples"))
-    import flights_data
-
-    found = flights_data.load()
-    x = np.concatenate([found.categories.astype(np.float32), found.numbers], axis=1)
-    order = np.random.default_rng(0).permutation(len(x))
-    return x[order], (found.delay > 15).astype(np.int32)[order]
-
-
-def _flights_rows() -> NDArray[Any]:
-    """Rows that were not trained on, so that paths mix."""
-    return np.ascontiguousarray(flights()[0][-70_000:])
-
-
-def _train_on_flights(rows: int = 200_000) -> tuple[NDArray[Any], NDArray[Any]]:
-    x, y = flights()
-    return x[:rows], y[:rows]
+def _ask(library: str, trained: Any, x: Array) -> dict[str, Array]:
+    """One thread: scikit-learn's forests add up in the order in which their threads come."""
+    if library == "XGBoost":
+        trained.set_param({"nthread": 1})
+        raw = trained.inplace_predict(x, predict_type="margin")
+        return {"probability": trained.inplace_predict(x), "raw": raw}
+    if library == "LightGBM":
+        raw = trained.predict(x, raw_score=True, num_threads=1)
+        return {"probability": trained.predict(x, num_threads=1), "raw": raw}
+    if hasattr(trained, "n_jobs"):
+        trained.n_jobs = 1
+        return {"probability": trained.predict_proba(x)}
+    return {"probability": trained.predict_proba(x), "raw": trained.decision_function(x)}
 
 
-def _digits() -> tuple[NDArray[Any], NDArray[Any]]:
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    return x.astype(np.float32), y
-
-
-def _digits_rows() -> NDArray[Any]:
-    """70,000 digits: each pixel of one drawn from two real digits, so that paths mix."""
-    x, _ = _digits()
-    rng = np.random.default_rng(1)
-    a, b = rng.integers(0, len(x), (2, 70_000))
-    return np.where(rng.random((70_000, x.shape[1])) < 0.8, x[a], x[b])
-
-
-def _cancer_rows() -> NDArray[Any]:
-    from sklearn.datasets import load_breast_cancer
-
-    x = load_breast_cancer().data.astype(np.float32)
-    rng = np.random.default_rng(1)
-    a, b = rng.integers(0, len(x), (2, 70_000))
-    return (x[a] * 0.7 + x[b] * 0.3).astype(np.float32)
-
-
-def _xgboost(objective: str, rounds: int, depth: int, data: Callable[[], Any], **more: Any) -> Any:
+def _xgboost(xy: tuple[Array, Array], rounds: int, depth: int, **more: Any) -> Any:
     import xgboost
 
-    x, y = data()
-    parameters = {"objective": objective, "max_depth": depth, "eta": 0.1, "nthread": 2, **more}
-    return xgboost.train(parameters, xgboost.DMatrix(x, y), rounds)
+    parameters = {"objective": "binary:logistic", "max_depth": depth, "eta": 0.1, "nthread": 2, **more}
+    return xgboost.train(parameters, xgboost.DMatrix(*xy), rounds)
 
 
-def _lightgbm(objective: str, rounds: int, data: Callable[[], Any], **more: Any) -> Any:
+def _lightgbm(xy: tuple[Array, Array], rounds: int) -> Any:
     import lightgbm
 
-    x, y = data()
     parameters = {
-        "objective": objective,
+        "objective": "binary",
         "num_leaves": 31,
         "learning_rate": 0.05,
         "num_threads": 2,
         "verbose": -1,
-        **more,
     }
+    x, y = xy
     return lightgbm.train(parameters, lightgbm.Dataset(x.astype(np.float64), y), rounds)
 
 
-def _random_forest() -> Any:
+def _forest(xy: tuple[Array, Array], trees: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
-    x, y = _train_on_flights(50_000)
-    return RandomForestClassifier(200, n_jobs=2, random_state=0).fit(x, y)
+    return RandomForestClassifier(trees, n_jobs=2, random_state=0).fit(*xy)
 
 
-def _histogram() -> Any:
+def _histogram(xy: tuple[Array, Array], rounds: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    x, y = _train_on_flights()
-    return HistGradientBoostingClassifier(max_iter=300, early_stopping=False, random_state=0).fit(
-        x.astype(np.float64), y
-    )
+    model = HistGradientBoostingClassifier(max_iter=rounds, early_stopping=False, random_state=0)
+    x, y = xy
+    return model.fit(x.astype(np.float64), y)
 
 
-def _extra_trees() -> Any:
-    from sklearn.datasets import load_breast_cancer
+def _boosting(xy: tuple[Array, Array], rounds: int, depth: int) -> Any:
     from sklearn.ensemble import GradientBoostingClassifier
 
-    x, y = load_breast_cancer(return_X_y=True)
-    return GradientBoostingClassifier(n_estimators=200, max_depth=4, random_state=0).fit(
-        x.astype(np.float32), y
-    )
+    return GradientBoostingClassifier(n_estimators=rounds, max_depth=depth, random_state=0).fit(*xy)
 
 
-MODELS = (
-    Model("xgb500", "XGBoost, 500 x depth 6, flights", "xgboost", True,
-          lambda: _xgboost("binary:logistic", 500, 6, _train_on_flights), _flights_rows),
-    Model("lgb2000", "LightGBM, 2000 x 31 leaves, flights", "lightgbm", True,
-          lambda: _lightgbm("binary", 2000, _train_on_flights), _flights_rows),
-    Model("xgb10", "XGBoost, 10 classes x 100 x depth 6, digits", "xgboost", True,
-          lambda: _xgboost("multi:softprob", 100, 6, _digits, num_class=10), _digits_rows),
-    Model("hist300", "scikit-learn histogram boosting, 300 x 31 leaves, flights", "sklearn", True, _histogram,
-          _flights_rows),
-    Model("gb200", "scikit-learn gradient boosting, 200 x depth 4, breast cancer", "sklearn", True, _extra_trees,
-          _cancer_rows),
-    Model("rf200", "scikit-learn random forest, 200 deep trees, flights", "sklearn", False, _random_forest,
-          _flights_rows),
-    Model("xgb50", "XGBoost, 50 x depth 6, flights", "xgboost", True,
-          lambda: _xgboost("binary:logistic", 50, 6, _train_on_flights), _flights_rows),
-    Model("xgb300d10", "XGBoost, 300 x depth 10, flights", "xgboost", False,
-          lambda: _xgboost("binary:logistic", 300, 10, _train_on_flights), _flights_rows),
-)  # fmt: skip
+FOREST_ROWS = 50_000  # that the random forest is trained on
 
+_MODELS = (
+    Model(
+        "xgb500",
+        "XGBoost, 500 trees of depth 6, flights",
+        "XGBoost",
+        True,
+        lambda: _xgboost(data.flights(200_000), 500, 6),
+        data.flights_rows,
+    ),
+    Model(
+        "lgb2000",
+        "LightGBM, 2,000 trees of 31 leaves, flights",
+        "LightGBM",
+        True,
+        lambda: _lightgbm(data.flights(200_000), 2000),
+        data.flights_rows,
+        wide=True,
+    ),
+    Model(
+        "xgb10",
+        "XGBoost, 10 classes, 100 trees of depth 6 each, digits",
+        "XGBoost",
+        True,
+        lambda: _xgboost(data.digits(), 100, 6, objective="multi:softprob", num_class=10),
+        data.digits_rows,
+        classes=10,
+    ),
+    Model(
+        "hist300",
+        "scikit-learn, histogram gradient boosting, 300 trees of 31 leaves, flights",
+        "scikit-learn",
+        True,
+        lambda: _histogram(data.flights(200_000), 300),
+        data.flights_rows,
+        wide=True,
+    ),
+    Model(
+        "gb200",
+        "scikit-learn, gradient boosting, 200 trees of depth 4, breast cancer",
+        "scikit-learn",
+        True,
+        lambda: _boosting(data.cancer(), 200, 4),
+        data.cancer_rows,
+    ),
+    Model(
+        "xgb50",
+        "XGBoost, 50 trees of depth 6, flights",
+        "XGBoost",
+        True,
+        lambda: _xgboost(data.flights(200_000), 50, 6),
+        data.flights_rows,
+    ),
+    Model(
+        "rf200",
+        "scikit-learn, random forest of 200 trees, grown fully, flights",
+        "scikit-learn",
+        False,
+        lambda: _forest(data.flights(FOREST_ROWS), 200),
+        data.flights_rows,
+    ),
+    Model(
+        "xgb300d10",
+        "XGBoost, 300 trees of depth 10, flights",
+        "XGBoost",
+        False,
+        lambda: _xgboost(data.flights(200_000), 300, 10),
+        data.flights_rows,
+    ),
+)
 
-def model_of(name: str) -> Model:
-    """Return the model of a name."""
-    return next(model for model in MODELS if model.name == name)
+MODELS = {model.name: model for model in _MODELS}

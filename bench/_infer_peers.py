@@ -1,203 +1,165 @@
-"""How each library predicts with a model: a callable from rows to the probabilities, and what it took to load.
+"""Who predicts with a model: what each makes of it once, and how it loads that and is asked.
 
 It runs in the environment of the peers.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import time
+import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from _infer_compiled import (
+    lleaves_file,
+    load_lleaves,
+    load_tl2cgen,
+    load_treelite,
+    tl2cgen_file,
+    treelite_file,
+)
+from _infer_models import FOREST_ROWS, Model
+from _infer_onnx import load_onnx, onnx_file
+from _infer_unsupported import NotSupported
 
-from _infer_models import FOLDER, Model
-
-Array = NDArray[Any]
-Predict = Callable[[Array], Array]
+Predict = Callable[[Any], Any]  # rows to probabilities; those of one class or of all
 
 
-class NotSupported(Exception):
-    """The peer cannot take this model; says why."""
+@dataclass(frozen=True)
+class Contestant:
+    """One of those who predict."""
+
+    name: str
+    module: str  # imported before loading is timed
+    prepare: Callable[[Model], Path]  # its file, made if it is not there; raises NotSupported
+    load: Callable[[Model, Path, int], Predict]  # of that file, for so many threads
+    wide: bool = True  # wants float64 of a model that compares in it; it is spared the conversion
+    same: bool = True  # has the model's trees, not trees of its own
+
+    def dtype(self, model: Model) -> str:
+        """Rows that it need not convert."""
+        return "float64" if self.wide and model.wide else "float32"
 
 
-def pyscale(model: Model, trained: Any, threads: int) -> Predict:
-    """Ours, from a file of ours; of a classifier its probabilities, as all."""
+def _pyscale_file(model: Model) -> Path:
+    path = model.file("pyscale")
+    if not path.exists():
+        import pyscale as ps
+
+        ps.infer.convert(model.trained()).save(path)
+    return path
+
+
+def _load_pyscale(model: Model, path: Path, threads: int) -> Predict:
+    """Threads are those of OMP_NUM_THREADS: the quick way into `predict` is without keywords."""
     import pyscale as ps
 
-    path = FOLDER / f"{model.name}.pyscale"
-    if not path.exists():
-        ps.infer.convert(trained).save(path)
     found = ps.infer.load(path)
-    found._native.threads = threads
-    if model.library == "sklearn":
-        return found.predict_proba
-    return found.predict
-
-
-def own(model: Model, trained: Any, threads: int) -> Predict:
-    """The library that trained it, by its fastest call."""
-    if model.library == "xgboost":
-        trained.set_param({"nthread": threads})
-        return trained.inplace_predict
-    if model.library == "lightgbm":
-        return lambda x: trained.predict(x, num_threads=threads)
-    from threadpoolctl import threadpool_limits
-
-    if hasattr(trained, "n_jobs"):
-        trained.n_jobs = threads
-
-    def predict(x: Array) -> Array:
-        with threadpool_limits(threads, "openmp"):
-            return trained.predict_proba(x)
-
+    predict: Predict = found.predict_proba if model.library == "scikit-learn" else found.predict
     return predict
 
 
-def onnxruntime(model: Model, trained: Any, threads: int) -> Predict:
-    """ONNX Runtime, from the usual converters."""
-    import onnxruntime
-
-    path = FOLDER / f"{model.name}.onnx"
+def _library_file(library: str, model: Model) -> Path:
+    if model.library != library:
+        raise NotSupported(f"the model is of {model.library}")
+    path = model.file({"XGBoost": "json", "LightGBM": "txt"}.get(library, "1.pickle"))
     if not path.exists():
-        path.write_bytes(_onnx(model, trained))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    wanted = [session.get_outputs()[-1].name]
-    one = model.library != "sklearn" and model.name != "xgb10"
+        model.trained().save_model(path)
+    return path
 
-    def predict(x: Array) -> Array:
-        found = session.run(wanted, {name: x})[0]
-        return found[:, 1] if one else found
 
+def _load_library(model: Model, path: Path, threads: int) -> Predict:
+    """By its fastest call."""
+    predict: Predict
+    if model.library == "XGBoost":
+        import xgboost
+
+        booster = xgboost.Booster({"nthread": threads}, model_file=path)
+        predict = booster.inplace_predict
+    elif model.library == "LightGBM":
+        import lightgbm
+
+        predict = partial(lightgbm.Booster(model_file=path).predict, num_threads=threads)
+    else:
+        trained = pickle.loads(path.read_bytes())
+        if hasattr(trained, "n_jobs"):
+            trained.n_jobs = threads
+        predict = trained.predict_proba  # the boosted ones take OMP_NUM_THREADS
     return predict
 
 
-def _onnx(model: Model, trained: Any) -> bytes:
-    columns = model.rows().shape[1]
-    if model.library == "sklearn":
-        from skl2onnx import to_onnx
+def _daal_file(model: Model) -> Path:
+    if model.library == "scikit-learn":
+        raise NotSupported("daal4py converts models of XGBoost, LightGBM and CatBoost")
+    return _library_file(model.library, model)
 
-        converted = to_onnx(
-            trained, np.zeros((1, columns), np.float32), options={"zipmap": False}, target_opset=17
-        )
+
+def _load_daal(model: Model, path: Path, threads: int) -> Predict:
+    import daal4py
+    import daal4py.mb
+
+    daal4py.daalinit(nthreads=threads)
+    if model.library == "XGBoost":
+        import xgboost
+
+        converted = daal4py.mb.convert_model(xgboost.Booster(model_file=path))
     else:
-        from onnxmltools.convert import convert_lightgbm, convert_xgboost
-        from onnxmltools.convert.common.data_types import FloatTensorType
+        import lightgbm
 
-        convert = convert_xgboost if model.library == "xgboost" else convert_lightgbm
-        kinds = [("input", FloatTensorType([None, columns]))]
-        more = {"zipmap": False} if model.library == "lightgbm" else {}
-        converted = convert(trained, initial_types=kinds, target_opset=15, **more)
-    content: bytes = converted.SerializeToString()
-    return content
+        converted = daal4py.mb.convert_model(lightgbm.Booster(model_file=path))
+    predict: Predict = converted.predict_proba
+    return predict
 
 
-def daal(model: Model, trained: Any, threads: int) -> Predict:
-    """oneDAL by daal4py: boosted trees are converted; of forests its own is trained on the same data."""
+def _forest_file(model: Model) -> Path:
+    if model.name != "rf200":
+        raise NotSupported("only beside the random forest")
+    path = model.file("onedal.pickle")
+    if not path.exists():
+        import _infer_data
+        from sklearnex.ensemble import RandomForestClassifier
+
+        trained = RandomForestClassifier(200, n_jobs=2, random_state=0).fit(*_infer_data.flights(FOREST_ROWS))
+        path.write_bytes(pickle.dumps(trained))
+    return path
+
+
+def _load_forest(model: Model, path: Path, threads: int) -> Predict:
     import daal4py
 
     daal4py.daalinit(nthreads=threads)
-    if model.library == "sklearn":
-        raise NotSupported("daal4py converts XGBoost, LightGBM and CatBoost only")
-    import daal4py.mb
-
-    converted = daal4py.mb.convert_model(trained)
-    many = model.name == "xgb10"
-
-    def predict(x: Array) -> Array:
-        found = converted.predict_proba(x)
-        return found if many else found[:, 1]
-
+    trained = pickle.loads(path.read_bytes())
+    trained.n_jobs = None  # else each call sets threads anew, which takes longer
+    predict: Predict = trained.predict_proba
     return predict
 
 
-def treelite(model: Model, trained: Any, threads: int) -> Predict:
-    """Treelite's own interpreter."""
-    import treelite
-
-    if model.library == "xgboost":
-        found = treelite.frontend.from_xgboost(trained)
-    elif model.library == "lightgbm":
-        found = treelite.frontend.from_lightgbm(trained)
-    else:
-        found = treelite.sklearn.import_model(trained)
-    import treelite.gtil
-
-    wide = model.library == "lightgbm" or model.name == "hist300"
-
-    def predict(x: Array) -> Array:
-        return np.asarray(treelite.gtil.predict(found, x.astype(np.float64) if wide else x, nthread=threads))
-
-    return predict
-
-
-def tl2cgen(model: Model, trained: Any, threads: int) -> Predict:
-    """Treelite compiled to C; compiled once, with -O2 of the system's compiler."""
-    import tl2cgen
-    import treelite
-
-    if not model.shallow:
-        raise NotSupported("the C of deep trees takes the compiler more than ten minutes")
-    library = FOLDER / f"{model.name}-tl2cgen.so"
-    if not library.exists():
-        if model.library == "xgboost":
-            found = treelite.frontend.from_xgboost(trained)
-        elif model.library == "lightgbm":
-            found = treelite.frontend.from_lightgbm(trained)
-        else:
-            found = treelite.sklearn.import_model(trained)
-        tl2cgen.export_lib(
-            found,
-            toolchain="gcc",
-            libpath=str(library),
-            params={"parallel_comp": 8},
-            nthread=2,
-            options=["-O1"],
-        )
-    predictor = tl2cgen.Predictor(str(library), nthread=threads)
-    wide = model.library == "lightgbm" or model.name == "hist300"
-
-    def predict(x: Array) -> Array:
-        matrix = tl2cgen.DMatrix(x, dtype="float64" if wide else "float32")
-        return np.asarray(predictor.predict(matrix))
-
-    return predict
-
-
-def lleaves(model: Model, trained: Any, threads: int) -> Predict:
-    """LightGBM's trees compiled by LLVM."""
-    import lleaves
-
-    if model.library != "lightgbm":
-        raise NotSupported("lleaves takes LightGBM's models only")
-    text = FOLDER / f"{model.name}.txt"
-    if not text.exists():
-        trained.save_model(text)
-    found = lleaves.Model(model_file=text)
-    found.compile(cache=FOLDER / f"{model.name}.lleaves")
-    return lambda x: found.predict(x, n_jobs=threads)
-
-
-PEERS: dict[str, Callable[[Model, Any, int], Predict]] = {
-    "own": own,
-    "onnxruntime": onnxruntime,
-    "daal4py": daal,
-    "treelite": treelite,
-    "tl2cgen": tl2cgen,
-    "lleaves": lleaves,
+OURS = Contestant("pyscale", "pyscale.infer", _pyscale_file, _load_pyscale, wide=False)
+LIBRARIES = {
+    name: Contestant(name, module, partial(_library_file, name), _load_library, wide=name != "LightGBM")
+    for name, module in (
+        ("XGBoost", "xgboost"),
+        ("LightGBM", "lightgbm"),
+        ("scikit-learn", "sklearn.ensemble"),
+    )
 }
+PEERS = (
+    *LIBRARIES.values(),
+    Contestant("ONNX Runtime", "onnxruntime", onnx_file, load_onnx, wide=False),
+    Contestant("daal4py", "daal4py", _daal_file, _load_daal, wide=False),
+    Contestant("oneDAL, trees of its own", "sklearnex.ensemble", _forest_file, _load_forest, same=False),
+    Contestant("treelite", "treelite", treelite_file, load_treelite),
+    Contestant("tl2cgen", "tl2cgen", tl2cgen_file, load_tl2cgen),
+    Contestant("lleaves", "lleaves", lleaves_file, load_lleaves),
+)
+CONTESTANTS = {one.name: one for one in (OURS, *PEERS)}
 
 
-def load_seconds(make: Callable[[], Any]) -> tuple[Any, float]:
-    """Make something, and say how long it took."""
-    start = time.perf_counter()
-    made = make()
-    return made, time.perf_counter() - start
+def answers(found: Any, model: Model) -> Any:
+    """Bring an answer to rows x classes, or to the second class's probabilities of two."""
+    array = np.asarray(found[0] if isinstance(found, list) else found)
+    array = array.reshape(len(array), -1)
+    return array if model.classes > 2 else array[:, -1]

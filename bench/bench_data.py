@@ -19,19 +19,20 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _comparison
 import _data_report
-from _data_environments import ENVIRONMENTS, FOLDER, variables
-from _data_measure import Recording
+from _data_environments import ENVIRONMENTS, FOLDER
 from _data_report import Measured
 from _environments import BUILD, ROOT, BenchmarkFailed, run
-from _machine import machine
 from _progress import Progress
+from _python_environment import variables
 from _report import fill
+from _runs import Run, environments, load_all, read_about, start_all, version_lines, write_about
 
+_HOMES = {"webdataset": "torch"}  # peers in the environment of another
 _PROGRAMS = ("data_permutation", "data_sampler", "data_resume", "data_loader")
 _MODULES = {
     "bench_rows": 1,
@@ -40,42 +41,25 @@ _MODULES = {
 }  # with a measure(quick), and on how many ranks
 
 
-@dataclass(frozen=True)
-class Run:
-    """A program beside one peer."""
-
-    program: str
-    peer: str
-    environment: str | None  # None: the one that runs this program
-    timeout: float  # seconds
-
-    @property
-    def name(self) -> str:
-        """As on the command line and in the files."""
-        return f"{self.program}-{self.peer}"
-
-    def start(self, results: Path, quick: bool) -> None:
-        """Measure, into a file of `results`."""
-        python = ENVIRONMENTS[self.environment].python if self.environment else sys.executable
-        command = [str(python), "-W", "ignore", str(ROOT / "bench" / f"{self.program}.py"), self.peer]
-        command += ["--json", str(results / f"{self.name}.json"), "--data", str(FOLDER / "files")]
-        run([*command, *(["--quick"] if quick else [])], variables(), self.timeout)
+def _beside(program: str, peer: str, timeout: float) -> Run:
+    environment = ENVIRONMENTS.get(_HOMES.get(peer, peer))
+    return Run(program, peer, environment, timeout, ("--data", str(FOLDER / "files")))
 
 
 RUNS = (
-    Run("data_permutation", "alone", None, 900),
-    Run("data_permutation", "torch", "torch", 600),
-    Run("data_permutation", "grain", "grain", 900),
-    Run("data_permutation", "mosaic", "mosaic", 600),
-    Run("data_sampler", "torch", "torch", 600),
-    Run("data_sampler", "grain", "grain", 600),
-    Run("data_resume", "torch", "torch", 900),
-    Run("data_resume", "grain", "grain", 300),
-    Run("data_resume", "mosaic", "mosaic", 1200),
-    Run("data_loader", "torch", "torch", 1800),
-    Run("data_loader", "mosaic", "mosaic", 2400),
-    Run("data_loader", "webdataset", "torch", 2400),
-    Run("data_loader", "grain", "grain", 2400),
+    _beside("data_permutation", "alone", 900),
+    _beside("data_permutation", "torch", 600),
+    _beside("data_permutation", "grain", 900),
+    _beside("data_permutation", "mosaic", 600),
+    _beside("data_sampler", "torch", 600),
+    _beside("data_sampler", "grain", 600),
+    _beside("data_resume", "torch", 900),
+    _beside("data_resume", "grain", 300),
+    _beside("data_resume", "mosaic", 1200),
+    _beside("data_loader", "torch", 1800),
+    _beside("data_loader", "mosaic", 2400),
+    _beside("data_loader", "webdataset", 2400),
+    _beside("data_loader", "grain", 2400),
 )
 
 
@@ -102,26 +86,8 @@ def measure(options: argparse.Namespace, results: Path) -> Iterator[str]:
     runs = [one for one in RUNS if one.name in options.only]
     # Those that are in this source tree.
     modules = [name for name in _MODULES if name in options.only and importlib.util.find_spec(name)]
-    needed = list(dict.fromkeys(one.environment for one in runs if one.environment))
-    progress = Progress(len(needed) + len(runs) + len(modules))
-    missing = set()
-    for name in needed:
-        progress.step(f"environment of {name}")
-        try:
-            ENVIRONMENTS[name].install(progress.say)
-        except BenchmarkFailed as failure:
-            progress.say(str(failure))
-            missing.add(name)
-            yield f"the environment of {name} could not be installed"
-    for one in runs:
-        progress.step(one.name)
-        if one.environment in missing:
-            continue
-        try:
-            one.start(results, options.quick)
-        except BenchmarkFailed as failure:
-            progress.say(str(failure))
-            yield f"{one.name} failed"
+    progress = Progress(len(environments(runs)) + len(runs) + len(modules))
+    yield from start_all(runs, results, options.quick, progress)
     for name in modules:
         progress.step(name)
         try:
@@ -133,15 +99,8 @@ def measure(options: argparse.Namespace, results: Path) -> Iterator[str]:
 
 def write_page(results: Path, quick: bool) -> Path:
     """Fill in docs/benchmarks_data.md, or a copy of it where quick; prints how the bars fared."""
-    recordings = {
-        f"{one.program} {one.peer}": Recording.load(file)
-        for one in RUNS
-        if (file := results / f"{one.name}.json").exists()
-    }
-    versions: dict[str, str] = {}
-    for recording in recordings.values():
-        versions |= {name: version for name, version in recording.versions.items() if name not in versions}
-    about = json.loads((results / "about").read_text()) if (results / "about").exists() else {}
+    recordings = load_all(RUNS, results)
+    about = read_about(results)
     records: dict[str, list[dict[str, Any]]] = {
         name: json.loads(file.read_text()) for name in _MODULES if (file := results / f"{name}.json").exists()
     }
@@ -149,7 +108,7 @@ def write_page(results: Path, quick: bool) -> Path:
     sections = {
         "machine": [
             *about.get("machine", []),
-            *(f"- {name} {version}" for name, version in versions.items()),
+            *version_lines(recordings),
         ],
         "bars": bars,
         **{name: list(_data_report.table(recordings, name)) for name in _PROGRAMS},
@@ -157,8 +116,8 @@ def write_page(results: Path, quick: bool) -> Path:
             name: list(_data_report.records(records[name])) if name in records else ["Not measured."]
             for name in _MODULES
         },
-        "losses": list(_data_report.losses(recordings)),
-        "found": [*_data_report.found(recordings), *(f"- {failure}." for failure in about.get("failed", []))],
+        "losses": list(_comparison.losses(recordings)),
+        "found": [*_comparison.found(recordings), *(f"- {failure}." for failure in about.get("failed", []))],
     }
     template = ROOT / "docs" / "benchmarks_data.md"
     page = BUILD / template.name if quick else template
@@ -184,7 +143,7 @@ def main() -> int:
     if not options.report:
         results.mkdir(parents=True, exist_ok=True)
         failed = list(measure(options, results))
-        (results / "about").write_text(json.dumps({"machine": list(machine()), "failed": failed}))
+        write_about(results, failed)
     print(os.path.relpath(write_page(results, options.quick)), "is written")
     return int(bool(failed))
 

@@ -20,7 +20,8 @@ from typing import Any
 import _loaders_pyscale
 import numpy as np
 from _data_flights import COLUMNS, Columns, flights, parquet
-from _data_measure import Figure, Note, flaw_of, main, timed
+from _data_measure import flaw_of, timed
+from _recording import Figure, Note, main
 
 BATCHES = (4096, 256)
 MANY = 12  # copies

@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _data_measure import Figure, Note, flaw_of, in_turn, main, seconds, timed, timed_afresh
+from _data_measure import flaw_of, timed, timed_afresh
+from _recording import Figure, Note, main
+from _turns import in_turn, seconds
 
 from pyscale import _core
 from pyscale.data import Permutation, ShardedSampler

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _data_measure import Figure, Note, in_child, main, timed_afresh
+from _data_measure import in_child, timed_afresh
+from _recording import Figure, Note, main
 
 from pyscale.data import ShardedBatchSampler
 

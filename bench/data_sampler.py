@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 
-from _data_measure import Figure, Note, flaw_of, in_child, in_turn, main, seconds, timed, timed_afresh
+from _data_measure import flaw_of, in_child, timed, timed_afresh
+from _recording import Figure, Note, main
+from _turns import in_turn, seconds
 
 from pyscale.data import ShardedBatchSampler, ShardedSampler
 

@@ -8,11 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import _comparison
 import _data_report
 import numpy as np
 import pytest
-from _data_measure import Figure, Recording, flaw_of, in_turn, quantity, time_and_memory
+from _data_measure import flaw_of, time_and_memory
 from _data_report import Measured
+from _recording import Figure, Recording, quantity
+from _turns import in_turn
 
 
 def figure(contestant: str, seconds: float, task: str = "whole part of 8", wrong: str = "") -> Figure:
@@ -87,10 +90,10 @@ def test_bars_of_modules_take_the_worst_record() -> None:
 
 
 def test_losses_name_every_peer_that_was_right_and_faster() -> None:
-    assert list(_data_report.losses(recordings(1, 2))) == ["None: no peer took less of anything."]
-    assert "torch DistributedSampler" in list(_data_report.losses(recordings(2, 1)))[-1]
-    assert len(list(_data_report.losses(recordings(2, 1, wrong="all")))) == 1
-    found = list(_data_report.found(recordings(2, 1, wrong="all")))
+    assert list(_comparison.losses(recordings(1, 2))) == ["None: no peer took less of anything."]
+    assert "torch DistributedSampler" in list(_comparison.losses(recordings(2, 1)))[-1]
+    assert len(list(_comparison.losses(recordings(2, 1, wrong="all")))) == 1
+    found = list(_comparison.found(recordings(2, 1, wrong="all")))
     assert found == ["- torch DistributedSampler, whole part of 8: all.", "- a note"]
 
 
