@@ -351,9 +351,9 @@ def test_random_models(data: st.DataObject) -> None:
         xgb.DMatrix(x, y),
         3,
     )
-    check(
-        booster, both(booster), np.vstack([x, around_thresholds(both(booster).trees, 30, seed, infinite=False)]), exact=False
-    )
+    found = both(booster)
+    rows = np.vstack([x, around_thresholds(found.trees, 30, seed, infinite=False)])
+    check(booster, found, rows, exact=False)
 
 
 def test_thresholds_at_the_ends() -> None:
