@@ -65,7 +65,8 @@ def pack(description: ModelDescription) -> tuple[dict[str, Any], dict[str, Array
     for name, kind in _ENTRIES.items():
         header[name] = kind(getattr(trees if name in _IN_TREES else description, name))
     header["link"] = {name: kind(getattr(link, name)) for name, kind in _LINK.items()}
-    header["feature_names"] = description.feature_names
+    names = description.feature_names
+    header["feature_names"] = None if names is None else list(names)
     classes = description.classes
     if classes is not None:
         if classes.dtype.kind in "USO":
