@@ -26,7 +26,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 FINDINGS = HERE.parent.parent / "build" / "fuzz-findings"
 ADDRESSES = 1 << 29  # bytes that an input may take beyond what the process has
-SECONDS = 2.0  # of the processor's time that an input may take
+SANITIZED = "PYSCALE_FUZZ_PACKAGE" in os.environ  # where a package with a sanitized module is
+SECONDS = 20.0 if SANITIZED else 2.0  # of the processor's time that an input may take
 MOST_KEPT = 500
 
 
@@ -39,12 +40,14 @@ class Report:
     file: Path | None
 
 
-def fuzz(format: str, seconds: float, seed: int) -> Report:
-    """Run a worker; what it did last is kept where it ended badly."""
+def fuzz(format: str, seconds: float, seed: int, check: Path = HERE) -> Report:
+    """Run a worker with the `check_model` of a folder; what it did last is kept where it ended badly."""
     root = HERE.parent.parent
-    paths = [os.environ.get("PYSCALE_FUZZ_PACKAGE", str(root)), str(root / "tests" / "unit"), str(HERE)]
+    package = os.environ.get("PYSCALE_FUZZ_PACKAGE", str(root))
+    paths = [str(check), package, str(root / "tests" / "unit"), str(HERE)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    environment |= {"PYTHONFAULTHANDLER": "1"}
+    if SANITIZED:
+        environment |= sanitizers()
     with tempfile.TemporaryDirectory() as folder:
         current = Path(folder) / "current"
         command = [sys.executable, __file__, format, str(seconds), str(seed), str(current)]
@@ -64,15 +67,29 @@ def fuzz(format: str, seconds: float, seed: int) -> Report:
         return Report(ended, text, kept)
 
 
+def sanitizers() -> dict[str, str]:
+    """Give what lets a Python that knows nothing of them load a module that was built with sanitizers."""
+    compiler = os.environ.get("CXX", "g++")
+    names = ("libasan.so", "libstdc++.so")  # the second, so that the first finds its exceptions
+    asked = [[compiler, f"-print-file-name={name}"] for name in names]
+    found = [subprocess.run(command, text=True, capture_output=True, check=True) for command in asked]
+    return {
+        "LD_PRELOAD": " ".join(done.stdout.strip() for done in found),
+        # Python keeps what it made to the end; what is larger than an input may take ends the worker.
+        "ASAN_OPTIONS": f"detect_leaks=0:max_allocation_size_mb={ADDRESSES >> 20}",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+
+
 NOT_HERE = 77  # how a worker ends that lacks a package
 
 
 def tried(format: str, content: bytes, path: Path) -> str:
     """Read a file and let it predict; give where it was refused, or that it was not."""
-    import check_model
+    import check_model  # of the folder that was asked for
 
     path.write_bytes(content)
-    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS * float(os.environ.get("PYSCALE_FUZZ_SLOWNESS", "1")))
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
         check_model.check(format, path)
     except ValueError as error:
@@ -97,7 +114,7 @@ def work(format: str, seconds: float, seed: int, path: Path) -> None:
         sys.exit(NOT_HERE)
     if places != {"a model"}:
         sys.exit(f"the seeds are no models: {places}")
-    if "PYSCALE_FUZZ_PACKAGE" not in os.environ:  # the sanitizer has all addresses, and a limit of its own
+    if not SANITIZED:  # the sanitizer has all addresses, and a limit of its own
         now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + ADDRESSES, resource.RLIM_INFINITY))
     first = len(corpus)
@@ -131,4 +148,5 @@ def arguments() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # this folder: it is in PYTHONPATH, at its place
     work(**arguments())

@@ -46,7 +46,7 @@ def random_trees(
             used += 2
         parts.append(nodes)
         sizes.append(used)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     is_leaf = joined["feature"] < 0
     num_leaves = int(is_leaf.sum())
     joined["left"][is_leaf] = rng.permutation(num_leaves)

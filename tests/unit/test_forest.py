@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyscale import _core
 from pyscale.infer import Forest, LinearLeaves, Link, ModelDescription, Trees
 
-KINDS = [
+KINDS: list[dict[str, Any]] = [
     {},
     {"most_leaves": 4, "precision": "float64", "sums": "float64", "zeros": True},
     {"most_leaves": 256, "thresholds": 600, "num_outputs": 3, "width": 2},
@@ -281,9 +281,10 @@ def test_refuses_other_rows() -> None:
     for wrong in (np.zeros((3, 5)), np.zeros(6), np.zeros((2, 3, 6))):
         with pytest.raises(ValueError, match="X: expected rows x 6 features, got shape"):
             model.predict(wrong)
-    for wrong in ("rows", [[1.0] * 6], np.full((2, 6), "x"), np.zeros((2, 6), complex)):
+    others: list[Any] = ["rows", [[1.0] * 6], np.full((2, 6), "x"), np.zeros((2, 6), complex)]
+    for other in others:
         with pytest.raises(TypeError, match="X: expected"):
-            model.predict(wrong)
+            model.predict(other)
     with pytest.raises(ValueError, match="num_trees: expected 0 to 20, got 21"):
         model.predict(np.zeros((1, 6)), num_trees=21)
     with pytest.raises(ValueError, match="num_threads: expected 1 or more"):

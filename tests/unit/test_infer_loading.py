@@ -60,7 +60,7 @@ def onnx_model(estimator: Any, data: str) -> bytes:
         value = [int(item) for item in value] if key == "nodes_missing_value_tracks_true" else value
         return make(key, value, *args, **kwargs)
 
-    options = {"zipmap": False} if hasattr(estimator, "predict_proba") else None
+    options: Any = {"zipmap": False} if hasattr(estimator, "predict_proba") else None
     options = None if options is None else {id(estimator): options}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(helper, "make_attribute", made)
@@ -253,9 +253,10 @@ def close(found: Array, expected: Array, exact: bool) -> None:
     if exact or expected.dtype.kind not in "f":
         np.testing.assert_array_equal(found, expected)
         return
-    digits = np.float32 if min(found.dtype.itemsize, expected.dtype.itemsize) == 4 else np.float64
+    narrow = min(found.dtype.itemsize, expected.dtype.itemsize) == 4
+    digits = np.finfo(np.float32 if narrow else np.float64)
     # A few units in the last place, of what exp, which no two libraries round alike, gives.
-    np.testing.assert_allclose(found, expected, rtol=8 * np.finfo(digits).eps, atol=np.finfo(digits).tiny)
+    np.testing.assert_allclose(found, expected, rtol=8 * float(digits.eps), atol=float(digits.tiny))
 
 
 def compare(model: Forest, x: Array, expected: Expected, *, exact: bool = False) -> None:
@@ -287,7 +288,8 @@ def everywhere(model: Forest, x: Array, expected: Expected, folder: Path, *, exa
 
 def rows_of(data: str) -> Array:
     """Values that float32 holds, so that the type in which they come is no matter."""
-    return DATA[data][0][:600].astype(np.float32).astype(np.float64)
+    x: Array = DATA[data][0][:600].astype(np.float32).astype(np.float64)
+    return x
 
 
 XGBOOST: list[tuple[str, dict[str, Any]]] = [
@@ -342,7 +344,8 @@ def leaf_numbers(model: Forest, x: Array) -> Array:
     splits = np.array(
         [(trees.feature[a:b] >= 0).sum() for a, b in zip(trees.first, trees.first[1:], strict=False)]
     )
-    return model.leaf_index(x) - splits
+    numbers: Array = model.leaf_index(x) - splits
+    return numbers
 
 
 @pytest.mark.parametrize(("data", "more"), LIGHTGBM, ids=str)
@@ -399,7 +402,7 @@ def test_sklearn(name: str, data: str, tmp_path: Path) -> None:
         expected = expected._replace(scores=estimator.score_samples(x))
         everywhere(convert(estimator), x, expected._replace(decision=None), tmp_path)
         found = convert(estimator).decision_function(x)
-        np.testing.assert_allclose(found, expected.decision, rtol=0, atol=4e-16)
+        np.testing.assert_allclose(found, estimator.decision_function(x), rtol=0, atol=4e-16)
         return
     if hasattr(estimator, "apply"):
         expected = expected._replace(leaves=estimator.apply(x).reshape(len(x), -1).astype(np.int32))
