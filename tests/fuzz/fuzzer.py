@@ -25,7 +25,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 FINDINGS = HERE.parent.parent / "build" / "fuzz-findings"
-ADDRESSES = 1 << 29  # bytes that an input may take beyond what the process has
+ADDRESSES = 1 << 28  # bytes that an input may take beyond what the process has
 SANITIZED = "PYSCALE_FUZZ_PACKAGE" in os.environ  # where a package with a sanitized module is
 SECONDS = 20.0 if SANITIZED else 2.0  # of the processor's time that an input may take
 MOST_KEPT = 500

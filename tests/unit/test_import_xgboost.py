@@ -12,12 +12,12 @@ from forest_inputs import around_thresholds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn import datasets
 
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.importers.xgboost import from_booster, read_xgboost
 
 xgb = pytest.importorskip("xgboost")
+datasets = pytest.importorskip("sklearn.datasets")
 
 Array = NDArray[Any]
 IRIS = datasets.load_iris(return_X_y=True)
