@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test stress bench bench-data bench-inference lint format sanitize docs build stub ctest clean
+.PHONY: help demo test stress fuzz bench bench-data bench-inference lint format sanitize docs build stub ctest clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -20,6 +20,7 @@ help:
 	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks, lose a rank and go on"
 	@echo "make test      set up, run every test (C++, Python, under mpirun; several hosts where root)"
 	@echo "make stress    ten minutes of random collectives"
+	@echo "make fuzz      ten minutes of random files for what reads models, under the address sanitizer"
 	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 40 minutes)"
 	@echo "make bench-data  compare pyscale.data with every peer and write docs/benchmarks_data.md (about 40 minutes)"
 	@echo "make bench-inference  compare pyscale.infer with every peer and write docs/benchmarks_inference.md (about 25 minutes)"
@@ -39,7 +40,7 @@ demo: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/examples build
 	$(call say,A rank that is lost in training, and the rest that goes on)
 	$(BIN)/python examples/flights_restart.py
 
-test: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/dev $(STAMPS)/arrays $(STAMPS)/examples build ctest
+test: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/dev $(STAMPS)/arrays $(STAMPS)/models $(STAMPS)/examples build ctest
 	@$(BIN)/python -c 'import pyscale; pyscale.show_config()'
 	$(BIN)/python -m pytest
 
@@ -51,6 +52,21 @@ ctest: $(STAMPS)/tools
 
 stress: $(STAMPS)/mpich $(STAMPS)/dev build
 	PYSCALE_STRESS_SECONDS=600 $(BIN)/python -m pytest tests/distributed/test_stress.py
+
+# The Python module under the sanitizers, beside a copy of the package, so that the installed one stays as it
+# is. Python itself is not built with them: their libraries come first in the process.
+FUZZ := build/fuzz
+fuzz: $(STAMPS)/mpich $(STAMPS)/dev $(STAMPS)/models build
+	$(call say,Building the module under the address and undefined-behaviour sanitizers)
+	@cmake -S . -B $(FUZZ) -G Ninja --log-level=WARNING -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	    -DPYSCALE_BINDINGS=ON -DPYSCALE_TESTS=OFF -DPYSCALE_SANITIZE=address,undefined \
+	    -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+	@cmake --build $(FUZZ)
+	@rm -rf $(FUZZ)/python && mkdir -p $(FUZZ)/python && cp -R pyscale $(FUZZ)/python/
+	@cmake --install $(FUZZ) --prefix $(FUZZ)/python
+	$(call say,Fuzzing; what is found is kept in build/fuzz-findings)
+	PYSCALE_FUZZ_SECONDS=$${PYSCALE_FUZZ_SECONDS:-600} PYSCALE_FUZZ_PACKAGE=$(CURDIR)/$(FUZZ)/python \
+	    $(BIN)/python -m pytest -s tests/fuzz
 
 bench: $(STAMPS)/mpich $(STAMPS)/measure build
 	$(call say,Benchmarks)
@@ -138,4 +154,11 @@ $(STAMPS)/arrays: $(STAMPS)/install
 	$(call say,Installing the array libraries that the tests use beside NumPy: torch and JAX (large))
 	@$(PIP) torch==2.13.0 || echo "No torch: its tests will be skipped"
 	@$(PIP) jax || echo "No JAX: its tests will be skipped"
+	@touch $@
+
+# What the tests of models compare with; likewise.
+MODELS := xgboost-cpu lightgbm scikit-learn onnx onnxruntime skl2onnx
+$(STAMPS)/models: $(STAMPS)/install
+	$(call say,Installing the libraries whose models the tests load: $(MODELS))
+	@for package in $(MODELS); do $(PIP) $$package || echo "No $$package: its tests will be skipped"; done
 	@touch $@

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pyscale.infer.importers.reading import refuse
 
 __all__ = ["MAGIC", "read", "write"]
 
@@ -22,10 +25,8 @@ _VERSION = 1
 _ALIGNMENT = 64
 _PREAMBLE = len(MAGIC) + 8
 _MOST_HEADER = 1 << 26
-_DTYPES = {
-    dtype.str: dtype
-    for dtype in map(np.dtype, ("bool", "int8", "uint8", "int32", "int64", "uint16", "float32", "float64"))
-}
+_MOST_AXES = 8
+_DTYPES = {dtype.str: dtype for dtype in map(np.dtype, ("<" + code for code in "?bBhHiIqQefd"))}
 
 
 def write(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
@@ -39,34 +40,36 @@ def write(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mappi
     header : mapping
         What JSON can hold.
     arrays : mapping
-        Name -> array of bool, a number's type in little-endian order, or text of fixed width.
+        Name -> array of bool, whole numbers, or float16 to float64.
 
     Raises
     ------
     OSError
         The file cannot be written; what was there before is still there.
+    ValueError
+        An array is of another type; nothing is written.
     """
     target = Path(path)
+    written = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     listed = []
     offset = 0
-    for name, array in arrays.items():
-        contiguous = np.ascontiguousarray(array)
-        if contiguous.dtype.str not in _DTYPES:
-            raise ValueError(f"{name}: expected one of {', '.join(_DTYPES)}, got {contiguous.dtype.str}")
-        listed.append({"name": name, "dtype": contiguous.dtype.str, "shape": list(array.shape), "at": offset})
-        offset += -(-contiguous.nbytes // _ALIGNMENT) * _ALIGNMENT
+    for name, array in written.items():
+        if array.dtype.newbyteorder("<").str not in _DTYPES:
+            refuse(name, f"one of {', '.join(_DTYPES)}", array.dtype.str)
+        written[name] = array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        listed.append({"name": name, "dtype": array.dtype.str, "shape": list(array.shape), "at": offset})
+        offset += _aligned(array.nbytes)
     text = json.dumps({"version": _VERSION, "header": header, "arrays": listed, "bytes": offset}).encode()
-    start = -(-(_PREAMBLE + len(text)) // _ALIGNMENT) * _ALIGNMENT
+    start = _aligned(_PREAMBLE + len(text))
     draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(MAGIC + len(text).to_bytes(8, "little") + text)
             file.write(b"\0" * (start - _PREAMBLE - len(text)))
-            for array in arrays.values():
-                contiguous = np.ascontiguousarray(array)
-                file.write(contiguous.tobytes())
-                file.write(b"\0" * (-contiguous.nbytes % _ALIGNMENT))
+            for array in written.values():
+                file.write(array.reshape(-1).view(np.uint8))
+                file.write(b"\0" * (-array.nbytes % _ALIGNMENT))
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, target)
@@ -94,53 +97,79 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
     Raises
     ------
     ValueError
-        The file is not one of these, is of a later version, was cut off, or contradicts itself.
+        The file is not one of these, is of a later version, was cut off, or contradicts itself; the message
+        says where.
     OSError
         It cannot be read.
     """
     size = Path(path).stat().st_size
     if size < _PREAMBLE:
-        _refuse(path, f"at least {_PREAMBLE} bytes", f"{size}")
-    data = np.memmap(path, np.uint8, "r")
+        refuse("the file", f"at least {_PREAMBLE} bytes", size)
+    data: Array = np.memmap(path, np.uint8, "r")
     if bytes(data[: len(MAGIC)]) != MAGIC:
-        _refuse(path, "a model that pyscale saved", "another kind of file")
+        refuse("the file", "a model that pyscale saved", "another kind of file")
     length = int.from_bytes(bytes(data[len(MAGIC) : _PREAMBLE]), "little")
     if length > min(size - _PREAMBLE, _MOST_HEADER):
-        _refuse(path, f"a header of {length} bytes", f"a file of {size}: it was cut off")
+        refuse("the file", f"a header of {length} bytes", f"{size} bytes in all: it was cut off")
+    document = _document(bytes(data[_PREAMBLE : _PREAMBLE + length]))
+    if document["version"] != _VERSION:
+        refuse("version", f"{_VERSION}", document["version"])
+    start, total = _aligned(_PREAMBLE + length), document["bytes"]
+    if size != start + total:
+        refuse("the file", f"{start} + {total} bytes", f"{size}: it was cut off, or added to")
+    arrays: dict[str, Array] = {}
+    offset = 0
+    for place, entry in enumerate(document["arrays"]):
+        where = f"arrays[{place}]"
+        name, dtype, shape = _listed(entry, where)
+        if name in arrays or entry["at"] != offset:
+            refuse(where, f"another array's name, and {offset} as its place", entry)
+        count = math.prod(shape)
+        if count > (total - offset) // dtype.itemsize:
+            refuse(f"{where}.shape", f"at most {total - offset} bytes of {name}", shape)
+        begin = start + offset
+        arrays[name] = (
+            data[begin : begin + count * dtype.itemsize].view(np.ndarray).view(dtype).reshape(shape)
+        )
+        offset += _aligned(count * dtype.itemsize)
+    if offset != total:
+        refuse("bytes", f"{offset}, as the arrays say", total)
+    return document["header"], arrays
+
+
+def _document(text: bytes) -> dict[str, Any]:
+    # Empty lists take thirty times the memory of their text; no header is made of little else.
+    if text.count(b"[") + text.count(b"{") > 1000 + len(text) // 32:
+        refuse("the header", "fewer lists and objects for its size", f"{len(text)} bytes")
     try:
-        found = json.loads(bytes(data[_PREAMBLE : _PREAMBLE + length]))
-        version, header, listed, total = (found[key] for key in ("version", "header", "arrays", "bytes"))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        _refuse(path, "a header with version, header, arrays and bytes", str(error))
-    if version != _VERSION:
-        _refuse(path, f"version {_VERSION}", repr(version))
-    if not isinstance(header, dict) or not isinstance(listed, list):
-        _refuse(path, "a header of a model", "something else")
-    start = -(-(_PREAMBLE + length) // _ALIGNMENT) * _ALIGNMENT
-    if not isinstance(total, int) or size != start + total:
-        _refuse(path, f"{start} + {total} bytes", f"{size}: it was cut off, or added to")
-    arrays = {}
-    for entry in listed:
-        name, array = _array(path, entry, data, start)
-        arrays[name] = array
-    return header, arrays
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        refuse("the header", "JSON", str(error))
+    if not isinstance(found, dict):
+        refuse("the header", "an object", found)
+    for name, kind in (("version", int), ("header", dict), ("arrays", list), ("bytes", int)):
+        if type(found.get(name)) is not kind:
+            refuse(name, f"a value of type {kind.__name__}", found.get(name))
+    return found
 
 
-def _array(path: str | os.PathLike[str], entry: Any, data: Array, start: int) -> tuple[str, Array]:
-    try:
-        name, shape, at = str(entry["name"]), tuple(entry["shape"]), entry["at"]
-        dtype = _DTYPES[entry["dtype"]]
-        whole = all(type(n) is int and n >= 0 for n in (*shape, at))
-    except (KeyError, TypeError) as error:
-        _refuse(path, "name, dtype, shape and at of each array", repr(error))
-    count = 1
-    for n in shape if whole else ():
-        count *= n
-    if not whole or at % _ALIGNMENT or start + at + count * dtype.itemsize > len(data):
-        _refuse(path, f"array {name!r} within the file", f"shape {shape} at {at}")
-    begin = start + at
-    return name, data[begin : begin + count * dtype.itemsize].view(dtype).reshape(shape)
+def _listed(entry: Any, where: str) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
+    """Give an array's name, type and shape, as the header has them."""
+    if not isinstance(entry, dict) or set(entry) != {"name", "dtype", "shape", "at"}:
+        refuse(where, "name, dtype, shape and at", entry)
+    name, dtype, shape, at = (entry[key] for key in ("name", "dtype", "shape", "at"))
+    if not isinstance(name, str) or type(at) is not int:
+        refuse(where, "a name that is text and a place that is a number", entry)
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        refuse(f"{where}.dtype", f"one of {', '.join(_DTYPES)}", dtype)
+    if not isinstance(shape, list) or len(shape) > _MOST_AXES:
+        refuse(f"{where}.shape", f"a list of at most {_MOST_AXES} numbers", shape)
+    if not all(type(n) is int and 0 <= n < 2**48 for n in shape):
+        refuse(f"{where}.shape", "whole numbers from 0 on", shape)
+    if 0 in shape and math.prod(max(n, 1) for n in shape) >= 2**48:
+        refuse(f"{where}.shape", "a shape that can be", shape)
+    return name, _DTYPES[dtype], tuple(shape)
 
 
-def _refuse(path: str | os.PathLike[str], expected: str, got: str) -> NoReturn:
-    raise ValueError(f"{os.fspath(path)}: expected {expected}, got {got}") from None
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pyscale.infer import files
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.saving import unpack
 from pyscale.infer.forest.trees import ModelDescription
+from pyscale.infer.importers.reading import refuse
 
 __all__ = ["FORMATS", "convert", "load"]
 
@@ -58,17 +59,8 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Forest:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     with open(path, "rb") as file:
         head = file.read(64)
-    found = format or _format_of(path, head)
-    if found == "pyscale":
-        header, arrays = files.read(path)
-        if header.get("model") != "forest":
-            _refuse(path, "a model of a known kind", repr(header.get("model")))
-        return Forest(unpack(os.fspath(path), header, arrays))
-    size = Path(path).stat().st_size
-    if size > _MOST_BYTES:
-        _refuse(path, f"at most {_MOST_BYTES} bytes", f"{size}")
     try:
-        return Forest(_reader(found)(Path(path).read_bytes()))
+        return Forest(_description(Path(path), format or _format_of(head)))
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
@@ -97,6 +89,18 @@ def convert(model: Any) -> Forest:
     """
     library = type(model).__module__.partition(".")[0]
     return Forest(_converter(library, model)(model))
+
+
+def _description(path: Path, format: str) -> ModelDescription:
+    if format == "pyscale":
+        header, arrays = files.read(path)
+        if header.get("model") != "forest":
+            refuse("model", "forest", header.get("model"))
+        return unpack(header, arrays)
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        refuse("the file", f"at most {_MOST_BYTES} bytes", size)
+    return _reader(format)(path.read_bytes())
 
 
 def _reader(format: str) -> Callable[[bytes], ModelDescription]:
@@ -133,24 +137,23 @@ def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription]:
     )
 
 
-def _format_of(path: str | os.PathLike[str], head: bytes) -> str:
+def _format_of(head: bytes) -> str:
     if head.startswith(files.MAGIC):
         return "pyscale"
     if head.lstrip()[:1] == b"{":
         return "xgboost"
     if head.startswith(b"tree"):
         return "lightgbm"
-    if head[:1] == b"\x80" or head[:2] == b"PK":
-        _refuse(
-            path,
-            f"a file of {', '.join(FORMATS)}",
-            "a pickle or an archive, which is not opened: "
-            "load it with its library and pass the object to pyscale.infer.convert",
+    known = f"a model in a format of {', '.join(FORMATS)}"
+    if not head:
+        refuse("the file", known, "an empty file")
+    if head[:1] == b"\x80" or head[:2] == b"PK" or head[:2] == b"\x1f\x8b":
+        refuse(
+            "the file",
+            f"{known}; a pickle or an archive is not opened: load it with its library and pass the object to "
+            "pyscale.infer.convert",
+            head[:4],
         )
     if head[:1] in (b"\x08", b"\x0a", b"\x12", b"\x3a", b"\x42"):  # a field of ONNX's ModelProto
         return "onnx"
-    return _refuse(path, f"a file of {', '.join(FORMATS)}", f"one that begins with {head[:16]!r}")
-
-
-def _refuse(path: str | os.PathLike[str], expected: str, got: str) -> NoReturn:
-    raise ValueError(f"{os.fspath(path)}: expected {expected}, got {got}")
+    return refuse("the file", known, head[:16])

@@ -30,6 +30,8 @@ OPTIONAL = {
     "xgboost": "infer",
     "lightgbm": "infer",
     "sklearn": "infer",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
     "pytest": "measure",
     "pytest_benchmark": "measure",
     "scipy": "measure",

@@ -184,7 +184,7 @@ Derived = type("Derived", (tree.DecisionTreeClassifier,), {"__module__": __name_
     ids=str,
 )
 def test_other_objects(estimator: Any) -> None:
-    with pytest.raises(ValueError, match=r"estimator: expected one of DecisionTreeClassifier, .*, got \w"):
+    with pytest.raises(TypeError, match=r"estimator: expected one of DecisionTreeClassifier, .*, got \w"):
         from_sklearn(estimator)
 
 

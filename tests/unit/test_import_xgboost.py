@@ -12,12 +12,12 @@ from forest_inputs import around_thresholds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn import datasets
 
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.importers.xgboost import from_booster, read_xgboost
 
 xgb = pytest.importorskip("xgboost")
+datasets = pytest.importorskip("sklearn.datasets")
 
 Array = NDArray[Any]
 IRIS = datasets.load_iris(return_X_y=True)
@@ -351,12 +351,9 @@ def test_random_models(data: st.DataObject) -> None:
         xgb.DMatrix(x, y),
         3,
     )
-    check(
-        booster,
-        both(booster),
-        np.vstack([x, around_thresholds(both(booster).trees, 30, seed, infinite=False)]),
-        exact=False,
-    )
+    found = both(booster)
+    rows = np.vstack([x, around_thresholds(found.trees, 30, seed, infinite=False)])
+    check(booster, found, rows, exact=False)
 
 
 def test_thresholds_at_the_ends() -> None:

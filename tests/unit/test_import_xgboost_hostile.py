@@ -248,6 +248,13 @@ def test_vector_leaves(change: Callable[[dict[str, Any]], None], message: str) -
     assert message in str(caught.value)
 
 
+def test_right_children_of_leaves_are_not_looked_at() -> None:
+    expected = read_xgboost(model("json")).trees
+    found = read_xgboost(changed(setting("right_children", -1, value=2**24, tree=0))).trees
+    for name in ("left", "right", "feature"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
 def test_other_boosters() -> None:
     with pytest.raises(ValueError, match=r"name: expected gbtree or dart; other boosters.*got 'gblinear'"):
         read_xgboost(model("ubj", "linear"))

@@ -13,6 +13,7 @@ from pyscale import _core
 from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer import files
+from pyscale.infer.forest.checking import check
 from pyscale.infer.forest.saving import pack
 from pyscale.infer.forest.trees import LinearLeaves, ModelDescription, Trees
 from pyscale.infer.inputs import rows_of
@@ -20,6 +21,7 @@ from pyscale.infer.inputs import rows_of
 __all__ = ["Forest"]
 
 Array = NDArray[Any]
+_MOST_FEATURES, _MOST_OUTPUTS = 1 << 22, 1 << 12  # of a forest that is measured when it is made
 
 
 class Forest:
@@ -34,6 +36,11 @@ class Forest:
     ----------
     description : ModelDescription
         The trees and what their sums mean.
+
+    Raises
+    ------
+    ValueError
+        What is described is no forest; the message names the place.
 
     Attributes
     ----------
@@ -56,18 +63,24 @@ class Forest:
     """
 
     def __init__(self, description: ModelDescription) -> None:
+        check(description)
         self._description = description
         trees = description.trees
         arrays = _fields(trees)
         arrays["linear"] = None if trees.linear is None else _fields(trees.linear)
-        known = {int(key): [int(x) for x in value] for key, value in trees.known_categories.items()}
+        known = {int(key): np.asarray(value).tolist() for key, value in trees.known_categories.items()}
         self._native = _core.Forest(arrays, known)
         link = description.link
         self._native.set_link(link.name, link.divisor, link.scale, description.trees_per_round)
         self._native.threads = default_threads()
         self._native.gives_labels = description.classes is not None or description.kind == "anomaly"
-        self._native.classifies = description.kind in ("binary", "multiclass")
-        self._native.calibrate()
+        # One class has one column of probabilities, which the short way does not know.
+        self._native.classifies = description.kind == "binary" or (
+            description.kind == "multiclass" and trees.num_outputs > 1
+        )
+        # Measuring takes rows and sums in memory; of what is as wide as this, nobody asks for many rows.
+        if trees.num_features <= _MOST_FEATURES and trees.num_outputs <= _MOST_OUTPUTS:
+            self._native.calibrate()
         self._quick = _core.capsule_of_forest(self._native)
         self.num_features = trees.num_features
         self.num_trees = trees.num_trees
@@ -160,9 +173,13 @@ class Forest:
     def _numbers(self, X: Any, num_trees: int | None, num_threads: int | None) -> Array:
         """Give the number of each row's class, by the rule of the library."""
         decides = self._description.decides
+        if self._description.link.name == "argmax":
+            return self._answer(X, "linked", num_trees, num_threads, None).astype(np.intp)
+        if self.classes is not None and len(self.classes) == 1:
+            return np.zeros(len(self._answer(X, "raw", num_trees, num_threads, None)), np.intp)
         if self.num_outputs > 1:
-            numbers: Array = self._answer(X, "linked", num_trees, num_threads, None).argmax(axis=1)
-            return numbers
+            best: Array = self._answer(X, "linked", num_trees, num_threads, None).argmax(axis=1)
+            return best
         if decides == "probability":
             return (self._answer(X, "linked", num_trees, num_threads, None) > 0.5).astype(np.intp)
         raw = self._answer(X, "raw", num_trees, num_threads, None)
@@ -185,7 +202,7 @@ class Forest:
         """
         if self.kind != "anomaly":
             return self._answer(X, "raw", None, num_threads, None)
-        return self.score_samples(X, num_threads=num_threads) - self._description.offset
+        return self.score_samples(X, num_threads=num_threads) - float(self._description.offset)
 
     def score_samples(self, X: Any, *, num_threads: int | None = None) -> Array:
         """
@@ -238,6 +255,10 @@ class Forest:
         """
         if self.kind not in ("binary", "multiclass"):
             raise ValueError(f"predict_proba: expected a model that classifies, got one for {self.kind}")
+        if self.kind == "multiclass" and self.num_outputs == 1:
+            if out is not None:
+                raise ValueError("out: expected none of a model of one class")
+            return self._answer(X, "linked", num_trees, num_threads, None)[:, None]
         return self._answer(X, "proba", num_trees, num_threads, out)
 
     def leaf_index(
@@ -264,7 +285,7 @@ class Forest:
             rows_of(X, self.num_features, self.feature_names),
             0,
             self._checked_trees(num_trees),
-            num_threads or default_threads(),
+            _threads(num_threads),
         )
 
     def explain_engine(self) -> str:
@@ -314,6 +335,8 @@ class Forest:
         ------
         OSError
             The file cannot be written.
+        ValueError
+            The labels are neither numbers nor text.
         """
         files.write(path, *pack(self._description))
 
@@ -336,9 +359,7 @@ class Forest:
     ) -> Array:
         x = rows_of(X, self.num_features, self.feature_names)
         count = self._checked_trees(num_trees)
-        threads = default_threads() if num_threads is None else num_threads
-        if threads < 1:
-            raise ValueError(f"num_threads: expected 1 or more, got {threads}")
+        threads = _threads(num_threads)
         if out is not None:
             out = view(out, writable=True, what="out").array
             shape = self._native.shape(len(x), what)
@@ -351,6 +372,13 @@ class Forest:
                 raise ValueError("out: expected memory of its own, got some of X's")
         answer: Array = self._native.answer(x, out, what, 0, count, threads)
         return answer
+
+
+def _threads(num_threads: int | None) -> int:
+    threads = default_threads() if num_threads is None else num_threads
+    if threads < 1:
+        raise ValueError(f"num_threads: expected 1 or more, got {threads}")
+    return threads
 
 
 def _fields(arrays: Trees | LinearLeaves) -> dict[str, Any]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections.abc import Mapping
-from typing import Any, NoReturn, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Precision, Trees
+from pyscale.infer.forest.checking import check
+from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
+from pyscale.infer.importers.reading import refuse
 
 __all__ = ["pack", "unpack"]
 
 Array = NDArray[Any]
 
-_KINDS = ("regression", "binary", "multiclass", "ranking", "anomaly")
+_MOST_LABELS = 1 << 20
 _OPTIONAL = ("zero_is_missing", "category_set", "set_first", "set_values")
 _DTYPES = {
     "first": np.int64,
@@ -33,116 +35,130 @@ _DTYPES = {
     "set_values": np.int32,
 }
 _LINEAR_DTYPES = {"constant": np.float64, "first": np.int64, "feature": np.int32, "coefficient": np.float64}
+_ENTRIES = {
+    "num_features": int,
+    "num_outputs": int,
+    "precision": str,
+    "sums": str,
+    "negative_fractions": bool,
+    "whole_categories": bool,
+    "kind": str,
+    "source": str,
+    "trees_per_round": int,
+    "offset": float,
+    "decides": str,
+}
+_IN_TREES = ("num_features", "num_outputs", "precision", "sums", "negative_fractions", "whole_categories")
+_LINK = {"name": str, "divisor": float, "scale": float}
 
 
 def pack(description: ModelDescription) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Give what :func:`pyscale.infer.files.write` takes."""
-    trees = description.trees
+    """Give what :func:`pyscale.infer.files.write` takes; ValueError if the labels cannot be written."""
+    trees, link = description.trees, description.link
     arrays = {name: getattr(trees, name) for name in _DTYPES if getattr(trees, name) is not None}
     if trees.linear is not None:
         for name in _LINEAR_DTYPES:
             arrays[f"linear.{name}"] = getattr(trees.linear, name)
     for feature, categories in trees.known_categories.items():
         arrays[f"known.{feature}"] = np.asarray(categories, np.int32)
-    header: dict[str, Any] = {
-        "model": "forest",
-        "num_features": trees.num_features,
-        "num_outputs": trees.num_outputs,
-        "precision": trees.precision,
-        "sums": trees.sums,
-        "negative_fractions": trees.negative_fractions,
-        "whole_categories": trees.whole_categories,
-        "link": dataclasses.asdict(description.link),
-        "kind": description.kind,
-        "source": description.source,
-        "feature_names": description.feature_names,
-        "trees_per_round": description.trees_per_round,
-        "offset": description.offset,
-        "decides": description.decides,
-    }
-    if description.classes is not None:
-        if description.classes.dtype.kind in "USO":
-            header["classes"] = [str(label) for label in description.classes]
+    header: dict[str, Any] = {"model": "forest"}
+    for name, kind in _ENTRIES.items():
+        header[name] = kind(getattr(trees if name in _IN_TREES else description, name))
+    header["link"] = {name: kind(getattr(link, name)) for name, kind in _LINK.items()}
+    names = description.feature_names
+    header["feature_names"] = None if names is None else list(names)
+    classes = description.classes
+    if classes is not None:
+        if classes.dtype.kind in "USO":
+            header["classes"] = {"dtype": classes.dtype.kind, "labels": _labels(classes)}
         else:
-            arrays["classes"] = description.classes
+            arrays["classes"] = classes
     return header, arrays
 
 
-def unpack(where: str, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> ModelDescription:
+def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> ModelDescription:
     """Make a description of what :func:`pyscale.infer.files.read` gave; ValueError where it is none."""
     fields: dict[str, Any] = {}
     for name, dtype in _DTYPES.items():
         if name in arrays:
-            fields[name] = _array(where, arrays, name, dtype, 2 if name == "values" else 1)
+            fields[name] = _array(arrays, name, dtype, 2 if name == "values" else 1)
         elif name not in _OPTIONAL:
-            _refuse(where, f"an array {name}", "none")
-    for name in ("num_features", "num_outputs", "trees_per_round"):
-        fields[name] = _entry(where, header, name, int)
-    for name in ("precision", "sums"):
-        if header.get(name) not in ("float32", "float64"):
-            _refuse(where, f"{name} float32 or float64", repr(header.get(name)))
-        fields[name] = cast("Precision", header[name])
+            refuse(name, "an array", "none")
     known = {}
     for name in arrays:
         if name.startswith("known."):
-            known[int(name.removeprefix("known."))] = _array(where, arrays, name, np.int32, 1)
+            if not re.fullmatch(r"known\.[0-9]{1,10}", name):
+                refuse("arrays", "known. and the number of a feature", name)
+            known[int(name.removeprefix("known."))] = _array(arrays, name, np.int32, 1)
     linear = None
     if "linear.first" in arrays:
-        linear = LinearLeaves(
-            **{
-                name: _array(where, arrays, f"linear.{name}", dtype, 1)
-                for name, dtype in _LINEAR_DTYPES.items()
-            }
-        )
-    per_round = fields.pop("trees_per_round")
-    trees = Trees(
-        **fields,
-        known_categories=known,
-        negative_fractions=_entry(where, header, "negative_fractions", bool),
-        whole_categories=_entry(where, header, "whole_categories", bool),
-        linear=linear,
-    )
-    kind = header.get("kind")
-    if kind not in _KINDS:
-        _refuse(where, f"a kind of {', '.join(_KINDS)}", repr(kind))
-    link = _entry(where, header, "link", dict)
-    if set(link) != {"name", "divisor", "scale"} or not isinstance(link["name"], str):
-        _refuse(where, "a link with name, divisor and scale", repr(link))
-    if not all(isinstance(link[name], int | float) for name in ("divisor", "scale")):
-        _refuse(where, "a link whose divisor and scale are numbers", repr(link))
+        parts = {name: _array(arrays, f"linear.{name}", kind, 1) for name, kind in _LINEAR_DTYPES.items()}
+        linear = LinearLeaves(**parts)
+    entries = {name: _entry(header, name, name, kind) for name, kind in _ENTRIES.items()}
+    in_trees = {name: entries.pop(name) for name in _IN_TREES}
+    link = _entry(header, "link", "link", dict)
     names = header.get("feature_names")
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        _refuse(where, "feature_names that are text", repr(names))
-    classes = arrays.get("classes")
-    if classes is None and "classes" in header:
-        classes = np.array(_entry(where, header, "classes", list))
-    return ModelDescription(
-        trees=trees,
-        link=Link(**link),
-        kind=kind,
-        source=str(header.get("source")),
-        classes=classes,
+    if names is not None and not isinstance(names, list):
+        refuse("feature_names", "a list", names)
+    description = ModelDescription(
+        trees=Trees(**fields, **in_trees, known_categories=known, linear=linear),
+        link=Link(**{name: _entry(link, name, f"link.{name}", kind) for name, kind in _LINK.items()}),
         feature_names=None if names is None else tuple(names),
-        trees_per_round=per_round,
-        offset=_entry(where, header, "offset", float),
-        decides=_entry(where, header, "decides", str),
+        classes=_classes(header, arrays),
+        **entries,
     )
+    check(description)
+    return description
 
 
-def _array(where: str, arrays: Mapping[str, Array], name: str, dtype: Any, ndim: int) -> Array:
+def _labels(classes: Array) -> list[Any]:
+    """Give labels of text, of bytes, or of several kinds as what JSON holds."""
+    if classes.dtype.kind == "S":
+        return [label.decode("latin-1") for label in classes.tolist()]
+    labels = [label.item() if isinstance(label, np.generic) else label for label in classes.tolist()]
+    for place, label in enumerate(labels):
+        if not isinstance(label, str | int | float):
+            refuse(f"classes[{place}]", "a number or text, to be saved", type(label).__name__)
+    return labels
+
+
+def _classes(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Array | None:
+    if "classes" not in header:
+        return arrays.get("classes")
+    found = _entry(header, "classes", "classes", dict)
+    labels, kind = _entry(found, "labels", "classes.labels", list), found.get("dtype")
+    for place, label in enumerate(labels):
+        if not isinstance(label, str | int | float if kind == "O" else str):
+            refuse(f"classes.labels[{place}]", "a label", label)
+    if kind == "O":
+        classes = np.empty(len(labels), object)
+        classes[:] = labels
+        return classes
+    if kind not in ("U", "S"):
+        refuse("classes.dtype", "U, S or O", kind)
+    # All are as wide as the widest: that is not to be far wider than the others.
+    if labels and max(map(len, labels)) * len(labels) > _MOST_LABELS + 100 * sum(map(len, labels)):
+        refuse("classes.labels", "labels of about one length", "some that are far longer")
+    if kind == "U":
+        return np.array(labels, np.str_)
+    try:
+        return np.array([label.encode("latin-1") for label in labels], np.bytes_)
+    except UnicodeEncodeError:
+        refuse("classes.labels", "bytes", "others")
+
+
+def _array(arrays: Mapping[str, Array], name: str, dtype: Any, ndim: int) -> Array:
     array = arrays.get(name)
     if array is None or array.dtype != dtype or array.ndim != ndim:
         got = "none" if array is None else f"{array.dtype} of {array.ndim} axes"
-        _refuse(where, f"array {name} of {np.dtype(dtype)} and {ndim} axes", got)
+        refuse(name, f"an array of {np.dtype(dtype)} and {ndim} axes", got)
+    if dtype is np.bool_ and (array.view(np.uint8) > 1).any():
+        refuse(name, "0 or 1", int(array.view(np.uint8).max()))
     return array
 
 
-def _entry(where: str, header: Mapping[str, Any], name: str, kind: type) -> Any:
-    value = header.get(name)
+def _entry(parent: Mapping[str, Any], name: str, where: str, kind: type) -> Any:
+    value = parent.get(name)
     if type(value) is not kind:
-        _refuse(where, f"{name} of type {kind.__name__}", repr(value))
+        refuse(where, f"a value of type {kind.__name__}", value)
     return value
-
-
-def _refuse(where: str, expected: str, got: str) -> NoReturn:
-    raise ValueError(f"{where}: expected {expected}, got {got}")

@@ -74,7 +74,7 @@ def parse(content: bytes) -> Any:
     try:
         return onnx.ModelProto.FromString(content)
     except message.DecodeError as error:
-        raise ValueError(f"not an ONNX model: {error}") from None
+        refuse("the file", "an ONNX model", str(error))
 
 
 def find_ensemble(model: Any) -> Ensemble:

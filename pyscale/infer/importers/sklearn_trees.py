@@ -55,8 +55,10 @@ def from_sklearn(estimator: object) -> ModelDescription:
 
     Raises
     ------
+    TypeError
+        For what is of another class.
     ValueError
-        For estimators of other classes, that are not fitted, or whose attributes make no sense; and for what
+        For estimators that are not fitted, or whose attributes make no sense; and for what
         is not supported: classifiers of more than one target, boosting that starts from the answers of a
         model (`init`), categories that are not whole numbers from 0 to 2^31 - 1. It names the attribute.
     """
@@ -64,5 +66,5 @@ def from_sklearn(estimator: object) -> ModelDescription:
     if name not in READERS:
         known = ", ".join(sorted(READERS))
         kind = type(estimator)
-        raise ValueError(f"estimator: expected one of {known}, got {kind.__module__}.{kind.__qualname__}")
+        raise TypeError(f"estimator: expected one of {known}, got {kind.__module__}.{kind.__qualname__}")
     return READERS[name](estimator)

@@ -91,7 +91,8 @@ def read_tree(tree: object, where: str, *, features: int, outputs: int) -> Tree:
     left, right = np.where(swapped, right, left), np.where(swapped, left, right)
 
     renumbered = np.cumsum(keep) - 1
-    left, right = np.where(inner, renumbered[left], 0), np.where(inner, renumbered[right], 0)
+    # Of a leaf, they may be anything.
+    left, right = (np.where(inner, renumbered[np.where(inner, child, 0)], 0) for child in (left, right))
     left[leaf] = np.arange(len(values))
     return Tree(
         feature=np.where(inner, feature, -1)[keep],

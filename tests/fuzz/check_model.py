@@ -1,0 +1,57 @@
+"""What must be so of any file: it is refused with a ValueError, or is a model that predicts as it says."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import forest_reference as reference
+import numpy as np
+from forest_inputs import around_thresholds
+
+from pyscale.infer import load
+from pyscale.infer.forest.saving import pack, unpack
+
+FORMATS = {"xgboost_json": "xgboost", "xgboost_ubj": "xgboost"}
+MOST_STEPS = 20_000  # of nodes of trees that are walked in Python
+MOST_COLUMNS = 1000
+
+
+def check(format: str, path: Path) -> None:
+    """Load a file and let it predict; ValueError only where it is refused."""
+    model = load(path, format=FORMATS.get(format, format))
+    try:
+        predicts(model)
+    except ValueError as error:
+        raise AssertionError("what was loaded does not predict") from error
+
+
+def predicts(model: object) -> None:
+    """Compare all engines with the plain walk."""
+    from pyscale.infer import Forest
+
+    assert isinstance(model, Forest)
+    trees = model._description.trees
+    if max(trees.num_features, trees.num_outputs) > MOST_COLUMNS:
+        return
+    rows = min(20, MOST_STEPS // (trees.num_nodes + 1))
+    with np.errstate(all="ignore"):
+        x = around_thresholds(trees, rows, 0) if trees.num_features else np.zeros((rows, 0))
+        expected = reference.sums(trees, x)
+    for engine in ("masks", "walk", ""):
+        for batch in (x, x[:1], np.asfortranarray(x)):
+            got = model._native.answer(batch, None, "raw", 0, model.num_trees, 1, engine)
+            same = got.reshape(len(batch), trees.num_outputs)
+            assert np.array_equal(same, expected[: len(batch)], equal_nan=True), engine
+    assert np.array_equal(model.leaf_index(x), reference.leaves(trees, x))
+    with np.errstate(all="ignore"):
+        model.predict(x)
+        if model.kind in ("binary", "multiclass"):
+            columns = trees.num_outputs if model.kind == "multiclass" else max(2, trees.num_outputs)
+            assert model.predict_proba(x).shape == (rows, columns)
+        if model.kind == "anomaly":
+            model.score_samples(x)
+    again = unpack(*pack(model._description)).trees
+    for field in fields(trees):
+        if isinstance(getattr(trees, field.name), np.ndarray):
+            np.testing.assert_array_equal(getattr(again, field.name), getattr(trees, field.name))

@@ -1,0 +1,51 @@
+"""Ten seconds of random files a format; PYSCALE_FUZZ_SECONDS in all under `make fuzz`."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import fuzzer
+import pytest
+
+FORMATS = ("pyscale", "xgboost_json", "xgboost_ubj", "lightgbm", "onnx")
+TOTAL = float(os.environ.get("PYSCALE_FUZZ_SECONDS", "50"))
+SEED = int(os.environ.get("PYSCALE_FUZZ_SEED", "1"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", FORMATS)
+def test_random_files(format: str) -> None:
+    report = fuzzer.fuzz(format, TOTAL / len(FORMATS), SEED)
+    print(report.text)
+    if report.ended == fuzzer.NOT_HERE:
+        pytest.skip(report.text)
+    names = {-signal.SIGVTALRM: f"more than {fuzzer.SECONDS} s for a file"}
+    assert report.ended == 0, f"{names.get(report.ended, report.ended)}: {report.file}\n{report.text}"
+
+
+PLANTED = {
+    "another error": ("raise KeyError(1)", 1, "KeyError"),
+    "a crash": ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, ""),
+    "a hang": ("while True: pass", -signal.SIGVTALRM, ""),
+    "memory": ("bytearray(3 << 29)", None, "MemoryError|allocation-size-too-big"),
+    "no model": ("raise ValueError", 1, "the seeds are no models"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_what_is_planted_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body, ended, text = PLANTED[name]
+    monkeypatch.setattr(fuzzer, "FINDINGS", tmp_path / "findings")
+    seeds_too = "True" if name == "no model" else "number[0] > 20"
+    (tmp_path / "check_model.py").write_text(
+        "import os, signal\nnumber = [0]\n\ndef check(format, path):\n"
+        f"    number[0] += 1\n    if {seeds_too}:\n        {body}\n"
+    )
+    report = fuzzer.fuzz("lightgbm", 5, 1, tmp_path)
+    assert report.ended == ended if ended is not None else report.ended != 0
+    assert re.search(text, report.text)
+    assert report.file is not None
+    assert report.file.read_bytes()
