@@ -17,7 +17,7 @@ say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks, lose a rank and go on"
+	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks, lose a rank and go on, predict with other libraries' models"
 	@echo "make test      set up, run every test (C++, Python, under mpirun; several hosts where root)"
 	@echo "make stress    ten minutes of random collectives"
 	@echo "make fuzz      ten minutes of random files for what reads models, under the address sanitizer"
@@ -32,13 +32,15 @@ help:
 	@echo "make stub      write pyscale/_core.pyi from the compiled module"
 	@echo "make clean     remove .venv and everything built"
 
-demo: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/examples build
+demo: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/examples $(STAMPS)/models $(STAMPS)/measure build
 	$(call say,All-reduce on $(RANKS) ranks beside MPI's own)
 	mpirun -n $(RANKS) $(BIN)/python bench/allreduce.py --max 1M
 	$(call say,Training on the flights that left New York in 2013)
 	$(BIN)/python examples/flights_scaling.py
 	$(call say,A rank that is lost in training, and the rest that goes on)
 	$(BIN)/python examples/flights_restart.py
+	$(call say,Models of other libraries that predict the same and faster)
+	$(BIN)/python examples/flights_predict.py --rows 50000 --plot build/predict.png
 
 test: $(STAMPS)/mpich $(STAMPS)/data $(STAMPS)/dev $(STAMPS)/arrays $(STAMPS)/models $(STAMPS)/examples build ctest
 	@$(BIN)/python -c 'import pyscale; pyscale.show_config()'

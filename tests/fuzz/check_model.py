@@ -38,7 +38,7 @@ def predicts(model: object) -> None:
     with np.errstate(all="ignore"):
         x = around_thresholds(trees, rows, 0) if trees.num_features else np.zeros((rows, 0))
         expected = reference.sums(trees, x)
-    for engine in ("masks", "walk", ""):
+    for engine in ("masks", "hybrid", "walk", ""):
         for batch in (x, x[:1], np.asfortranarray(x)):
             got = model._native.answer(batch, None, "raw", 0, model.num_trees, 1, engine)
             same = got.reshape(len(batch), trees.num_outputs)
