@@ -104,6 +104,13 @@ Forest::Forest(const Trees& trees)
     }
 }
 
+// In halves of groups; few rows go one by one.
+double Forest::walk_cost(size_t rows) const {
+    constexpr size_t kHalf = Walk::kLanes / 2;
+    return rows <= 4 ? static_cast<double>(rows) * costs_.row
+                     : static_cast<double>((rows + kHalf - 1) / kHalf) * costs_.group / 2;
+}
+
 // The cheapest for so many rows; where one engine is wanted and cannot take the trees, the walk.
 Forest::Piece Forest::next_piece(size_t rows, Engine engine) const {
     const size_t row_bytes =
@@ -115,8 +122,7 @@ Forest::Piece Forest::next_piece(size_t rows, Engine engine) const {
         Piece piece;
         double cost;  // of all rows
     };
-    Choice best{{Engine::walk, std::min(rows, together), 0},
-                rows <= 4 ? static_cast<double>(rows) * costs_.row : blocks(Walk::kLanes) * costs_.group};
+    Choice best{{Engine::walk, std::min(rows, together), 0}, walk_cost(rows)};
     bool open = engine != Engine::walk;
     const auto consider = [&](const Piece& piece, double cost) {
         if (engine != Engine::choose && piece.engine != engine) return;

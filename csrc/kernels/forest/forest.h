@@ -63,6 +63,7 @@ class Forest {
         int words;
     };
     Piece next_piece(size_t rows, Engine engine) const;
+    double walk_cost(size_t rows) const;
     void add_walked(const Input& input, size_t first, size_t rows, size_t begin, size_t end, float* sums,
                     size_t stride, char* scratch) const;
     void add_walked(const Input& input, size_t first, size_t rows, size_t begin, size_t end, double* sums,

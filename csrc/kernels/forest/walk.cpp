@@ -285,13 +285,14 @@ void walk_trees(const Walk& walk, size_t begin, size_t end, const uint16_t* code
     }
 }
 
-template <bool general>
+// Takes the first so many rows of a group down.
+template <bool general, size_t rows>
 void walk_group(const Walk& walk, const uint16_t* codes, uint32_t sure, uint32_t most, uint32_t* places) {
     const Step<general> step{walk, walk.nodes.data()};
-    uint32_t at[kLanes];
-    std::copy_n(places, kLanes, at);
-    step.template walk_down<kLanes, 1>(at, codes, sure, most);
-    std::copy_n(at, kLanes, places);
+    uint32_t at[rows];
+    std::copy_n(places, rows, at);
+    step.template walk_down<rows, 1>(at, codes, sure, most);
+    std::copy_n(at, rows, places);
 }
 
 const float* values_of(const Walk& walk, float) { return walk.narrow_values.data(); }
@@ -301,14 +302,16 @@ const double* beside_of(const Walk& walk, double) { return walk.wide_beside.data
 
 }  // namespace
 
-// Takes rows, whole groups of them, from their places to leaves.
+// Takes rows from their places to leaves; of the last group, half or all.
 void Walk::reach_leaves(size_t rows, uint32_t sure, uint32_t most, const uint16_t* codes,
                         uint32_t* places) const {
     for (size_t row = 0; row < rows; row += kLanes, codes += kLanes * planes.size()) {
         if (general) {
-            walk_group<true>(*this, codes, sure, most, places + row);
+            walk_group<true, kLanes>(*this, codes, sure, most, places + row);
+        } else if (rows - row <= kLanes / 2) {
+            walk_group<false, kLanes / 2>(*this, codes, sure, most, places + row);
         } else {
-            walk_group<false>(*this, codes, sure, most, places + row);
+            walk_group<false, kLanes>(*this, codes, sure, most, places + row);
         }
     }
 }
@@ -393,7 +396,7 @@ void Walk::add_from(size_t tree, const uint32_t* starts, const uint8_t* numbers,
         uint32_t at[kChunk];
         for (size_t i = 0; i < padded; ++i) at[i] = starts[numbers == nullptr ? 0 : numbers[row + i]];
         prefetch(tree + 1, row / kChunk, (rows + kChunk - 1) / kChunk);
-        reach_leaves(padded, sure, most, codes + row * planes.size(), at);
+        reach_leaves(count, sure, most, codes + row * planes.size(), at);
         add_leaves(at, count, into + row, stride);
     }
 }
