@@ -1,7 +1,34 @@
 """Many rows through one model: other libraries' models, faster, with the same answers."""
 
+from pyscale.infer.dense.dense import Dense
+from pyscale.infer.dense.layers import (
+    ACTIVATIONS,
+    Activation,
+    Affine,
+    BatchNorm,
+    DenseDescription,
+    LayerNorm,
+    Linear,
+)
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.loading import FORMATS, convert, load
 
-__all__ = ["FORMATS", "Forest", "LinearLeaves", "Link", "ModelDescription", "Trees", "convert", "load"]
+__all__ = [
+    "ACTIVATIONS",
+    "FORMATS",
+    "Activation",
+    "Affine",
+    "BatchNorm",
+    "Dense",
+    "DenseDescription",
+    "Forest",
+    "LayerNorm",
+    "Linear",
+    "LinearLeaves",
+    "Link",
+    "ModelDescription",
+    "Trees",
+    "convert",
+    "load",
+]

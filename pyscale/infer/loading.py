@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pyscale.infer import files
+from pyscale.infer.dense.dense import Dense
+from pyscale.infer.dense.layers import DenseDescription
+from pyscale.infer.dense.saving import unpack as unpack_dense
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.saving import unpack
 from pyscale.infer.forest.trees import ModelDescription
@@ -20,7 +23,7 @@ FORMATS = ("pyscale", "xgboost", "lightgbm", "onnx")
 _MOST_BYTES = 1 << 34  # of another library's file
 
 
-def load(path: str | os.PathLike[str], *, format: str | None = None) -> Forest:
+def load(path: str | os.PathLike[str], *, format: str | None = None) -> Forest | Dense:
     """
     Load a model.
 
@@ -30,13 +33,13 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Forest:
     ----------
     path : path
         A file that ``model.save`` wrote, XGBoost's JSON or UBJ, LightGBM's text, or ONNX with one ensemble of
-        trees (which takes the package ``onnx``).
+        trees or a chain of dense layers (which takes the package ``onnx``).
     format : {"pyscale", "xgboost", "lightgbm", "onnx"}, optional
         What it is; by default it is told by its content.
 
     Returns
     -------
-    Forest
+    Forest or Dense
         The model.
 
     Raises
@@ -61,6 +64,12 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Forest:
     found = format or _format_of(path, head)
     if found == "pyscale":
         header, arrays = files.read(path)
+        if header.get("model") == "dense":
+            description, weights = unpack_dense(os.fspath(path), header, arrays)
+            try:
+                return Dense(description, weights=weights)
+            except ValueError as error:
+                raise ValueError(f"{os.fspath(path)}: {error}") from error
         if header.get("model") != "forest":
             _refuse(path, "a model of a known kind", repr(header.get("model")))
         return Forest(unpack(os.fspath(path), header, arrays))
@@ -68,12 +77,12 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Forest:
     if size > _MOST_BYTES:
         _refuse(path, f"at most {_MOST_BYTES} bytes", f"{size}")
     try:
-        return Forest(_reader(found)(Path(path).read_bytes()))
+        return _made(_reader(found)(Path(path).read_bytes()))
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
-def convert(model: Any) -> Forest:
+def convert(model: Any, layers: Any = None) -> Forest | Dense:
     """
     Take over a model that another library holds in memory.
 
@@ -81,11 +90,16 @@ def convert(model: Any) -> Forest:
     ----------
     model : object
         An ``xgboost.Booster`` or a model of XGBoost's scikit-learn interface, a ``lightgbm.Booster`` or one
-        of LightGBM's, or a fitted tree, forest or boosting of scikit-learn.
+        of LightGBM's; of scikit-learn a fitted tree, forest, boosting, ``MLPClassifier``, ``MLPRegressor``,
+        ``LinearRegression``, ``Ridge``, ``LogisticRegression``, ``StandardScaler``, ``MinMaxScaler``,
+        ``PCA`` or a pipeline of these; a ``torch.nn.Sequential``, or its ``state_dict`` with `layers`.
+    layers : list of str or tuple, optional
+        What a ``state_dict`` does not say: for each layer of the ``Sequential`` its class's name, as
+        ``"Linear"``, or that and its options, as ``("LeakyReLU", {"negative_slope": 0.1})``.
 
     Returns
     -------
-    Forest
+    Forest or Dense
         A copy: what is done to `model` afterwards does not change it.
 
     Raises
@@ -95,11 +109,25 @@ def convert(model: Any) -> Forest:
     ValueError
         It is not fitted, or has what is not supported.
     """
+    if layers is not None or _is_of_torch(model):
+        from pyscale.infer.importers import dense_torch
+
+        if layers is not None:
+            return Dense(dense_torch.from_state_dict(model, layers))
+        return Dense(dense_torch.from_module(model))
     library = type(model).__module__.partition(".")[0]
-    return Forest(_converter(library, model)(model))
+    return _made(_converter(library, model)(model))
 
 
-def _reader(format: str) -> Callable[[bytes], ModelDescription]:
+def _is_of_torch(model: Any) -> bool:
+    return any(kind.__module__.partition(".")[0] == "torch" for kind in type(model).__mro__)
+
+
+def _made(description: ModelDescription | DenseDescription) -> Forest | Dense:
+    return Dense(description) if isinstance(description, DenseDescription) else Forest(description)
+
+
+def _reader(format: str) -> Callable[[bytes], ModelDescription | DenseDescription]:
     if format == "xgboost":
         from pyscale.infer.importers.xgboost import read_xgboost
 
@@ -108,12 +136,12 @@ def _reader(format: str) -> Callable[[bytes], ModelDescription]:
         from pyscale.infer.importers.lightgbm import read_lightgbm
 
         return read_lightgbm
-    from pyscale.infer.importers.onnx_trees import read_onnx_trees
+    from pyscale.infer.importers.onnx_dense import read_onnx
 
-    return read_onnx_trees
+    return read_onnx
 
 
-def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription]:
+def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription | DenseDescription]:
     if library == "xgboost":
         from pyscale.infer.importers import xgboost
 
@@ -123,12 +151,12 @@ def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription]:
 
         return lightgbm.from_booster
     if library == "sklearn":
-        from pyscale.infer.importers.sklearn_trees import from_sklearn
+        from pyscale.infer.importers import sklearn_dense, sklearn_trees
 
-        return from_sklearn
+        return sklearn_dense.from_sklearn if sklearn_dense.takes(model) else sklearn_trees.from_sklearn
     kind = type(model)
     raise TypeError(
-        "model: expected a model of XGBoost, LightGBM or scikit-learn, "
+        "model: expected a model of XGBoost, LightGBM, scikit-learn or torch, "
         f"got {kind.__module__}.{kind.__qualname__}"
     )
 
