@@ -72,7 +72,9 @@ class Dense:
     array([[1., 0., 3.]], dtype=float32)
     """
 
-    def __init__(self, layers: DenseDescription | Iterable[Layer], *, weights: WeightType = "float32") -> None:
+    def __init__(
+        self, layers: DenseDescription | Iterable[Layer], *, weights: WeightType = "float32"
+    ) -> None:
         if weights not in ("float32", "bfloat16"):
             raise ValueError(f"weights: expected float32 or bfloat16, got {weights!r}")
         given = layers if isinstance(layers, DenseDescription) else DenseDescription(layers=tuple(layers))

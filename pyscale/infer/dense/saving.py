@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -51,11 +52,16 @@ def pack(description: DenseDescription, weights: str) -> tuple[dict[str, Any], d
     return header, arrays
 
 
-def unpack(where: str, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> tuple[DenseDescription, str]:
+def unpack(
+    where: str, header: Mapping[str, Any], arrays: Mapping[str, Array]
+) -> tuple[DenseDescription, str]:
     """Make a description, and the type of weights, of what :func:`pyscale.infer.files.read` gave."""
     listed = header.get("layers")
     if not isinstance(listed, list) or not 0 < len(listed) <= _MOST_LAYERS:
         _refuse(where, f"a list of 1 to {_MOST_LAYERS} layers", repr(listed)[:80])
+    # Arrays that share their bytes would take more memory than the file is large.
+    if sum(array.nbytes for array in arrays.values()) > os.path.getsize(where):
+        _refuse(where, "arrays of their own bytes", "some that share them")
     layers = tuple(_layer(where, place, entry, arrays) for place, entry in enumerate(listed))
     weights, kind, flat = header.get("weights"), header.get("kind"), header.get("flat")
     if weights not in ("float32", "bfloat16"):
