@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def pack(description: DenseDescription, weights: str) -> tuple[dict[str, Any], d
 
 def unpack(
     where: str, header: Mapping[str, Any], arrays: Mapping[str, Array]
-) -> tuple[DenseDescription, str]:
+) -> tuple[DenseDescription, Literal["float32", "bfloat16"]]:
     """Make a description, and the type of weights, of what :func:`pyscale.infer.files.read` gave."""
     listed = header.get("layers")
     if not isinstance(listed, list) or not 0 < len(listed) <= _MOST_LAYERS:
@@ -95,7 +95,7 @@ def _layer(where: str, place: int, entry: Any, arrays: Mapping[str, Array]) -> L
         return LayerNorm(weight, bias, _number(here, entry, "epsilon"))
     if kind == "activation":
         return Activation(str(entry.get("name")), _number(here, entry, "parameter"))
-    _refuse(here, "a linear, affine, layer_norm or activation layer", repr(kind)[:80])
+    return _refuse(here, "a linear, affine, layer_norm or activation layer", repr(kind)[:80])
 
 
 def _array(where: str, arrays: Mapping[str, Array], name: str, dtype: Any, ndim: int) -> Array:
@@ -108,7 +108,7 @@ def _array(where: str, arrays: Mapping[str, Array], name: str, dtype: Any, ndim:
 
 def _number(where: str, entry: Mapping[str, Any], name: str) -> float:
     value = entry.get(name)
-    if type(value) not in (int, float) or abs(value) > 1e300:
+    if not isinstance(value, int | float) or not abs(value) < 1e300:
         _refuse(where, f"{name}, a number", repr(value)[:80])
     return float(value)
 

@@ -35,7 +35,7 @@ _ROOT_OF_TWO = float(np.sqrt(np.float32(2)))
 
 def read_onnx(content: bytes) -> ModelDescription | DenseDescription:
     """Read a chain of dense layers where the graph multiplies matrices, else an ensemble of trees."""
-    operators = {node.op_type for node in parse(content).graph.node}
+    operators = {str(node.op_type) for node in parse(content).graph.node}
     trees = any(operator.startswith("TreeEnsemble") for operator in operators)
     return (
         read_onnx_trees(content) if trees or operators.isdisjoint(_HAS_WEIGHTS) else read_onnx_dense(content)
@@ -46,8 +46,8 @@ def read_onnx_dense(content: bytes) -> DenseDescription:
     """
     Read a chain of dense layers.
 
-    The graph has one input and one output of float32. Its nodes follow each other: Gemm, MatMul, Add, Sub, Mul
-    and Div with a constant, Relu, LeakyRelu, Elu, Gelu, Tanh, Sigmoid, Softmax, BatchNormalization,
+    The graph has one input and one output of float32. Its nodes follow each other: Gemm, MatMul, Add, Sub,
+    Mul and Div with a constant, Relu, LeakyRelu, Elu, Gelu, Tanh, Sigmoid, Softmax, BatchNormalization,
     LayerNormalization, Identity, Dropout, Flatten; and what exporters make of SiLU (``x * Sigmoid(x)``) and
     of the exact GELU (Div, Erf, Add, Mul, Mul).
 
