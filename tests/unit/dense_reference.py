@@ -15,7 +15,8 @@ ULP = 2.0**-24
 
 
 def _erfc(x: Array) -> Array:
-    return np.fromiter(map(math.erfc, x.reshape(-1)), np.float64, x.size).reshape(x.shape)
+    values: list[float] = [math.erfc(value) for value in x.reshape(-1).tolist()]
+    return np.array(values, np.float64).reshape(x.shape)
 
 
 def function(name: str, parameter: float, x: Array) -> Array:

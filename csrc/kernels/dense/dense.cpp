@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kMostTogether = 112, kFewestTogether = 56;  // rows of a tile
 constexpr size_t kTileBytes = 512 << 10;                     // that its numbers should fit
-constexpr size_t kFew = 8;             // rows that are taken from where they are
+constexpr size_t kFew = 8;           // rows that are taken from where they are, whatever their stride
 constexpr double kWorthATeam = 4e6;    // multiplications from which a second thread helps
 
 size_t round_up(size_t x, size_t to) { return (x + to - 1) / to * to; }
@@ -164,7 +164,9 @@ void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* o
     size_t ldx = stride_for(features_);
     const bool plain = !input.wide && input.column_stride == sizeof(float) && input.row_stride > 0 &&
                        input.row_stride % static_cast<ptrdiff_t>(sizeof(float)) == 0;
-    if (plain && rows <= kFew && !layers_.empty() && layers_[0].kind == Kind::linear) {
+    // Rows that many lines apart would meet in the same places of a cache.
+    const bool apart = rows <= kFew || input.row_stride % 1024 != 0;
+    if (plain && apart && !layers_.empty() && layers_[0].kind == Kind::linear) {
         x = reinterpret_cast<const float*>(input.data + static_cast<ptrdiff_t>(first) * input.row_stride);
         ldx = static_cast<size_t>(input.row_stride) / sizeof(float);
     } else {
