@@ -2,18 +2,20 @@
 
     OMP_NUM_THREADS=1 python bench/bench_dense.py [--quick] [--json FILE]
 
-Networks with relu between their layers and random weights; all contestants have the same, and their answers are
-compared first. They take turns; a ratio is the median over the turns of the faster peer's time by ours. bfloat16
-keeps the weights in half the memory and is no contestant, since its answers are others. The batch of 65536 is cut
-to what takes a few seconds where a network is large.
+Networks with relu between their layers and random weights; all contestants have the same, and their answers
+are compared first. They take turns; a ratio is the median over the turns of the faster peer's time by ours.
+bfloat16 keeps the weights in half the memory and is no contestant, since its answers are others. The batch of
+65536 is cut to what takes a few seconds where a network is large.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def weights_of(network: tuple[int, ...]) -> list[tuple[Array, Array]]:
             (random.normal(size=(outputs, inputs)) / np.sqrt(inputs)).astype(np.float32),
             random.normal(size=outputs).astype(np.float32),
         )
-        for inputs, outputs in zip(network[:-1], network[1:], strict=True)
+        for inputs, outputs in itertools.pairwise(network)
     ]
 
 
@@ -142,7 +144,7 @@ def measure(network: tuple[int, ...], batch: int, rounds: int) -> dict[str, Any]
     peers = {"torch": torch_call(weights), "onnxruntime": onnx_call(weights)}
     calls: Calls = {"pyscale": lambda: model.predict(x), "bfloat16": lambda: narrow.predict(x)}
     for name, peer in peers.items():
-        calls[name] = lambda peer=peer: peer(x)
+        calls[name] = partial(peer, x)
     wanted = calls["pyscale"]()
     for name in _PEERS:
         assert np.abs(calls[name]() - wanted).max() < 1e-4 * np.abs(wanted).max(), name
