@@ -4,7 +4,7 @@
 
 Networks with relu between their layers and random weights; all contestants have the same, and their answers
 are compared first. They take turns; a ratio is the median over the turns of the faster peer's time by ours.
-bfloat16 keeps the weights in half the memory and is no contestant, since its answers are others. The batch of
+bfloat16 and int8 are no contestants, since their answers are others. The batch of
 65536 is cut to what takes a few seconds where a network is large.
 """
 
@@ -139,10 +139,16 @@ def measure(network: tuple[int, ...], batch: int, rounds: int) -> dict[str, Any]
     products = sum(weight.size for weight, _ in weights)
     batch = min(batch, int(_MOST_PRODUCTS // products))
     x = np.random.default_rng(1).normal(size=(batch, network[0])).astype(np.float32)
-    model, narrow = Dense(ours(weights)), Dense(ours(weights), weights="bfloat16")
-    model._native.threads = narrow._native.threads = 1
+    model = Dense(ours(weights))
+    half, byte = Dense(ours(weights), weights="bfloat16"), Dense(ours(weights), weights="int8")
+    for one in (model, half, byte):
+        one._native.threads = 1
     peers = {"torch": torch_call(weights), "onnxruntime": onnx_call(weights)}
-    calls: Calls = {"pyscale": lambda: model.predict(x), "bfloat16": lambda: narrow.predict(x)}
+    calls: Calls = {
+        "pyscale": lambda: model.predict(x),
+        "bfloat16": lambda: half.predict(x),
+        "int8": lambda: byte.predict(x),
+    }
     for name, peer in peers.items():
         calls[name] = partial(peer, x)
     wanted = calls["pyscale"]()
@@ -155,6 +161,7 @@ def measure(network: tuple[int, ...], batch: int, rounds: int) -> dict[str, Any]
         "batch": batch,
         "seconds": {name: float(np.median(seconds)) for name, seconds in times.items()},
         "best peer / pyscale": float(np.median(best / times["pyscale"])),
+        "pyscale / int8": float(np.median(times["pyscale"] / times["int8"])),
         "GFLOP/s": 2e-9 * products * batch / float(np.median(times["pyscale"])),
     }
 
@@ -166,11 +173,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options = parser.parse_args()
     print("\n".join(machine()), end="\n\n")
-    names = ("pyscale", "bfloat16", *_PEERS)
+    names = ("pyscale", "bfloat16", "int8", *_PEERS)
     print(
-        f"| network | batch | {' | '.join(f'{name}, us' for name in names)} | best peer / pyscale | GFLOP/s |"
+        f"| network | batch | {' | '.join(f'{name}, us' for name in names)} "
+        "| best peer / pyscale | pyscale / int8 | GFLOP/s |"
     )
-    print("|---" * (len(names) + 4) + "|")
+    print("|---" * (len(names) + 5) + "|")
     results = []
     for network in NETWORKS:
         for batch in BATCHES[:3] if options.quick else BATCHES:
@@ -179,7 +187,8 @@ def main() -> None:
             spent = " | ".join(f"{found['seconds'][name] * 1e6:.1f}" for name in names)
             ratio = found["best peer / pyscale"]
             print(
-                f"| {found['network']} | {found['batch']} | {spent} | {ratio:.2f} | {found['GFLOP/s']:.0f} |",
+                f"| {found['network']} | {found['batch']} | {spent} | {ratio:.2f} "
+                f"| {found['pyscale / int8']:.2f} | {found['GFLOP/s']:.0f} |",
                 flush=True,
             )
     if options.json:

@@ -49,7 +49,9 @@ void add_linear(PyDense& self, const py::array_t<float, py::array::c_style>& wei
     const float* const data = weights.data();
     py::gil_scoped_release release;
     self.model.add_linear(data, from, inputs, outputs,
-                          type == "bfloat16" ? WeightType::bfloat16 : WeightType::float32);
+                          type == "bfloat16" ? WeightType::bfloat16
+                          : type == "int8"   ? WeightType::int8
+                                             : WeightType::float32);
 }
 
 void add_activation(PyDense& self, const std::string& name, float parameter) {

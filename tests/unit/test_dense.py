@@ -118,7 +118,7 @@ def test_all_layers_beside_float64(isa: str) -> None:
     assert off.max() < 1e-5
 
 
-@pytest.mark.parametrize("weights", ["float32", "bfloat16"])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
 def test_same_bits_in_any_batch(isa: str, weights: Any) -> None:
     model = Dense(all_layers(), weights=weights)
     x = normal(70, 37, seed=1)
@@ -154,6 +154,43 @@ def test_bfloat16_is_the_model_of_rounded_weights() -> None:
     half = Dense(layers, weights="bfloat16")
     assert bits(half.predict(x)) == bits(Dense(rounded).predict(x))
     assert not np.array_equal(half.predict(x), Dense(layers).predict(x))
+
+
+def int8_linear(weight: Array, bias: Array, x: Array) -> Array:
+    """Do the same in NumPy."""
+
+    def levels(rows: Array) -> tuple[Array, Array]:
+        largest = np.abs(rows).max(axis=1, keepdims=True)
+        return largest, largest / np.float32(127)
+
+    largest, scales = levels(weight)
+    weights = np.rint(weight.astype(np.float64) * 127 / largest).astype(np.int64)
+    largest, row_scales = levels(x)
+    inputs = np.rint(x * (np.float32(127) / largest)).astype(np.int64)
+    sums = (inputs @ weights.T).astype(np.float32)
+    return np.asarray(sums * (scales.T * row_scales) + bias)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (7, 20), (64, 33), (1030, 50), (37, 64)])
+def test_int8_is_exact_in_between(isa: str, inputs: int, outputs: int) -> None:
+    weight, bias = normal(outputs, inputs), normal(outputs, seed=1)
+    x = normal(33, inputs, seed=2)
+    model = Dense([Linear(weight, bias)], weights="int8")
+    assert bits(model.predict(x)) == bits(int8_linear(weight, bias, x))
+
+
+def test_int8_edges(isa: str) -> None:
+    model = Dense([Linear(np.ones((17, 3)), np.arange(17.0))], weights="int8")
+    x = np.array([[0, 0, 0], [np.nan, 1, 1], [1, 1, -np.inf], [1e-42, 0, 0], [3e38, 0, 0]], np.float32)
+    got = model.predict(x)
+    assert (got[[0, 3]] == np.arange(17)).all()
+    assert (got[[1, 2]].view(np.uint32) == 0x7FC00000).all()
+    assert np.allclose(got[4], 3e38)
+    largest = Dense([Linear(np.full((1, 65536), 5.0))], weights="int8")
+    assert np.allclose(largest.predict(np.full((1, 65536), 3.0)), 5 * 3 * 65536)
+    for wrong in (np.ones((1, 65537)), np.full((1, 2), np.inf)):
+        with pytest.raises(ValueError, match="int8"):
+            Dense([Linear(wrong)], weights="int8")
 
 
 def test_layouts_and_types() -> None:
@@ -281,7 +318,7 @@ def test_callers_at_once() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("weights", ["float32", "bfloat16"])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
 def test_saved_and_pickled(tmp_path: Path, weights: Any) -> None:
     model = Dense(all_layers(), weights=weights)
     x = normal(9, 37)

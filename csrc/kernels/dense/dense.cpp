@@ -8,6 +8,7 @@
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/dense/multiply.h"
+#include "kernels/dense/multiply_int8.h"
 
 namespace pyscale::dense {
 
@@ -87,6 +88,7 @@ void Dense::add_linear(const float* weights, const float* bias, size_t inputs, s
     layer.bias.assign(round_up(outputs, 16), 0.0f);
     if (bias != nullptr) std::copy(bias, bias + outputs, layer.bias.begin());
     layers_.push_back(std::move(layer));
+    has_bytes_ = has_bytes_ || type == WeightType::int8;
     width_ = outputs;
     stride_ = std::max(stride_, stride_for(outputs));
     work_ += static_cast<double>(inputs) * static_cast<double>(round_up(outputs, 16));
@@ -157,8 +159,13 @@ void Dense::load(const Input& input, size_t first, size_t rows, float* to, size_
 }
 
 void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* out) const {
-    auto* here = static_cast<float*>(scratch.get(2 * rows * stride_ * sizeof(float)));
+    // Two tiles of numbers, and what bytes and scales of rows take where there are any.
+    const size_t numbers = 2 * rows * stride_ * sizeof(float);
+    const size_t bytes = has_bytes_ ? round_up(rows, 16) * sizeof(float) + rows * int8_stride(stride_) : 0;
+    auto* here = static_cast<float*>(scratch.get(numbers + bytes));
     float* there = here + rows * stride_;
+    float* const scales = there + rows * stride_;
+    auto* const levels = reinterpret_cast<uint8_t*>(scales + round_up(rows, 16));
     size_t begin = 0;
     const float* x = here;
     size_t ldx = stride_for(features_);
@@ -177,8 +184,14 @@ void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* o
         const Layer& layer = layers_[i];
         if (layer.kind == Kind::linear) {
             const size_t ldy = stride_for(layer.width);
-            multiply(*layer.weights, layer.bias.data(), x, ldx, rows, layer.activation, layer.parameter, there,
-                     ldy);
+            if (layer.weights->type() == WeightType::int8) {
+                quantize(x, ldx, rows, layer.weights->inputs(), levels, scales);
+                multiply_int8(*layer.weights, layer.bias.data(), levels, scales, rows, layer.activation,
+                              layer.parameter, there, ldy);
+            } else {
+                multiply(*layer.weights, layer.bias.data(), x, ldx, rows, layer.activation, layer.parameter,
+                         there, ldy);
+            }
             std::swap(here, there);
             x = here;
             ldx = ldy;

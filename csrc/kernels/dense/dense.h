@@ -59,6 +59,7 @@ class Dense {
 
     size_t features_, width_, stride_;
     double work_ = 0;
+    bool has_bytes_ = false;
     std::vector<Layer> layers_;
 };
 

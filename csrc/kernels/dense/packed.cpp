@@ -5,6 +5,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string>
+
+#include "core/errors.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -40,6 +43,10 @@ Pages allocate_pages(size_t bytes) {
 
 Packed::Packed(const float* weights, size_t inputs, size_t outputs, WeightType type)
     : inputs_(inputs), outputs_(outputs), type_(type) {
+    if (type == WeightType::int8) {
+        pack_int8(weights);
+        return;
+    }
     const size_t narrow = has_narrow_panel() ? kPanel / 2 : 0;
     const size_t words = type == WeightType::float32 ? whole_panels() * kPanel + narrow
                                                      : (whole_panels() * kPanel) / 2 + narrow;
@@ -65,6 +72,41 @@ Packed::Packed(const float* weights, size_t inputs, size_t outputs, WeightType t
                 }
             }
         }
+    }
+}
+
+void Packed::pack_int8(const float* weights) {
+    constexpr size_t kMostInputs = 65536;  // sums of so many stay below 2^31
+    if (inputs_ > kMostInputs) {
+        throw_expected("linear", "at most 65536 inputs of int8", std::to_string(inputs_));
+    }
+    const size_t groups = (inputs_ + 3) / 4, rounded = (outputs_ + 15) / 16 * 16;
+    const size_t width = whole_panels() * kPanel + (has_narrow_panel() ? kPanel / 2 : 0);
+    bytes_ = width * groups * 4;
+    data_ = allocate_pages(bytes_);
+    auto* const to = static_cast<int8_t*>(data_.get());
+    std::memset(to, 0, bytes_);
+    scales_.assign(std::max(rounded, width), 0.0f);
+    corrections_.assign(std::max(rounded, width), 0);
+    for (size_t o = 0; o < outputs_; ++o) {
+        const float* const from = weights + o * inputs_;
+        float largest = 0;
+        for (size_t k = 0; k < inputs_; ++k) {
+            if (!std::isfinite(from[k])) throw_expected("linear", "finite weights for int8", "others");
+            largest = std::max(largest, std::abs(from[k]));
+        }
+        if (largest < 0x1p-100f) continue;
+        scales_[o] = largest / 127.0f;
+        const size_t panel = o / kPanel;
+        const size_t row = panel < whole_panels() ? kPanel * 4 : kPanel * 2;
+        int32_t sum = 0;
+        for (size_t k = 0; k < inputs_; ++k) {
+            const auto level = static_cast<int8_t>(std::nearbyint(
+                static_cast<double>(from[k]) * 127.0 / static_cast<double>(largest)));
+            to[panel * groups * kPanel * 4 + k / 4 * row + o % kPanel * 4 + k % 4] = level;
+            sum += level;
+        }
+        corrections_[o] = 128 * sum;
     }
 }
 

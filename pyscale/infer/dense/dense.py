@@ -20,7 +20,7 @@ from pyscale.infer.inputs import rows_of
 __all__ = ["Dense", "WeightType"]
 
 Array = NDArray[Any]
-WeightType = Literal["float32", "bfloat16"]
+WeightType = Literal["float32", "bfloat16", "int8"]
 
 
 class Dense:
@@ -38,9 +38,11 @@ class Dense:
     ----------
     layers : DenseDescription, or iterable of layers
         :class:`Linear`, :class:`Activation`, :class:`Affine`, :class:`BatchNorm`, :class:`LayerNorm`.
-    weights : {"float32", "bfloat16"}
+    weights : {"float32", "bfloat16", "int8"}
         How the weights of linear layers are kept. bfloat16, rounded to nearest, takes half the memory, which
-        is what limits small batches of large models; the arithmetic stays that of float32.
+        is what limits small batches of large models; the arithmetic stays that of float32. int8 takes a
+        quarter, and is faster on machines with VNNI, but less exact: each output's weights are rounded to 255
+        levels, as are the inputs of each row, in front of every linear layer; the sums are exact.
 
     Attributes
     ----------
@@ -75,8 +77,8 @@ class Dense:
     def __init__(
         self, layers: DenseDescription | Iterable[Layer], *, weights: WeightType = "float32"
     ) -> None:
-        if weights not in ("float32", "bfloat16"):
-            raise ValueError(f"weights: expected float32 or bfloat16, got {weights!r}")
+        if weights not in ("float32", "bfloat16", "int8"):
+            raise ValueError(f"weights: expected float32, bfloat16 or int8, got {weights!r}")
         given = layers if isinstance(layers, DenseDescription) else DenseDescription(layers=tuple(layers))
         checked = folded(given.layers)
         self._description = DenseDescription(

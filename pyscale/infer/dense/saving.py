@@ -54,7 +54,7 @@ def pack(description: DenseDescription, weights: str) -> tuple[dict[str, Any], d
 
 def unpack(
     where: str, header: Mapping[str, Any], arrays: Mapping[str, Array]
-) -> tuple[DenseDescription, Literal["float32", "bfloat16"]]:
+) -> tuple[DenseDescription, Literal["float32", "bfloat16", "int8"]]:
     """Make a description, and the type of weights, of what :func:`pyscale.infer.files.read` gave."""
     listed = header.get("layers")
     if not isinstance(listed, list) or not 0 < len(listed) <= _MOST_LAYERS:
@@ -64,8 +64,8 @@ def unpack(
         _refuse(where, "arrays of their own bytes", "some that share them")
     layers = tuple(_layer(where, place, entry, arrays) for place, entry in enumerate(listed))
     weights, kind, flat = header.get("weights"), header.get("kind"), header.get("flat")
-    if weights not in ("float32", "bfloat16"):
-        _refuse(where, "weights float32 or bfloat16", repr(weights))
+    if weights not in ("float32", "bfloat16", "int8"):
+        _refuse(where, "weights float32, bfloat16 or int8", repr(weights))
     if kind not in ("values", "binary", "multiclass"):
         _refuse(where, "a kind values, binary or multiclass", repr(kind))
     if not isinstance(flat, bool):
