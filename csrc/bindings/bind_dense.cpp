@@ -22,9 +22,9 @@ struct PyDense {
     explicit PyDense(size_t features) : model(features) {}
 
     Dense model;
-    int threads = 1;          // where a caller does not say
-    bool flat = false;        // one output is one axis
-    bool values = false;      // predict gives the outputs
+    int threads = 1;                 // where a caller does not say
+    bool flat = false;               // one output is one axis
+    bool values = false;             // predict gives the outputs
     bool outputs_are_proba = false;  // predict_proba gives the outputs
 };
 
@@ -44,7 +44,8 @@ const T* elements(const py::object& value, const char* name, size_t count) {
 void add_linear(PyDense& self, const py::array_t<float, py::array::c_style>& weights, const py::object& bias,
                 const std::string& type) {
     if (weights.ndim() != 2) throw py::value_error("weights: expected outputs x inputs");
-    const auto outputs = static_cast<size_t>(weights.shape(0)), inputs = static_cast<size_t>(weights.shape(1));
+    const auto outputs = static_cast<size_t>(weights.shape(0)),
+               inputs = static_cast<size_t>(weights.shape(1));
     const float* const from = bias.is_none() ? nullptr : elements<float>(bias, "bias", outputs);
     const float* const data = weights.data();
     py::gil_scoped_release release;
@@ -56,10 +57,14 @@ void add_linear(PyDense& self, const py::array_t<float, py::array::c_style>& wei
 
 void add_activation(PyDense& self, const std::string& name, float parameter) {
     static const std::pair<const char*, Activation> known[] = {
-        {"identity", Activation::identity},     {"relu", Activation::relu},
-        {"leaky_relu", Activation::leaky_relu}, {"elu", Activation::elu},
-        {"gelu", Activation::gelu},             {"gelu_tanh", Activation::gelu_tanh},
-        {"silu", Activation::silu},             {"tanh", Activation::tanh},
+        {"identity", Activation::identity},
+        {"relu", Activation::relu},
+        {"leaky_relu", Activation::leaky_relu},
+        {"elu", Activation::elu},
+        {"gelu", Activation::gelu},
+        {"gelu_tanh", Activation::gelu_tanh},
+        {"silu", Activation::silu},
+        {"tanh", Activation::tanh},
         {"sigmoid", Activation::sigmoid},
     };
     if (name == "softmax") return self.model.add_softmax();
@@ -71,7 +76,8 @@ void add_activation(PyDense& self, const std::string& name, float parameter) {
 
 void add_affine(PyDense& self, const py::object& scale, const py::object& shift) {
     const size_t size = self.model.outputs();
-    self.model.add_affine(elements<double>(scale, "scale", size), elements<double>(shift, "shift", size), size);
+    self.model.add_affine(elements<double>(scale, "scale", size), elements<double>(shift, "shift", size),
+                          size);
 }
 
 void add_layer_norm(PyDense& self, const py::object& scale, const py::object& shift, double epsilon) {
@@ -128,8 +134,8 @@ py::object answer(const PyDense& self, const py::array& x, const py::object& out
     return result;
 }
 
-// `name`(X) of a model whose `_quick` is a capsule: the short way where X is a plain array and nothing else is
-// said; else the method that was there before.
+// `name`(X) of a model whose `_quick` is a capsule: the short way where X is a plain array and nothing else
+// is said; else the method that was there before.
 PyObject* short_method(bool proba, PyObject* checked_name, PyObject* self, PyObject* const* args,
                        Py_ssize_t count, PyObject* keywords) {
     static PyObject* const quick_name = PyUnicode_InternFromString("_quick");
@@ -205,8 +211,8 @@ void apply_function(const std::string& name, float parameter, const py::array_t<
     add_activation(one, name, parameter);
     const Raw raw = Raw::require(values, "values", true);
     auto* const data = static_cast<float*>(raw.data);
-    const Input input{static_cast<const char*>(raw.data), static_cast<py::ssize_t>(raw.bytes()), sizeof(float),
-                      false};
+    const Input input{static_cast<const char*>(raw.data), static_cast<py::ssize_t>(raw.bytes()),
+                      sizeof(float), false};
     one.model.predict(input, 1, data, 1);
 }
 

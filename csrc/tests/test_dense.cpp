@@ -61,8 +61,8 @@ TEST(a_linear_layer_is_a_chain_of_fused_additions) {
                         float sum = bias[o];
                         for (size_t k = 0; k < inputs; ++k) {
                             const float w = weights[o * inputs + k];
-                            sum = std::fma(x[row * inputs + k], type == WeightType::float32 ? w : as_bfloat16(w),
-                                           sum);
+                            sum = std::fma(x[row * inputs + k],
+                                           type == WeightType::float32 ? w : as_bfloat16(w), sum);
                         }
                         wanted[row * outputs + o] = sum < 0 ? 0 : sum;
                     }
@@ -77,8 +77,8 @@ TEST(a_linear_layer_is_a_chain_of_fused_additions) {
                         for (size_t row = 0; row < 37; row += batch) {
                             Input input = rows_of(x, inputs);
                             input.data += static_cast<ptrdiff_t>(row) * input.row_stride;
-                            model.predict(input, std::min<size_t>(batch, 37 - row), out.data() + row * outputs,
-                                          1);
+                            model.predict(input, std::min<size_t>(batch, 37 - row),
+                                          out.data() + row * outputs, 1);
                         }
                         CHECK(same_bits(out, wanted));
                     }
@@ -138,8 +138,7 @@ TEST(functions_are_rounded_once) {
                     CHECK(nearest == y);
                     continue;
                 }
-                const double unit = std::max(
-                    std::ldexp(1.0, std::ilogb(wanted) - 23), std::ldexp(1.0, -149));
+                const double unit = std::max(std::ldexp(1.0, std::ilogb(wanted) - 23), std::ldexp(1.0, -149));
                 worst = std::max(worst, std::abs(static_cast<double>(y) - wanted) / unit);
             }
         }
@@ -153,4 +152,41 @@ TEST(what_does_not_fit_is_refused) {
     CHECK_THROWS(model.add_linear(weights.data(), nullptr, 2, 3, WeightType::float32), std::invalid_argument,
                  "layers[0]: linear: expected 3 inputs, got 2");
     CHECK_THROWS(Dense(0), std::invalid_argument, "features");
+}
+
+TEST(bytes_give_the_same_at_every_level) {
+    for (const size_t inputs : {1, 5, 64, 1030}) {
+        for (const size_t outputs : {1, 16, 33, 64, 77}) {
+            const auto weights = random_floats(inputs * outputs, inputs);
+            const auto bias = random_floats(outputs, outputs);
+            const auto x = random_floats(37 * inputs, 3);
+            Dense exact(inputs), model(inputs);
+            exact.add_linear(weights.data(), bias.data(), inputs, outputs, WeightType::float32);
+            model.add_linear(weights.data(), bias.data(), inputs, outputs, WeightType::int8);
+            model.add_activation(Activation::tanh, 0);
+            exact.add_activation(Activation::tanh, 0);
+            std::vector<float> near(37 * outputs), first;
+            exact.predict(rows_of(x, inputs), 37, near.data(), 1);
+            for (const Isa level : available_isas()) {
+                set_isa(level);
+                for (const size_t batch : {1, 4, 13, 37}) {
+                    std::vector<float> out(37 * outputs);
+                    for (size_t row = 0; row < 37; row += batch) {
+                        Input input = rows_of(x, inputs);
+                        input.data += static_cast<ptrdiff_t>(row) * input.row_stride;
+                        model.predict(input, std::min<size_t>(batch, 37 - row), out.data() + row * outputs,
+                                      1);
+                    }
+                    if (first.empty()) first = out;
+                    CHECK(same_bits(out, first));
+                }
+            }
+            set_isa(best_isa());
+            // Both roundings are to 1 / 254 of the largest at most.
+            const double bound = 0.05 * std::sqrt(static_cast<double>(inputs)) + 0.02;
+            for (size_t i = 0; i < near.size(); ++i) {
+                CHECK(std::abs(static_cast<double>(near[i]) - static_cast<double>(first[i])) < bound);
+            }
+        }
+    }
 }

@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kMostTogether = 112, kFewestTogether = 56;  // rows of a tile
 constexpr size_t kTileBytes = 512 << 10;                     // that its numbers should fit
 constexpr size_t kFew = 8;           // rows that are taken from where they are, whatever their stride
-constexpr double kWorthATeam = 4e6;    // multiplications from which a second thread helps
+constexpr double kWorthATeam = 4e6;  // multiplications from which a second thread helps
 
 size_t round_up(size_t x, size_t to) { return (x + to - 1) / to * to; }
 
@@ -200,9 +200,7 @@ void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* o
         for (size_t row = 0; row < rows; ++row) {
             float* const values = here + row * ldx;
             switch (layer.kind) {
-                case Kind::activation:
-                    apply(layer.activation, layer.parameter, values, layer.width);
-                    break;
+                case Kind::activation: apply(layer.activation, layer.parameter, values, layer.width); break;
                 case Kind::softmax: softmax(values, layer.width); break;
                 case Kind::affine:
                     scale_and_shift(values, layer.width, layer.scale.data(), layer.shift.data());

@@ -11,9 +11,9 @@ namespace {
 
 // Of Phi(-a): see gelu_of.
 constexpr double kMills[] = {
-    0.47205320650651617,   -0.0967034768725053,    0.013999634857133002, 0.028600343930673303,
-    -0.03219783838857467,  0.01793635565759407,    -0.005002346922015249, -0.00028707448562124765,
-    0.0006945079071698729, -9.035004298261535e-05, -8.61019176463841e-05, 1.5517826683337762e-05,
+    0.47205320650651617,    -0.0967034768725053,    0.013999634857133002,  0.028600343930673303,
+    -0.03219783838857467,   0.01793635565759407,    -0.005002346922015249, -0.00028707448562124765,
+    0.0006945079071698729,  -9.035004298261535e-05, -8.61019176463841e-05, 1.5517826683337762e-05,
     1.0254011354510526e-05,
 };
 
@@ -48,7 +48,8 @@ void normalize(float* values, size_t count, double epsilon, const double* scale,
     for (const double lane : squares) square += lane;
     const double factor = 1 / std::sqrt(square / static_cast<double>(count) + epsilon);
     for (size_t i = 0; i < count; ++i) {
-        values[i] = static_cast<float>((static_cast<double>(values[i]) - mean) * factor * scale[i] + shift[i]);
+        values[i] =
+            static_cast<float>((static_cast<double>(values[i]) - mean) * factor * scale[i] + shift[i]);
     }
 }
 

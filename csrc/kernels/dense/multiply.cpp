@@ -16,10 +16,10 @@ namespace {
 struct Block {
     const float* x;
     size_t ldx;
-    const char* weights;     // of the first of these panels, from the first of these inputs on
-    size_t panel_bytes;      // from panel to panel
-    size_t depth;            // inputs
-    const float* bias;       // null: y has the sum so far
+    const char* weights;           // of the first of these panels, from the first of these inputs on
+    size_t panel_bytes;            // from panel to panel
+    size_t depth;                  // inputs
+    const float* bias;             // null: y has the sum so far
     dense::Activation activation;  // identity, unless these are the last inputs
     float parameter;
     float* y;

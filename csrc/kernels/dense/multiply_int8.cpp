@@ -34,7 +34,7 @@ struct ByteBlock {
 #define PYSCALE_X86_LEVEL 4
 #define PYSCALE_VECTOR_BYTES 64
 #if defined(__clang__)
-#pragma clang attribute push(                                                                             \
+#pragma clang attribute push(                                                                        \
     __attribute__((target("avx2,f16c,fma,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni"))), \
     apply_to = function)
 #else
@@ -60,8 +60,8 @@ namespace pyscale::dense {
 
 namespace {
 
-using Multiply = void (*)(const Packed&, const float*, const uint8_t*, const float*, size_t, Activation, float,
-                          float*, size_t);
+using Multiply = void (*)(const Packed&, const float*, const uint8_t*, const float*, size_t, Activation,
+                          float, float*, size_t);
 
 Multiply pick() {
 #if defined(__x86_64__)
@@ -77,8 +77,8 @@ void quantize(const float* x, size_t ldx, size_t rows, size_t inputs, uint8_t* b
     PYSCALE_PICK_ISA(quantize_rows)(x, ldx, rows, inputs, bytes, scales);
 }
 
-void multiply_int8(const Packed& weights, const float* bias, const uint8_t* x, const float* scales, size_t rows,
-                   Activation activation, float parameter, float* y, size_t ldy) {
+void multiply_int8(const Packed& weights, const float* bias, const uint8_t* x, const float* scales,
+                   size_t rows, Activation activation, float parameter, float* y, size_t ldy) {
     pick()(weights, bias, x, scales, rows, activation, parameter, y, ldy);
 }
 

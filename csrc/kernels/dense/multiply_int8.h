@@ -1,4 +1,5 @@
-// A linear layer of bytes: inputs and weights are rounded to 255 levels, products are summed in whole numbers.
+// A linear layer of bytes: inputs and weights are rounded to 255 levels, products are summed in whole
+// numbers.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +20,7 @@ void quantize(const float* x, size_t ldx, size_t rows, size_t inputs, uint8_t* b
 
 // y[row][output] = f(sum * (scale of the row * scale of the output) + bias[output]), where sum is of whole
 // numbers and exact: at any ISA level the same. Room as for multiply().
-void multiply_int8(const Packed& weights, const float* bias, const uint8_t* x, const float* scales, size_t rows,
-                   Activation activation, float parameter, float* y, size_t ldy);
+void multiply_int8(const Packed& weights, const float* bias, const uint8_t* x, const float* scales,
+                   size_t rows, Activation activation, float parameter, float* y, size_t ldy);
 
 }  // namespace pyscale::dense

@@ -101,8 +101,8 @@ void Packed::pack_int8(const float* weights) {
         const size_t row = panel < whole_panels() ? kPanel * 4 : kPanel * 2;
         int32_t sum = 0;
         for (size_t k = 0; k < inputs_; ++k) {
-            const auto level = static_cast<int8_t>(std::nearbyint(
-                static_cast<double>(from[k]) * 127.0 / static_cast<double>(largest)));
+            const auto level = static_cast<int8_t>(
+                std::nearbyint(static_cast<double>(from[k]) * 127.0 / static_cast<double>(largest)));
             to[panel * groups * kPanel * 4 + k / 4 * row + o % kPanel * 4 + k % 4] = level;
             sum += level;
         }

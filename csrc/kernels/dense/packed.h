@@ -24,12 +24,12 @@ Pages allocate_pages(size_t bytes);
 // 32 bits holds output j of a panel in its lower half and output j + 16 in its upper; the narrow panel has
 // upper halves of zeros.
 //
-// Of int8, a word holds the weights of an output for four inputs, zeros beyond the last, as whole numbers from
-// -127 to 127 that are multiplied by the output's scale.
+// Of int8, a word holds the weights of an output for four inputs, zeros beyond the last, as whole numbers
+// from -127 to 127 that are multiplied by the output's scale.
 class Packed {
    public:
-    // weights[output][input]. bfloat16: rounded to nearest, ties to even. Throws std::invalid_argument for int8
-    // with more than 65,536 inputs or weights that are not finite.
+    // weights[output][input]. bfloat16: rounded to nearest, ties to even. Throws std::invalid_argument for
+    // int8 with more than 65,536 inputs or weights that are not finite.
     Packed(const float* weights, size_t inputs, size_t outputs, WeightType type);
 
     size_t inputs() const { return inputs_; }
