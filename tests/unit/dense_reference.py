@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def function(name: str, parameter: float, x: Array) -> Array:
         e = np.exp(-np.abs(x))
         sigmoid = np.where(x < 0, e / (1 + e), 1 / (1 + e))
         u = 2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-        found: Array = {
+        functions: dict[str, Callable[[], Array]] = {
             "identity": lambda: x,
             "relu": lambda: np.where(x < 0, 0, x),
             "leaky_relu": lambda: np.where(x < 0, np.float64(np.float32(parameter)) * x, x),
@@ -35,8 +36,8 @@ def function(name: str, parameter: float, x: Array) -> Array:
             "silu": lambda: x * sigmoid,
             "tanh": lambda: np.tanh(x),
             "sigmoid": lambda: sigmoid,
-        }[name]()
-    return found
+        }
+        return functions[name]()
 
 
 def softmax(x: Array) -> Array:
