@@ -15,6 +15,7 @@ __all__: list[str] = [
     "MULTISET_VERSION",
     "PERMUTATION_VERSION",
     "Arena",
+    "Dense",
     "Forest",
     "GatherAhead",
     "Group",
@@ -23,10 +24,12 @@ __all__: list[str] = [
     "Partition",
     "Permutation",
     "all_finite",
+    "apply_function",
     "available_isas",
     "balance",
     "bounds_meet",
     "capsule_of",
+    "capsule_of_dense",
     "capsule_of_forest",
     "check_indices",
     "compiled_isas",
@@ -49,6 +52,7 @@ __all__: list[str] = [
     "scatter_rows",
     "set_isa",
     "shorten_all_reduce",
+    "shorten_dense",
     "shorten_forest",
 ]
 
@@ -248,7 +252,37 @@ class Forest:
     @threads.setter
     def threads(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
+class Dense:
+    flat: bool
+    outputs_are_proba: bool
+    values: bool
+    def __init__(self, features: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def add_activation(self, name: str, parameter: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    def add_affine(self, scale: typing.Any, shift: typing.Any) -> None: ...
+    def add_layer_norm(
+        self, scale: typing.Any, shift: typing.Any, epsilon: typing.SupportsFloat | typing.SupportsIndex
+    ) -> None: ...
+    def add_linear(
+        self, weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], bias: typing.Any, type: str
+    ) -> None: ...
+    def answer(
+        self, x: numpy.ndarray, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex
+    ) -> typing.Any: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @threads.setter
+    def threads(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def weight_bytes(self) -> int: ...
+
 def all_finite(x: typing.Any) -> bool: ...
+def apply_function(
+    name: str,
+    parameter: typing.SupportsFloat | typing.SupportsIndex,
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+) -> None: ...
 def available_isas() -> list[str]: ...
 def balance(
     lengths: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
@@ -259,6 +293,7 @@ def balance(
 ) -> tuple: ...
 def bounds_meet(outs: list[numpy.ndarray], others: list[numpy.ndarray]) -> bool: ...
 def capsule_of(group: typing.Any) -> typing_extensions.CapsuleType: ...
+def capsule_of_dense(model: typing.Any) -> typing_extensions.CapsuleType: ...
 def capsule_of_forest(forest: typing.Any) -> typing_extensions.CapsuleType: ...
 def check_indices(
     indices: numpy.ndarray,
@@ -324,6 +359,7 @@ def scatter_rows(
 ) -> None: ...
 def set_isa(name: str) -> None: ...
 def shorten_all_reduce(communicator: type) -> None: ...
+def shorten_dense(type: type) -> None: ...
 def shorten_forest(forest: type) -> None: ...
 
 MULTISET_VERSION: int = 1

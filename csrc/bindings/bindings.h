@@ -9,6 +9,7 @@ void bind_all_reduce(pybind11::module_& m);
 void bind_balance(pybind11::module_& m);
 void bind_config(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
+void bind_dense(pybind11::module_& m);
 void bind_exchange(pybind11::module_& m);
 void bind_forest(pybind11::module_& m);
 void bind_group(pybind11::module_& m);

@@ -4,7 +4,7 @@
 //     #define PYSCALE_ISA_INC "kernels/reduce.inc"
 //     #include "core/for_each_isa.h"
 //
-// There PYSCALE_VECTOR_BYTES is the width of a register, and PYSCALE_X86_LEVEL is 2 (SSE2), 3 (AVX2 and F16C)
+// There PYSCALE_VECTOR_BYTES is the width of a register, and PYSCALE_X86_LEVEL is 2 (SSE2), 3 (AVX2, F16C and FMA)
 // or 4 (AVX-512); it is 0 off x86-64. Outside the .inc, PYSCALE_PICK_ISA(f) of core/isa.h takes the level in
 // use.
 //
@@ -39,7 +39,7 @@ namespace {
 #undef PYSCALE_X86_LEVEL
 #undef PYSCALE_VECTOR_BYTES
 
-PYSCALE_TARGET_BEGIN("avx2,f16c")
+PYSCALE_TARGET_BEGIN("avx2,f16c,fma")
 #define PYSCALE_X86_LEVEL 3
 #define PYSCALE_VECTOR_BYTES 32
 namespace pyscale::avx2 {
@@ -51,7 +51,7 @@ namespace {
 #undef PYSCALE_VECTOR_BYTES
 PYSCALE_TARGET_END
 
-PYSCALE_TARGET_BEGIN("avx2,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")
+PYSCALE_TARGET_BEGIN("avx2,f16c,fma,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")
 #define PYSCALE_X86_LEVEL 4
 #define PYSCALE_VECTOR_BYTES 64
 namespace pyscale::avx512 {

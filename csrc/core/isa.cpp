@@ -24,7 +24,7 @@ bool has(Isa level) {
         case Isa::avx2: {
             unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
             const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
-            return __builtin_cpu_supports("avx2") && f16c;
+            return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
         }
         case Isa::avx512:
             return has(Isa::avx2) && __builtin_cpu_supports("avx512f") &&

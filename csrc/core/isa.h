@@ -9,7 +9,7 @@ namespace pyscale {
 // Levels, each holding those before it. Off x86-64 only the baseline exists.
 enum class Isa : uint8_t {
     baseline,  // the floor of the architecture's ABI: SSE2 on x86-64, NEON on aarch64
-    avx2,      // AVX2 and F16C
+    avx2,      // AVX2, F16C and FMA
     avx512,    // AVX-512 F, BW, CD, DQ and VL
 };
 

@@ -1,5 +1,15 @@
 """Many rows through one model: other libraries' models, faster, with the same answers."""
 
+from pyscale.infer.dense.dense import Dense
+from pyscale.infer.dense.layers import (
+    ACTIVATIONS,
+    Activation,
+    Affine,
+    BatchNorm,
+    DenseDescription,
+    LayerNorm,
+    Linear,
+)
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.pruning import PruneReport, prune
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
@@ -7,8 +17,16 @@ from pyscale.infer.loading import FORMATS, convert, load
 from pyscale.infer.offline.predict import Progress, predict_distributed
 
 __all__ = [
+    "ACTIVATIONS",
     "FORMATS",
+    "Activation",
+    "Affine",
+    "BatchNorm",
+    "Dense",
+    "DenseDescription",
     "Forest",
+    "LayerNorm",
+    "Linear",
     "LinearLeaves",
     "Link",
     "ModelDescription",

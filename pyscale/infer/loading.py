@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pyscale.infer import files
+from pyscale.infer.dense.dense import Dense
+from pyscale.infer.dense.layers import DenseDescription
+from pyscale.infer.dense.saving import unpack as unpack_dense
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.saving import unpack
 from pyscale.infer.forest.trees import ModelDescription
@@ -21,7 +24,7 @@ FORMATS = ("pyscale", "xgboost", "lightgbm", "onnx")
 _MOST_BYTES = 1 << 34  # of another library's file
 
 
-def load(path: str | os.PathLike[str], *, format: str | None = None) -> Forest:
+def load(path: str | os.PathLike[str], *, format: str | None = None) -> Any:
     """
     Load a model.
 
@@ -31,13 +34,13 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Forest:
     ----------
     path : path
         A file that ``model.save`` wrote, XGBoost's JSON or UBJ, LightGBM's text, or ONNX with one ensemble of
-        trees (which takes the package ``onnx``).
+        trees or a chain of dense layers (which takes the package ``onnx``).
     format : {"pyscale", "xgboost", "lightgbm", "onnx"}, optional
         What it is; by default it is told by its content.
 
     Returns
     -------
-    Forest
+    Forest or Dense
         The model.
 
     Raises
@@ -60,12 +63,12 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Forest:
     with open(path, "rb") as file:
         head = file.read(64)
     try:
-        return Forest(_description(Path(path), format or _format_of(head)))
+        return _from_file(Path(path), format or _format_of(head))
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
-def convert(model: Any) -> Forest:
+def convert(model: Any, layers: Any = None) -> Any:
     """
     Take over a model that another library holds in memory.
 
@@ -73,11 +76,16 @@ def convert(model: Any) -> Forest:
     ----------
     model : object
         An ``xgboost.Booster`` or a model of XGBoost's scikit-learn interface, a ``lightgbm.Booster`` or one
-        of LightGBM's, or a fitted tree, forest or boosting of scikit-learn.
+        of LightGBM's; of scikit-learn a fitted tree, forest, boosting, ``MLPClassifier``, ``MLPRegressor``,
+        ``LinearRegression``, ``Ridge``, ``LogisticRegression``, ``StandardScaler``, ``MinMaxScaler``,
+        ``PCA`` or a pipeline of these; a ``torch.nn.Sequential``, or its ``state_dict`` with `layers`.
+    layers : list of str or tuple, optional
+        What a ``state_dict`` does not say: for each layer of the ``Sequential`` its class's name, as
+        ``"Linear"``, or that and its options, as ``("LeakyReLU", {"negative_slope": 0.1})``.
 
     Returns
     -------
-    Forest
+    Forest or Dense
         A copy: what is done to `model` afterwards does not change it.
 
     Raises
@@ -87,23 +95,41 @@ def convert(model: Any) -> Forest:
     ValueError
         It is not fitted, or has what is not supported.
     """
+    if layers is not None or _is_of_torch(model):
+        from pyscale.infer.importers import dense_torch
+
+        if layers is not None:
+            return Dense(dense_torch.from_state_dict(model, layers))
+        return Dense(dense_torch.from_module(model))
     library = type(model).__module__.partition(".")[0]
-    return Forest(_converter(library, model)(model))
+    return _made(_converter(library, model)(model))
 
 
-def _description(path: Path, format: str) -> ModelDescription:
+def _from_file(path: Path, format: str) -> Forest | Dense:
     if format == "pyscale":
         header, arrays = files.read(path)
-        if header.get("model") != "forest":
-            refuse("model", "forest", header.get("model"))
-        return unpack(header, arrays)
+        kind = header.get("model")
+        if kind == "dense":
+            description, weights = unpack_dense(header, arrays)
+            return Dense(description, weights=weights)
+        if kind != "forest":
+            refuse("model", "forest or dense", kind)
+        return Forest(unpack(header, arrays))
     size = path.stat().st_size
     if size > _MOST_BYTES:
         refuse("the file", f"at most {_MOST_BYTES} bytes", size)
-    return _reader(format)(path.read_bytes())
+    return _made(_reader(format)(path.read_bytes()))
 
 
-def _reader(format: str) -> Callable[[bytes], ModelDescription]:
+def _is_of_torch(model: Any) -> bool:
+    return any(kind.__module__.partition(".")[0] == "torch" for kind in type(model).__mro__)
+
+
+def _made(description: ModelDescription | DenseDescription) -> Forest | Dense:
+    return Dense(description) if isinstance(description, DenseDescription) else Forest(description)
+
+
+def _reader(format: str) -> Callable[[bytes], ModelDescription | DenseDescription]:
     if format == "xgboost":
         from pyscale.infer.importers.xgboost import read_xgboost
 
@@ -112,12 +138,12 @@ def _reader(format: str) -> Callable[[bytes], ModelDescription]:
         from pyscale.infer.importers.lightgbm import read_lightgbm
 
         return read_lightgbm
-    from pyscale.infer.importers.onnx_trees import read_onnx_trees
+    from pyscale.infer.importers.onnx_dense import read_onnx
 
-    return read_onnx_trees
+    return read_onnx
 
 
-def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription]:
+def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription | DenseDescription]:
     if library == "xgboost":
         from pyscale.infer.importers import xgboost
 
@@ -127,12 +153,12 @@ def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription]:
 
         return lightgbm.from_booster
     if library == "sklearn":
-        from pyscale.infer.importers.sklearn_trees import from_sklearn
+        from pyscale.infer.importers import sklearn_dense, sklearn_trees
 
-        return from_sklearn
+        return sklearn_dense.from_sklearn if sklearn_dense.takes(model) else sklearn_trees.from_sklearn
     kind = type(model)
     raise TypeError(
-        "model: expected a model of XGBoost, LightGBM or scikit-learn, "
+        "model: expected a model of XGBoost, LightGBM, scikit-learn or torch, "
         f"got {kind.__module__}.{kind.__qualname__}"
     )
 

@@ -99,6 +99,13 @@ class Attributes:
         value = self._get(name, "INT", "i")
         return default if value is None else int(value)
 
+    def number(self, name: str, default: float) -> float:
+        """Give a finite number."""
+        value = self._get(name, "FLOAT", "f")
+        if value is not None and not math.isfinite(value):
+            refuse(self.place(name), "a finite number", value)
+        return default if value is None else float(value)
+
     def text(self, name: str, default: str) -> str:
         """Give a string."""
         value = self._get(name, "STRING", "s")

@@ -1,0 +1,240 @@
+// Chains of dense layers.
+#include <string>
+
+#include "bindings/arrays.h"
+#include "bindings/bindings.h"
+#include "bindings/gil.h"
+#include "bindings/raise.h"
+#include "kernels/dense/dense.h"
+
+namespace pyscale {
+
+namespace {
+
+using dense::Activation;
+using dense::Dense;
+using dense::Input;
+using dense::WeightType;
+
+constexpr double kReleaseWork = 1e6;  // multiplications, about 20 us, from which Python's lock is given up
+
+struct PyDense {
+    explicit PyDense(size_t features) : model(features) {}
+
+    Dense model;
+    int threads = 1;                 // where a caller does not say
+    bool flat = false;               // one output is one axis
+    bool values = false;             // predict gives the outputs
+    bool outputs_are_proba = false;  // predict_proba gives the outputs
+};
+
+template <class T>
+const T* elements(const py::object& value, const char* name, size_t count) {
+    if (!py::isinstance<py::array_t<T, py::array::c_style>>(value)) {
+        throw py::type_error(std::string(name) + ": expected a contiguous array of another type");
+    }
+    const auto array = py::reinterpret_borrow<py::array>(value);
+    if (static_cast<size_t>(array.size()) != count) {
+        throw py::value_error(std::string(name) + ": expected " + std::to_string(count) + " elements, got " +
+                              std::to_string(array.size()));
+    }
+    return static_cast<const T*>(array.data());
+}
+
+void add_linear(PyDense& self, const py::array_t<float, py::array::c_style>& weights, const py::object& bias,
+                const std::string& type) {
+    if (weights.ndim() != 2) throw py::value_error("weights: expected outputs x inputs");
+    const auto outputs = static_cast<size_t>(weights.shape(0)),
+               inputs = static_cast<size_t>(weights.shape(1));
+    const float* const from = bias.is_none() ? nullptr : elements<float>(bias, "bias", outputs);
+    const float* const data = weights.data();
+    py::gil_scoped_release release;
+    self.model.add_linear(data, from, inputs, outputs,
+                          type == "bfloat16" ? WeightType::bfloat16
+                          : type == "int8"   ? WeightType::int8
+                                             : WeightType::float32);
+}
+
+void add_activation(PyDense& self, const std::string& name, float parameter) {
+    static const std::pair<const char*, Activation> known[] = {
+        {"identity", Activation::identity},
+        {"relu", Activation::relu},
+        {"leaky_relu", Activation::leaky_relu},
+        {"elu", Activation::elu},
+        {"gelu", Activation::gelu},
+        {"gelu_tanh", Activation::gelu_tanh},
+        {"silu", Activation::silu},
+        {"tanh", Activation::tanh},
+        {"sigmoid", Activation::sigmoid},
+    };
+    if (name == "softmax") return self.model.add_softmax();
+    for (const auto& [text, value] : known) {
+        if (name == text) return self.model.add_activation(value, parameter);
+    }
+    throw py::value_error("activation: expected a known one, got " + name);
+}
+
+void add_affine(PyDense& self, const py::object& scale, const py::object& shift) {
+    const size_t size = self.model.outputs();
+    self.model.add_affine(elements<double>(scale, "scale", size), elements<double>(shift, "shift", size),
+                          size);
+}
+
+void add_layer_norm(PyDense& self, const py::object& scale, const py::object& shift, double epsilon) {
+    const size_t size = self.model.outputs();
+    self.model.add_layer_norm(elements<double>(scale, "scale", size), elements<double>(shift, "shift", size),
+                              size, epsilon);
+}
+
+// Rows of float32 or float64 in a plain array, of the model's number of columns, aligned; none of all else.
+std::optional<Input> input_of(const Dense& model, py::handle x) {
+    const auto& api = py::detail::npy_api::get();
+    if (Py_TYPE(x.ptr()) != api.PyArray_Type_) return std::nullopt;
+    const auto* array = py::detail::array_proxy(x.ptr());
+    const auto* descr = py::detail::array_descriptor_proxy(array->descr);
+    const bool wide = descr->type_num == py::detail::npy_api::NPY_DOUBLE_;
+    if (array->nd != 2 || static_cast<size_t>(array->dimensions[1]) != model.features() ||
+        descr->byteorder == '>' || (array->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0 ||
+        (!wide && descr->type_num != py::detail::npy_api::NPY_FLOAT_)) {
+        return std::nullopt;
+    }
+    return Input{array->data, array->strides[0], array->strides[1], wide};
+}
+
+py::object empty(const PyDense& self, size_t rows) {
+    const auto& api = py::detail::npy_api::get();
+    PyObject* const descr = api.PyArray_DescrFromType_(py::detail::npy_api::NPY_FLOAT_);
+    const size_t columns = self.model.outputs();
+    const py::ssize_t shape[] = {static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(columns)};
+    PyObject* const made = api.PyArray_NewFromDescr_(
+        api.PyArray_Type_, descr, self.flat && columns == 1 ? 1 : 2, shape, nullptr, nullptr, 0, nullptr);
+    if (made == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(made);
+}
+
+void run(const PyDense& self, const Input& input, size_t rows, float* out, int num_threads) {
+    Gil gil;
+    if (self.model.work() * static_cast<double>(rows) > kReleaseWork) gil.release();
+    self.model.predict(input, rows, out, num_threads);
+}
+
+py::object answer(const PyDense& self, const py::array& x, const py::object& out, int num_threads) {
+    const std::optional<Input> input = input_of(self.model, x);
+    if (!input) {
+        throw py::value_error("X: expected rows x " + std::to_string(self.model.features()) +
+                              " float32 or float64");
+    }
+    const auto rows = static_cast<size_t>(x.shape(0));
+    py::object result = out.is_none() ? empty(self, rows) : out;
+    const Raw raw = Raw::require(result, "out", true);
+    if (raw.dtype != DType::float32 || raw.count != rows * self.model.outputs()) {
+        throw py::value_error("out: expected rows x outputs of float32");
+    }
+    run(self, *input, rows, static_cast<float*>(raw.data), num_threads);
+    return result;
+}
+
+// `name`(X) of a model whose `_quick` is a capsule: the short way where X is a plain array and nothing else
+// is said; else the method that was there before.
+PyObject* short_method(bool proba, PyObject* checked_name, PyObject* self, PyObject* const* args,
+                       Py_ssize_t count, PyObject* keywords) {
+    static PyObject* const quick_name = PyUnicode_InternFromString("_quick");
+    if (count == 1 && (keywords == nullptr || PyTuple_GET_SIZE(keywords) == 0)) {
+        const auto capsule = py::reinterpret_steal<py::object>(PyObject_GetAttr(self, quick_name));
+        if (!capsule) return nullptr;
+        if (PyCapsule_IsValid(capsule.ptr(), "pyscale.dense")) {
+            try {
+                const auto& model =
+                    *static_cast<PyDense*>(PyCapsule_GetPointer(capsule.ptr(), "pyscale.dense"));
+                const std::optional<Input> input = input_of(model.model, args[0]);
+                if (input && (proba ? model.outputs_are_proba : model.values)) {
+                    const auto rows = static_cast<size_t>(py::detail::array_proxy(args[0])->dimensions[0]);
+                    py::object out = empty(model, rows);
+                    auto* const data = reinterpret_cast<float*>(py::detail::array_proxy(out.ptr())->data);
+                    run(model, *input, rows, data, model.threads);
+                    return out.release().ptr();
+                }
+            } catch (...) {
+                set_python_error();
+                return nullptr;
+            }
+        }
+    }
+    const auto method = py::reinterpret_steal<py::object>(PyObject_GetAttr(self, checked_name));
+    if (!method) return nullptr;
+    return PyObject_Vectorcall(method.ptr(), args, static_cast<size_t>(count), keywords);
+}
+
+PyObject* predict_method(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
+    static PyObject* const checked = PyUnicode_InternFromString("_predict_checked");
+    return short_method(false, checked, self, args, count, keywords);
+}
+
+PyObject* proba_method(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
+    static PyObject* const checked = PyUnicode_InternFromString("_predict_proba_checked");
+    return short_method(true, checked, self, args, count, keywords);
+}
+
+using Method = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
+
+template <Method method>
+void shorten(const py::type& type, const char* name) {
+    const py::object checked = type.attr(name);
+    static const std::string doc = std::string(name) + "($self, X, *, num_threads=None, out=None)\n--\n\n" +
+                                   std::string(py::str(checked.attr("__doc__")));
+    static PyMethodDef definition = {name,
+                                     reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method)),
+                                     METH_FASTCALL | METH_KEYWORDS, doc.c_str()};
+    PyObject* const made = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &definition);
+    if (made == nullptr) throw py::error_already_set();
+    type.attr(("_" + std::string(name) + "_checked").c_str()) = checked;
+    type.attr(name) = py::reinterpret_steal<py::object>(made);
+}
+
+void shorten_dense(const py::type& type) {
+    shorten<predict_method>(type, "predict");
+    shorten<proba_method>(type, "predict_proba");
+}
+
+// What `_quick` is: the model's address, and a reference that keeps it alive.
+py::capsule capsule_of_dense(const py::object& model) {
+    py::capsule capsule(model.cast<PyDense*>(), "pyscale.dense", [](PyObject* self) {
+        Py_XDECREF(static_cast<PyObject*>(PyCapsule_GetContext(self)));
+    });
+    PyCapsule_SetContext(capsule.ptr(), py::object(model).release().ptr());
+    return capsule;
+}
+
+// f of each element, in place.
+void apply_function(const std::string& name, float parameter, const py::array_t<float>& values) {
+    PyDense one(static_cast<size_t>(values.size()));
+    add_activation(one, name, parameter);
+    const Raw raw = Raw::require(values, "values", true);
+    auto* const data = static_cast<float*>(raw.data);
+    const Input input{static_cast<const char*>(raw.data), static_cast<py::ssize_t>(raw.bytes()),
+                      sizeof(float), false};
+    one.model.predict(input, 1, data, 1);
+}
+
+}  // namespace
+
+void bind_dense(py::module_& m) {
+    py::class_<PyDense>(m, "Dense")
+        .def(py::init<size_t>(), py::arg("features"))
+        .def_property_readonly("outputs", [](const PyDense& self) { return self.model.outputs(); })
+        .def_property_readonly("weight_bytes", [](const PyDense& self) { return self.model.weight_bytes(); })
+        .def_readwrite("threads", &PyDense::threads)
+        .def_readwrite("flat", &PyDense::flat)
+        .def_readwrite("values", &PyDense::values)
+        .def_readwrite("outputs_are_proba", &PyDense::outputs_are_proba)
+        .def("add_linear", &add_linear, py::arg("weights"), py::arg("bias"), py::arg("type"))
+        .def("add_activation", &add_activation, py::arg("name"), py::arg("parameter"))
+        .def("add_affine", &add_affine, py::arg("scale"), py::arg("shift"))
+        .def("add_layer_norm", &add_layer_norm, py::arg("scale"), py::arg("shift"), py::arg("epsilon"))
+        .def("answer", &answer, py::arg("x"), py::arg("out"), py::arg("num_threads"));
+    m.def("apply_function", &apply_function, py::arg("name"), py::arg("parameter"), py::arg("values"));
+    m.def("shorten_dense", &shorten_dense, py::arg("type"));
+    m.def("capsule_of_dense", &capsule_of_dense, py::arg("model"));
+}
+
+}  // namespace pyscale

@@ -1,0 +1,272 @@
+"""Chains of dense layers that predict: the same bits for any number of rows at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyscale import _core
+from pyscale.arrays import view
+from pyscale.config import num_threads as default_threads
+from pyscale.infer import files
+from pyscale.infer.dense.layers import Activation, Affine, DenseDescription, Layer, LayerNorm, Linear, folded
+from pyscale.infer.dense.saving import pack
+from pyscale.infer.inputs import rows_of
+
+__all__ = ["Dense", "WeightType"]
+
+Array = NDArray[Any]
+WeightType = Literal["float32", "bfloat16", "int8"]
+
+
+class Dense:
+    """
+    Linear layers, activations and norms, one after the other.
+
+    Made of layers, by :func:`pyscale.infer.load` or by :func:`pyscale.infer.convert`. Answers depend on a row
+    alone: they are the same bits whatever the batch, the number of threads, the callers at the same time and
+    the instruction set. Any number of threads may call at once; none waits for another.
+
+    Numbers between layers are float32. A linear layer adds its products to its bias one after the other, each
+    rounded once; activations, softmax and norms are computed in float64 and rounded once.
+
+    Parameters
+    ----------
+    layers : DenseDescription, or iterable of layers
+        :class:`Linear`, :class:`Activation`, :class:`Affine`, :class:`BatchNorm`, :class:`LayerNorm`.
+    weights : {"float32", "bfloat16", "int8"}
+        How the weights of linear layers are kept. bfloat16, rounded to nearest, takes half the memory, which
+        is what limits small batches of large models; the arithmetic stays that of float32. int8 takes a
+        quarter, and is faster on machines with VNNI, but less exact: each output's weights are rounded to 255
+        levels, as are the inputs of each row, in front of every linear layer; the sums are exact.
+
+    Attributes
+    ----------
+    num_features : int
+        Columns of an input.
+    num_outputs : int
+        Columns of the last layer.
+    kind : str
+        ``values``, ``binary`` or ``multiclass``.
+    classes : numpy.ndarray or None
+        The labels, where `predict` gives labels.
+    source : str
+        The library that the model is of.
+    dtype : numpy.dtype
+        float32.
+
+    Raises
+    ------
+    TypeError
+        One of `layers` is none.
+    ValueError
+        One does not fit that before it; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = Dense([Linear(np.eye(3)), Activation("relu")])
+    >>> model.predict(np.array([[1.0, -2.0, 3.0]]))
+    array([[1., 0., 3.]], dtype=float32)
+    """
+
+    def __init__(
+        self, layers: DenseDescription | Iterable[Layer], *, weights: WeightType = "float32"
+    ) -> None:
+        if weights not in ("float32", "bfloat16", "int8"):
+            raise ValueError(f"weights: expected float32, bfloat16 or int8, got {weights!r}")
+        given = layers if isinstance(layers, DenseDescription) else DenseDescription(layers=tuple(layers))
+        checked = folded(given.layers)
+        self._description = DenseDescription(
+            layers=checked, kind=given.kind, classes=given.classes, flat=given.flat, source=given.source
+        )
+        self.weights = weights
+        self.num_features = _width(checked[0])
+        self._native = _core.Dense(self.num_features)
+        for layer in checked:
+            _add(self._native, layer, weights)
+        self.num_outputs = self._native.outputs
+        self.kind, self.classes, self.source = given.kind, given.classes, given.source
+        self.dtype = np.dtype(np.float32)
+        _check_kind(given, self.num_outputs)
+        self._native.threads = default_threads()
+        self._native.flat = given.flat
+        self._native.values = given.kind == "values"
+        self._native.outputs_are_proba = given.kind == "multiclass"
+        self._quick = _core.capsule_of_dense(self._native)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._description, self.weights)
+
+    def __repr__(self) -> str:
+        widths = [self.num_features]
+        widths += [len(layer.weight) for layer in self._description.layers if isinstance(layer, Linear)]
+        return f"<pyscale.infer.Dense: {'-'.join(map(str, widths))}, {self.weights}, from {self.source}>"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, batch norms folded."""
+        return self._description.layers
+
+    def raw(self, X: Any, *, num_threads: int | None = None, out: Array | None = None) -> Array:
+        """
+        Give the outputs of the last layer.
+
+        Parameters
+        ----------
+        X : array
+            Rows x features: NumPy, torch, DLPack, a data frame, an Arrow table; float32 or float64 without a
+            copy, in any layout. Other numbers are converted.
+        num_threads : int, optional
+            Threads, at most; by default :func:`pyscale.config`'s. Little work takes one whatever this says.
+        out : numpy.ndarray, optional
+            Where the answer goes: contiguous, of its shape and float32.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, rows x outputs; rows, where a library gives one output so.
+
+        Raises
+        ------
+        TypeError
+            `X` is no array of numbers.
+        ValueError
+            Another number of columns, or an `out` that does not fit.
+        """
+        x = rows_of(X, self.num_features, None)
+        if not x.flags.aligned:
+            x = x.copy()
+        threads = default_threads() if num_threads is None else num_threads
+        if threads < 1:
+            raise ValueError(f"num_threads: expected 1 or more, got {threads}")
+        if out is not None:
+            out = view(out, writable=True, what="out").array
+            flat = self._description.flat and self.num_outputs == 1
+            shape = (len(x),) if flat else (len(x), self.num_outputs)
+            if out.dtype != self.dtype or out.shape != shape or not out.flags.c_contiguous:
+                raise ValueError(
+                    f"out: expected a contiguous array of float32 and shape {shape}, "
+                    f"got {out.dtype} and {out.shape}"
+                )
+            if np.may_share_memory(out, x):
+                raise ValueError("out: expected memory of its own, got some of X's")
+        answer: Array = self._native.answer(x, out, threads)
+        return answer
+
+    def predict(self, X: Any, *, num_threads: int | None = None, out: Array | None = None) -> Array:
+        """
+        Predict what the model's library predicts.
+
+        Parameters
+        ----------
+        X, num_threads, out
+            As of :meth:`raw`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Labels, where the model has `classes`; else the outputs of the last layer.
+        """
+        if self.classes is None or self.kind == "values":
+            return self.raw(X, num_threads=num_threads, out=out)
+        if out is not None:
+            raise ValueError("out: expected none, since labels are predicted; predict_proba and raw take one")
+        found = self.raw(X, num_threads=num_threads)
+        if self.kind == "binary":
+            labels: Array = self.classes[(found.reshape(-1) > 0.5).astype(np.intp)]
+        else:
+            labels = self.classes[found.argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: Any, *, num_threads: int | None = None, out: Array | None = None) -> Array:
+        """
+        Give the probability of each class.
+
+        Parameters
+        ----------
+        X, num_threads, out
+            As of :meth:`raw`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Rows x classes, float32.
+
+        Raises
+        ------
+        ValueError
+            The model does not classify.
+        """
+        if self.kind == "multiclass":
+            return self.raw(X, num_threads=num_threads, out=out)
+        if self.kind != "binary":
+            raise ValueError("predict_proba: expected a model that classifies, got one of values")
+        second = self.raw(X, num_threads=num_threads).reshape(-1)
+        shape = (len(second), 2)
+        if out is None:
+            out = np.empty(shape, np.float32)
+        elif out.dtype != self.dtype or out.shape != shape:
+            raise ValueError(
+                f"out: expected an array of float32 and shape {shape}, got {out.dtype} and {out.shape}"
+            )
+        np.subtract(1, second, out=out[:, 0])
+        out[:, 1] = second
+        return out
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """
+        Write the model to a file that :func:`pyscale.infer.load` reads.
+
+        Parameters
+        ----------
+        path : path
+            Where; a file that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        files.write(path, *pack(self._description, self.weights))
+
+
+def _again(description: DenseDescription, weights: WeightType) -> Dense:
+    return Dense(description, weights=weights)
+
+
+def _width(layer: Layer) -> int:
+    if isinstance(layer, Linear):
+        return int(layer.weight.shape[1])
+    assert isinstance(layer, Affine | LayerNorm)
+    return len(layer.scale if isinstance(layer, Affine) else layer.weight)
+
+
+def _add(native: _core.Dense, layer: Layer, weights: str) -> None:
+    if isinstance(layer, Linear):
+        native.add_linear(layer.weight, layer.bias, weights)
+    elif isinstance(layer, Activation):
+        native.add_activation(layer.name, layer.parameter)
+    elif isinstance(layer, Affine):
+        native.add_affine(layer.scale, layer.shift)
+    else:
+        assert isinstance(layer, LayerNorm)
+        native.add_layer_norm(layer.weight, layer.bias, layer.epsilon)
+
+
+def _check_kind(given: DenseDescription, outputs: int) -> None:
+    if given.kind not in ("values", "binary", "multiclass"):
+        raise ValueError(f"kind: expected values, binary or multiclass, got {given.kind!r}")
+    if given.kind == "binary" and outputs != 1:
+        raise ValueError(f"kind: expected one output of a binary model, got {outputs}")
+    if given.classes is not None and given.kind != "values":
+        wanted = 2 if given.kind == "binary" else outputs
+        if given.classes.shape != (wanted,):
+            raise ValueError(f"classes: expected {wanted}, got shape {given.classes.shape}")
+
+
+_core.shorten_dense(Dense)
