@@ -207,13 +207,13 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("model", [None, 7, "model.json", np.zeros(3), object, Forest])
 def test_objects_of_others(model: Any) -> None:
-    with pytest.raises(TypeError, match="model: expected a model of XGBoost, LightGBM or scikit-learn, got"):
+    with pytest.raises(TypeError, match="model: expected a model of XGBoost, LightGBM, scikit-learn or torch, got"):
         convert(model)
 
 
-def test_objects_that_are_no_trees() -> None:
-    linear = importlib.import_module("sklearn.linear_model")
-    for model in (linear.LinearRegression(), datasets.load_iris):
+def test_objects_of_other_kinds() -> None:
+    neighbors = importlib.import_module("sklearn.neighbors")
+    for model in (neighbors.KNeighborsClassifier(), datasets.load_iris):
         with pytest.raises(TypeError, match="expected"):
             convert(model)
     for name in ("xgboost", "lightgbm"):
