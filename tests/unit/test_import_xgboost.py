@@ -352,7 +352,10 @@ def test_random_models(data: st.DataObject) -> None:
         3,
     )
     check(
-        booster, both(booster), np.vstack([x, around_thresholds(both(booster).trees, 30, seed, infinite=False)]), exact=False
+        booster,
+        both(booster),
+        np.vstack([x, around_thresholds(both(booster).trees, 30, seed, infinite=False)]),
+        exact=False,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +23,19 @@ class Histogram:
 
     def __init__(self) -> None:
         self.counts = np.zeros(_BUCKETS, np.int64)
+        self.largest = 0
 
-    def add(self, values: Iterable[int] | NDArray[np.int64]) -> None:
+    def add(self, values: Sequence[int] | NDArray[np.int64]) -> None:
         """Count values."""
-        self.counts += np.bincount(_buckets(np.asarray(values, np.int64)), minlength=_BUCKETS)
+        array = np.asarray(values, np.int64)
+        if len(array) > 0:
+            self.largest = max(self.largest, int(array.max()))
+            self.counts += np.bincount(_buckets(array), minlength=_BUCKETS)
 
     def copy(self) -> Histogram:
         """Return what was counted until now."""
         copied = Histogram()
-        copied.counts = self.counts.copy()
+        copied.counts, copied.largest = self.counts.copy(), self.largest
         return copied
 
     def __len__(self) -> int:
@@ -44,7 +48,7 @@ class Histogram:
         if total == 0:
             return float("nan")
         place = int(np.searchsorted(np.cumsum(counts), max(1, int(np.ceil(q * total)))))
-        return float(_upper(np.array([place]))[0])
+        return float(min(_upper(np.array([place]))[0], self.largest))
 
     def buckets(self) -> list[tuple[int, int]]:
         """Return the largest value of each bucket that is not empty, and its count."""
