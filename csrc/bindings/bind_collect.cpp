@@ -46,7 +46,7 @@ size_t collect_rows(const py::list& arrays, const py::array& out) {
         }
         Piece piece{array->data, static_cast<size_t>(array->dimensions[0]), array->strides[0],
                     array->nd == 2 ? array->strides[1] : static_cast<int64_t>(bytes)};
-        if (array->nd > 2) {
+        if (array->nd > 2 && array->dimensions[0] > 0) {
             auto dense = static_cast<py::ssize_t>(bytes);
             for (int d = array->nd - 1; d > 0; --d) {
                 if (array->dimensions[d] > 1 && array->strides[d] != dense) refuse("rows without gaps");

@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import gc
 import multiprocessing
-import os
+import signal
 import threading
 import time
 import weakref
@@ -95,7 +95,7 @@ def test_types_and_shapes_are_never_mixed(gate: Gate) -> None:
         first = batcher.submit(row(0))
         gate.wait_for_calls(1)
         x = np.arange(12, dtype=np.float64).reshape(4, 3)
-        asked = [
+        asked: list[Any] = [
             x[1:2],
             x.astype(np.float32)[1:2],
             x[::-2],
@@ -308,10 +308,15 @@ def test_priorities(gate: Gate) -> None:
 def test_models_that_share_workers_take_turns_by_rows() -> None:
     first = Gate()
     served: list[str] = []
+
+    def note(name: str, x: Any) -> Any:
+        served.extend([name] * len(x))
+        return x[:, 0]
+
     models: dict[str, Callable[[Any], Any]] = {
         "gate": first.predict,
-        "few": lambda x: (served.extend(["few"] * len(x)), x[:, 0])[1],
-        "many": lambda x: (served.extend(["many"] * len(x)), x[:, 0])[1],
+        "few": lambda x: note("few", x),
+        "many": lambda x: note("many", x),
     }
     with Batcher(models, max_batch=8, max_queue=2000) as batcher:
         batcher.submit(row(0), model="gate")
@@ -455,14 +460,13 @@ def test_stats_are_read_while_the_model_computes(gate: Gate) -> None:
         future.result(LONG)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals")
 def test_an_interrupt_reaches_the_caller_and_nobody_else(gate: Gate) -> None:
-    import _thread
-
     with Batcher(gate, max_batch=4) as batcher:
         other = batcher.submit(row(0))
         gate.wait_for_calls(1)
-        threading.Timer(0.05, _thread.interrupt_main).start()
+        main = threading.main_thread().ident
+        assert main is not None
+        threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             batcher.predict(row(1))
         assert batcher.stats()["queued_rows"] == 0

@@ -26,7 +26,7 @@ from pyscale.infer.batching.checks import (
     nanoseconds_of,
     positive,
 )
-from pyscale.infer.batching.compute import Outcome, compute
+from pyscale.infer.batching.compute import Outcome, answers_of, compute
 from pyscale.infer.batching.goal import Goal
 from pyscale.infer.batching.queue import Queue, Served
 from pyscale.infer.batching.reports import report
@@ -38,6 +38,7 @@ __all__ = ["Batcher"]
 Array = NDArray[Any]
 
 _NOTE = 256  # batches or answers between two looks at what was noted
+_NOTE_NS = 50_000_000  # or nanoseconds
 _now = time.perf_counter_ns
 
 
@@ -132,7 +133,7 @@ class Batcher:
         self._warning: str | None = None
         self._warned = False
         refuse_in_children(self)
-        self._workers = [Worker(self, self._max_batch, f"pyscale-batcher-{k}") for k in range(count)]
+        self._workers = [Worker(self._max_batch, f"pyscale-batcher-{k}") for k in range(count)]
         self._idle = list(self._workers)
         self._finalizer = weakref.finalize(self, _wake_all, self._workers)
         self._finalizer.atexit = False
@@ -204,7 +205,7 @@ class Batcher:
         if self._idle and self._answers is None and len(array) <= self._max_batch and deadline == math.inf:
             worker = self._borrow(served, len(array))
             if worker is not None:
-                return self._compute_here(worker, Request(served, array, now))
+                return self._compute_here(worker, served, array)
         request = Waiting(served, array, now, deadline, priority)
         self._enter(request)
         try:
@@ -332,7 +333,7 @@ class Batcher:
             waiting, [BatcherClosed("batcher: closed before this request was computed") for _ in waiting]
         )
         for worker in idle:
-            worker.wake()
+            worker.wake(self)
         for worker in self._workers:
             if worker.thread is not threading.current_thread():
                 worker.thread.join()
@@ -414,7 +415,7 @@ class Batcher:
             counters["requests"] += 1
             counters["rows"] += count
         for worker in wake:
-            worker.wake()
+            worker.wake(self)
         if answer is not None:
             loops: Loops = {}
             request.finish(answer, None, loops)
@@ -503,26 +504,26 @@ class Batcher:
             served.counters["rows"] += rows
             return self._idle.pop()
 
-    def _compute_here(self, worker: Worker, request: Request) -> Array:
-        served = request.served
-        outcomes: list[Outcome] = []
+    def _compute_here(self, worker: Worker, served: Served, rows: Array) -> Array:
+        """Compute a request alone, in its own thread."""
+        answer = None
         begin = _now()
         try:
-            compute(served.call, [request], worker.buffers, outcomes)
-            end = _now()
+            answer = answers_of(served.call, rows)
         finally:
+            spent = _now() - begin
             with self._lock:
-                if outcomes:
-                    self._book(served, outcomes, begin, end, 0)
+                if answer is not None:
+                    served.alone.append((len(rows), spent))
+                    if len(served.alone) >= _NOTE or begin - served.noted > _NOTE_NS:
+                        self._note(served)
+                else:
+                    served.counters["failed"] += 1
                 if self._queue.requests or self._closing:
-                    worker.wake()
+                    worker.wake(self)
                 else:
                     self._idle.append(worker)
-        _, answer, error = outcomes[0]
-        if error is not None:
-            raise error
-        served.latencies.append(_now() - request.entered)
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     def _serve(self, worker: Worker) -> bool:
         """Compute batches until there are none; return whether there may be more."""
@@ -592,7 +593,7 @@ class Batcher:
         served.batch_sizes.append(rows)
         if raised == 0 and outcomes[0].error is None:
             served.cost.add(rows, end - begin, end)
-        if len(served.waits) >= _NOTE or len(served.latencies) >= _NOTE:
+        if len(served.waits) >= _NOTE or len(served.latencies) >= _NOTE or (end - served.noted > _NOTE_NS):
             self._note(served)
         return told
 
@@ -653,7 +654,7 @@ def _set(requests: list[Awaited]) -> None:
 
 def _wake_all(workers: list[Worker]) -> None:
     for worker in workers:
-        worker.wake()
+        worker.wake(None)
 
 
 def _drop(me: weakref.ref[Batcher], request: Request) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyscale import _core
 from pyscale.infer.batching.requests import Request
 
-__all__ = ["Buffers", "Outcome", "compute"]
+__all__ = ["Buffers", "Outcome", "answers_of", "compute"]
 
 _KINDS = 4  # buffers that are kept, of different types and shapes of rows
 _OWN_COPY = (
@@ -49,6 +49,19 @@ class Buffers:
         return buffer[:rows]
 
 
+def answers_of(call: Callable[[Any], Any], rows: NDArray[Any]) -> NDArray[Any]:
+    """Call the model; return an answer for each row, in memory of its own."""
+    out = call(rows)
+    if type(out) is not np.ndarray:
+        out = np.asarray(out)
+    if out.ndim == 0 or len(out) != len(rows):
+        raise ValueError(f"model: expected an answer for each of {len(rows)} rows, got shape {out.shape}")
+    # The model may write to memory again that is not the answer's alone.
+    if out.base is not None or out is rows or sys.getrefcount(out) > 2:
+        out = out.copy()
+    return out  # type: ignore[no-any-return]
+
+
 def compute(
     call: Callable[[Any], Any], batch: list[Request], buffers: Buffers, outcomes: list[Outcome]
 ) -> int:
@@ -64,14 +77,7 @@ def compute(
     try:
         if rows is None:
             rows = buffers.collect([work.rows for work in batch], sum(work.count for work in batch))
-        out = call(rows)
-        if type(out) is not np.ndarray:
-            out = np.asarray(out)
-        if out.ndim == 0 or len(out) != len(rows):
-            raise ValueError(f"model: expected an answer for each of {len(rows)} rows, got shape {out.shape}")
-        # The model may write to memory again that is not the answer's alone.
-        if out.base is not None or out is rows or sys.getrefcount(out) > 2:
-            out = out.copy()
+        out = answers_of(call, rows)
     except BaseException as error:
         if len(batch) == 1:
             outcomes.append(Outcome(batch[0], None, error))

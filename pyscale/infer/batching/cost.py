@@ -54,12 +54,15 @@ class Cost:
         seen = np.array(self._seen, np.float64)
         rows, times = seen.T
         groups = np.round(2 * np.log2(np.maximum(rows, 1))).astype(np.int64)
-        names, counts = np.unique(groups, return_counts=True)
+        order = np.lexsort((times, groups))
+        rows, times, groups = rows[order], times[order], groups[order]
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        counts = np.diff(starts, append=len(groups))
+        x = np.add.reduceat(rows, starts) / counts
+        y = times[starts + (counts - 1) // 2]  # of a group that is in order
         # A group of one or two is an anecdote, unless there is nothing else.
-        names = names[counts >= min(3, counts.max())]
-        x = np.array([rows[groups == name].mean() for name in names])
-        y = np.array([np.median(times[groups == name]) for name in names])
-        a, b = _line(x, y)
+        many = counts >= min(3, counts.max())
+        a, b = _line(x[many], y[many])
         self.a, self.b, self.known = a, b, True
 
 

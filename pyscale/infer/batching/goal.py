@@ -43,7 +43,7 @@ class Goal:
         rows = cost.rows_within(self.nanoseconds * share / self.margin)
         if rows >= self.max_batch:
             return self.max_batch
-        # Who is late already is not helped by small batches: whole ones get most rows done.
+        # Who is late already, or will be, is not helped by small batches: whole ones get most rows done.
         late = self.nanoseconds if self.kind == "wait" else self.nanoseconds - cost.of(max(1, int(rows)))
         return self.max_batch if oldest_wait > late else max(1, int(rows))
 

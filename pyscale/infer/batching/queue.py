@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -94,6 +95,9 @@ class Served:
         self.waits: list[int] = []
         self.batch_times: list[int] = []
         self.batch_sizes: list[int] = []
+        # The rows and nanoseconds of requests that were computed alone, in their threads.
+        self.alone: list[tuple[int, int]] = []
+        self.noted = 0  # when, in nanoseconds
 
     def forget_costs(self) -> None:
         """Begin to learn anew: another model has other costs."""
@@ -102,6 +106,19 @@ class Served:
     def note(self) -> None:
         """Bring what was noted into the histograms, and before the goal; under the lock."""
         latencies = [self.latencies.popleft() for _ in range(len(self.latencies))]
+        self.noted = now = time.perf_counter_ns()
+        if self.alone:
+            for rows, spent in self.alone:
+                self.cost.add(rows, spent, now)
+            sizes, times = zip(*self.alone, strict=True)
+            latencies += times
+            self.waits += [0] * len(times)
+            self.batch_times += times
+            self.batch_sizes += sizes
+            self.counters["answered"] += len(times)
+            self.counters["batches"] += len(times)
+            self.counters["batched_rows"] += sum(sizes)
+            self.alone = []
         self.latency.add(latencies)
         self.wait.add(self.waits)
         self.batch.add(self.batch_times)

@@ -21,28 +21,28 @@ _batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
 class Worker:
     """A thread, and what a batch needs. While it is idle, a caller may borrow the latter."""
 
-    def __init__(self, batcher: Batcher, max_batch: int, name: str) -> None:
+    def __init__(self, max_batch: int, name: str) -> None:
         self.buffers = Buffers(max_batch)
+        # Idle threads do not know the batcher, so that it goes away once nobody else knows it.
+        self._batcher: Batcher | None = None
         self._bell = threading.Lock()
         self._bell.acquire()
-        # Idle threads know the batcher weakly, so that it goes away once nobody else knows it.
-        arguments = (weakref.ref(batcher), self, self._bell)
-        self.thread = threading.Thread(target=_work, args=arguments, name=name, daemon=True)
+        self.thread = threading.Thread(target=self._work, name=name, daemon=True)
         self.thread.start()
 
-    def wake(self) -> None:
-        """Let the thread look for work."""
-        with contextlib.suppress(RuntimeError):  # it is about to look anyway
+    def wake(self, batcher: Batcher | None) -> None:
+        """Let the thread compute what there is, or end where nobody wants it any more."""
+        self._batcher = batcher
+        with contextlib.suppress(RuntimeError):  # it ends already
             self._bell.release()
 
-
-def _work(batcher: weakref.ref[Batcher], worker: Worker, bell: threading.Lock) -> None:
-    while True:
-        bell.acquire()
-        found = batcher()
-        if found is None or not found._serve(worker):
-            return
-        del found
+    def _work(self) -> None:
+        while True:
+            self._bell.acquire()
+            batcher, self._batcher = self._batcher, None
+            if batcher is None or not batcher._serve(self):
+                return
+            del batcher
 
 
 def refuse_in_children(batcher: Batcher) -> None:
