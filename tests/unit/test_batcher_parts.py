@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from pyscale.infer.batching.cost import Cost
 from pyscale.infer.batching.goal import Goal
 from pyscale.infer.batching.histogram import Histogram
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "by rows": lambda x: x,
     "by columns": np.asfortranarray,
     "every other row": lambda x: np.repeat(x, 2, axis=0)[::2],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import threading
 import time
@@ -30,7 +29,16 @@ from pyscale.infer.batching.compute import Outcome, answers_of, compute
 from pyscale.infer.batching.goal import Goal
 from pyscale.infer.batching.queue import Queue, Served
 from pyscale.infer.batching.reports import report
-from pyscale.infer.batching.requests import QUEUED, TAKEN, Awaited, Loops, Part, Promised, Request, Waiting
+from pyscale.infer.batching.requests import (
+    QUEUED,
+    TAKEN,
+    Awaited,
+    Part,
+    Promised,
+    Request,
+    Waiting,
+    Wakeups,
+)
 from pyscale.infer.batching.workers import Worker, refuse_in_children
 
 __all__ = ["Batcher"]
@@ -209,15 +217,23 @@ class Batcher:
         request = Waiting(served, array, now, deadline, priority)
         self._enter(request)
         try:
+            expired = False
             if deadline == math.inf:
                 request.lock.acquire()
             elif not request.lock.acquire(timeout=max(0.0, min((deadline - _now()) / 1e9, 1e6))):
-                if self._expire(request):
-                    raise _too_late(request)
-                request.lock.acquire()
+                expired = self._expire(request)
+                if not expired:
+                    request.lock.acquire()
         except BaseException:  # Ctrl-C
-            self._abandon(request)
+            if not self._abandon(request) and not request.given_up:
+                # It is told just now, and has to wake the next of its chain.
+                while not request.told:
+                    time.sleep(1e-4)
+                request.pass_on()
             raise
+        if expired:
+            raise _too_late(request)
+        request.pass_on()
         if request.error is not None:
             raise request.error
         served.latencies.append(_now() - now)
@@ -417,9 +433,9 @@ class Batcher:
         for worker in wake:
             worker.wake(self)
         if answer is not None:
-            loops: Loops = {}
-            request.finish(answer, None, loops)
-            _deliver(loops)
+            wakeups = Wakeups()
+            request.finish(answer, None, wakeups)
+            wakeups.go()
         return None
 
     def _known(self, request: Request) -> Any:
@@ -465,13 +481,15 @@ class Batcher:
         if work.key is not None and self._flights.get(work.key) is work:
             del self._flights[work.key]
 
-    def _abandon(self, request: Request) -> None:
-        """Let a caller go that does not wait any more."""
+    def _abandon(self, request: Request) -> bool:
+        """Let a caller go that does not wait any more; return whether it will be told nothing."""
         with self._lock:
-            if request.alive:
-                request.served.counters["cancelled"] += 1
-                request.alive = False
-                self._forget(request)
+            if not request.alive:
+                return False
+            request.served.counters["cancelled"] += 1
+            request.alive = False
+            self._forget(request)
+        return True
 
     def _expire(self, request: Request) -> bool:
         """Give a request up whose deadline has passed, unless it is being computed."""
@@ -479,7 +497,7 @@ class Batcher:
             if not request.alive or not any(work.state == QUEUED for work in _works_of(request)):
                 return False
             request.served.counters["expired"] += 1
-            request.alive = False
+            request.alive, request.given_up = False, True
             self._forget(request)
         return True
 
@@ -488,10 +506,10 @@ class Batcher:
             request.future.set_exception(_too_late(request))
 
     def _fail(self, requests: list[Request], errors: list[BaseException]) -> None:
-        loops: Loops = {}
+        wakeups = Wakeups()
         for request, error in zip(requests, errors, strict=True):
-            request.finish(None, error, loops)
-        _deliver(loops)
+            request.finish(None, error, wakeups)
+        wakeups.go()
 
     # What is computed.
 
@@ -557,11 +575,10 @@ class Batcher:
             outcomes = [_shared(outcome) for outcome in outcomes]
         with self._lock:
             told = self._book(served, outcomes, begin, end, raised)
-        loops: Loops = {}
+        wakeups = Wakeups()
         for one, answer, error in told:
-            one.finish(answer, error, loops)
-        if loops:
-            _deliver(loops)
+            one.finish(answer, error, wakeups)
+        wakeups.go()
 
     def _book(
         self, served: Served, outcomes: list[Outcome], begin: int, end: int, raised: int
@@ -638,18 +655,6 @@ def _shared(outcome: Outcome) -> Outcome:
         answer = answer.copy()
     answer.flags.writeable = False
     return Outcome(work, answer, None)
-
-
-def _deliver(loops: Loops) -> None:
-    """Wake event loops, each once."""
-    for loop, requests in loops.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody awaits any more
-            loop.call_soon_threadsafe(_set, requests)
-
-
-def _set(requests: list[Awaited]) -> None:
-    for request in requests:
-        request.deliver()
 
 
 def _wake_all(workers: list[Worker]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import threading
 import time
@@ -16,12 +17,48 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pyscale.infer.batching.queue import Lane, Served
 
-__all__ = ["Awaited", "Loops", "Part", "Promise", "Promised", "Request", "Waiting"]
+__all__ = ["Awaited", "Part", "Promise", "Promised", "Request", "Waiting", "Wakeups"]
 
 # The states of work.
 QUEUED, TAKEN, DROPPED = range(3)
 
-Loops = dict[asyncio.AbstractEventLoop, list["Awaited"]]
+_CHAINS = 16  # one would be the cheapest, were it not for threads that get no core at once
+
+
+class Wakeups:
+    """
+    Who is to be woken for a batch of answers: event loops once each, and threads in chains.
+
+    Sixty threads woken at once would all ask for Python's lock, and get it one after the other. So each wakes
+    the next when it has it.
+    """
+
+    __slots__ = ("futures", "loops", "threads")
+
+    def __init__(self) -> None:
+        self.loops: dict[asyncio.AbstractEventLoop, list[Awaited]] = {}
+        self.threads: list[Waiting] = []
+        self.futures: list[Promised] = []
+
+    def go(self) -> None:
+        """Wake all."""
+        threads = self.threads
+        for one, after in zip(threads, threads[_CHAINS:], strict=False):
+            one.after = after
+        for one in threads:
+            one.told = True
+        for one in threads[:_CHAINS]:
+            one.lock.release()
+        for loop, requests in self.loops.items():
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody awaits any more
+                loop.call_soon_threadsafe(_deliver, requests)
+        for promised in self.futures:  # last, since these may call back, and take their time
+            promised.deliver()
+
+
+def _deliver(requests: list[Awaited]) -> None:
+    for request in requests:
+        request.deliver()
 
 
 class Request:
@@ -40,6 +77,7 @@ class Request:
         "entered",
         "error",
         "followers",
+        "given_up",
         "key",
         "lane",
         "leader",
@@ -63,6 +101,7 @@ class Request:
         self.priority = priority
         self.state = QUEUED
         self.alive = True  # somebody still waits
+        self.given_up = False  # its caller knows already that it is too late
         self.key: Hashable = None
         self.leader: Request | None = None
         self.followers: list[Request] | None = None
@@ -74,7 +113,7 @@ class Request:
         """Say that from now on nobody can cancel; return whether somebody did before."""
         return self.alive
 
-    def finish(self, answer: Any, error: BaseException | None, loops: Loops) -> None:
+    def finish(self, answer: Any, error: BaseException | None, wakeups: Wakeups) -> None:
         """Give the answer, or say what went wrong; called without the lock, once."""
         raise NotImplementedError
 
@@ -88,7 +127,7 @@ class Request:
 class Waiting(Request):
     """One whose thread sleeps until the answer is there."""
 
-    __slots__ = ("lock",)
+    __slots__ = ("after", "lock", "told")
 
     def __init__(
         self, served: Served, rows: NDArray[Any], entered: int, deadline: float = math.inf, priority: int = 0
@@ -96,11 +135,19 @@ class Waiting(Request):
         super().__init__(served, rows, entered, deadline, priority)
         self.lock = threading.Lock()
         self.lock.acquire()
+        self.after: Waiting | None = None  # the next of its chain
+        self.told = False
 
-    def finish(self, answer: Any, error: BaseException | None, loops: Loops) -> None:
-        """Wake the thread."""
+    def finish(self, answer: Any, error: BaseException | None, wakeups: Wakeups) -> None:
+        """Let the thread be woken."""
         self.answer, self.error = answer, error
-        self.lock.release()
+        wakeups.threads.append(self)
+
+    def pass_on(self) -> None:
+        """Wake the next of the chain."""
+        if self.after is not None:
+            with contextlib.suppress(RuntimeError):  # it was woken
+                self.after.lock.release()
 
 
 class Promise(Future[Any]):
@@ -138,8 +185,14 @@ class Promised(Request):
                 self.served.counters["cancelled"] += 1
         return self.alive
 
-    def finish(self, answer: Any, error: BaseException | None, loops: Loops) -> None:
+    def finish(self, answer: Any, error: BaseException | None, wakeups: Wakeups) -> None:
+        """Leave the future to be set after others were woken."""
+        self.answer, self.error = answer, error
+        wakeups.futures.append(self)
+
+    def deliver(self) -> None:
         """Set the future."""
+        answer, error = self.answer, self.error
         self.future.request = None
         try:
             if error is None:
@@ -159,10 +212,10 @@ class Awaited(Request):
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
-    def finish(self, answer: Any, error: BaseException | None, loops: Loops) -> None:
+    def finish(self, answer: Any, error: BaseException | None, wakeups: Wakeups) -> None:
         """Leave the answer with those for the same loop, which is woken once for all of them."""
         self.answer, self.error = answer, error
-        loops.setdefault(self.loop, []).append(self)
+        wakeups.loops.setdefault(self.loop, []).append(self)
 
     def deliver(self) -> None:
         """Set the future; called by its loop."""
@@ -189,7 +242,7 @@ class Part(Request):
         """Begin the whole."""
         return self.whole.begin()
 
-    def finish(self, answer: Any, error: BaseException | None, loops: Loops) -> None:
+    def finish(self, answer: Any, error: BaseException | None, wakeups: Wakeups) -> None:
         """Finish the whole, if this is the last part or the first that fails."""
         self.answer, self.error = answer, error
         whole = self.whole
@@ -198,6 +251,6 @@ class Part(Request):
         if not whole.served.part_done(self):
             return
         if error is not None:
-            whole.finish(None, error, loops)
+            whole.finish(None, error, wakeups)
         else:
-            whole.finish(np.concatenate([part.answer for part in parts]), None, loops)
+            whole.finish(np.concatenate([part.answer for part in parts]), None, wakeups)
