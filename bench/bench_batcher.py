@@ -3,8 +3,7 @@
     python bench/bench_batcher.py [--quick] [--clients N] [--json FILE]
 
 Requests have one row. Each client asks, waits for the answer, checks it, and asks again. `alone`: the clients
-call the model themselves. Latencies are the clients' own. A model with a lower case `p` is called through
-pyscale.infer. BLAS, onnxruntime and XGBoost have one thread.
+call the model themselves. Latencies are the clients' own. BLAS, onnxruntime and XGBoost have one thread.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
 
 import numpy as np
 from _infer_models import model_of
@@ -48,15 +47,13 @@ def models() -> Iterator[tuple[str, Predict, Array]]:
     x, y = load_digits(return_X_y=True)
     x = x.astype(np.float32)
     mlp = MLPClassifier((512, 512), max_iter=5, random_state=0)
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # five rounds are enough for its time
         mlp.fit(x, y)
     yield "scikit-learn MLP 64-512-512-10", mlp.predict_proba, x
     try:
-        import onnxruntime
-        from skl2onnx import to_onnx
+        import onnxruntime  # type: ignore[import-untyped, unused-ignore]
+        from skl2onnx import to_onnx  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         return
     options = onnxruntime.SessionOptions()
@@ -162,7 +159,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     for way in ("threads, alone", "threads", "loop, alone", "loop"):
         found = result[way]
         times = found["requests/s"] / result[f"{way.removesuffix(', alone')}, alone"]["requests/s"]
-        yield f"{way:>16}{found['requests/s']:>12.0f}{times:>12.2f}{found['p50 ms']:>9.2f}{found['p99 ms']:>9.2f}"
+        latencies = f"{found['p50 ms']:>9.2f}{found['p99 ms']:>9.2f}"
+        yield f"{way:>16}{found['requests/s']:>12.0f}{times:>12.2f}{latencies}"
 
 
 def gathering() -> Iterator[str]:
@@ -173,7 +171,11 @@ def gathering() -> Iterator[str]:
         rows = [np.random.default_rng(k).random((1, 30 * step)).astype(dtype)[:, ::step] for k in range(64)]
         out = np.empty((64, 30), dtype)
         spent = []
-        for call in (lambda: _core.collect_rows(rows, out), lambda: np.concatenate(rows, out=out)):
+        calls: tuple[Callable[[], object], ...] = (
+            partial(_core.collect_rows, rows, out),
+            partial(np.concatenate, rows, out=out),
+        )
+        for call in calls:
             out[:] = 0
             call()
             assert all((out[k] == row).all() for k, row in enumerate(rows))
@@ -197,6 +199,9 @@ def main() -> None:
     parser.add_argument("--goal-ms", type=float, default=20.0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args()
+    if "OMP_NUM_THREADS" not in os.environ:  # libraries read it when they are loaded
+        os.environ["OMP_NUM_THREADS"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     print(*gathering(), sep="\n", flush=True)
     results = measure(options.quick, options.clients, options.goal_ms)
     if options.json:

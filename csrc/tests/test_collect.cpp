@@ -40,9 +40,8 @@ void check_bytes(size_t bytes, size_t columns) {
 
 }  // namespace
 
-int main() {
+TEST(pieces_of_all_layouts_lie_one_below_the_other) {
     for (const size_t bytes : {1, 2, 4, 8, 16}) {
         for (const size_t columns : {0, 1, 2, 7, 30}) check_bytes(bytes, columns);
     }
-    return 0;
 }
