@@ -473,3 +473,16 @@ def test_an_interrupt_reaches_the_caller_and_nobody_else(gate: Gate) -> None:
         gate.open()
         assert value_of(other.result(LONG)) == 0
         assert value_of(batcher.predict(row(2))) == 2
+
+
+def test_a_fault_of_the_batcher_itself_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+    with Batcher(Model(), max_batch=4, cache_size=9) as batcher:
+        for fault in ("_book", "_land"):
+            with monkeypatch.context() as patch:
+                patch.setattr(batcher, fault, lambda *arguments: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    batcher.submit(row(1)).result(LONG)
+            assert value_of(batcher.submit(row(2)).result(LONG)) == 2
+        assert [one.exc_type for one in shown] == [ZeroDivisionError] * 2

@@ -27,7 +27,7 @@ from pyscale.infer.batching.checks import (
 )
 from pyscale.infer.batching.compute import Outcome, answers_of, compute
 from pyscale.infer.batching.goal import Goal
-from pyscale.infer.batching.queue import Queue, Served
+from pyscale.infer.batching.queue import Queue, Served, lose
 from pyscale.infer.batching.reports import report
 from pyscale.infer.batching.requests import (
     QUEUED,
@@ -569,23 +569,37 @@ class Batcher:
 
     def _run(self, worker: Worker, served: Served, call: Any, batch: list[Request], begin: int) -> None:
         outcomes: list[Outcome] = []
-        raised = compute(call, batch, worker.buffers, outcomes)
-        end = _now()
-        if self._answers is not None:
-            outcomes = [_shared(outcome) for outcome in outcomes]
-        with self._lock:
-            told = self._book(served, outcomes, begin, end, raised)
-        wakeups = Wakeups()
-        for one, answer, error in told:
-            one.finish(answer, error, wakeups)
-        wakeups.go()
+        told: list[Outcome] = []
+        try:
+            raised = compute(call, batch, worker.buffers, outcomes)
+            end = _now()
+            if self._answers is not None:
+                outcomes = [_shared(outcome) for outcome in outcomes]
+            with self._lock:
+                self._book(served, outcomes, begin, end, raised, told)
+        except BaseException as fault:  # of the batcher itself: nobody waits for ever
+            with self._lock:
+                for work in batch:
+                    self._flights.pop(work.key, None)
+                    told += [Outcome(one, None, fault) for one in lose(work.waiting())]
+            raise
+        finally:
+            wakeups = Wakeups()
+            for one, answer, error in told:
+                one.finish(answer, error, wakeups)
+            wakeups.go()
 
     def _book(
-        self, served: Served, outcomes: list[Outcome], begin: int, end: int, raised: int
-    ) -> list[Outcome]:
+        self,
+        served: Served,
+        outcomes: list[Outcome],
+        begin: int,
+        end: int,
+        raised: int,
+        told: list[Outcome],
+    ) -> None:
         """Count what was done, and say who has to be told what; under the lock."""
         counters = served.counters
-        told: list[Outcome] = []
         rows = 0
         for outcome in outcomes:
             work, answer, error = outcome
@@ -612,7 +626,6 @@ class Batcher:
             served.cost.add(rows, end - begin, end)
         if len(served.waits) >= _NOTE or len(served.latencies) >= _NOTE or (end - served.noted > _NOTE_NS):
             self._note(served)
-        return told
 
     def _note(self, served: Served) -> None:
         served.note()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -40,8 +41,15 @@ class Worker:
         while True:
             self._bell.acquire()
             batcher, self._batcher = self._batcher, None
-            if batcher is None or not batcher._serve(self):
+            if batcher is None:
                 return
+            try:
+                if not batcher._serve(self):
+                    return
+            except BaseException:
+                # A fault of the batcher itself is shown as one of any thread; who waits is still served.
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self.thread)))
+                self.wake(batcher)
             del batcher
 
 
