@@ -8,14 +8,13 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from pyscale.errors import BatcherClosed, QueueFull
+from pyscale.errors import BatcherClosed
 from pyscale.infer.batching.cache import Answers
 from pyscale.infer.batching.checks import (
     callable_of,
@@ -25,19 +24,17 @@ from pyscale.infer.batching.checks import (
     nanoseconds_of,
     positive,
 )
-from pyscale.infer.batching.compute import Outcome, answers_of, compute
+from pyscale.infer.batching.computing import Computing
+from pyscale.infer.batching.entering import too_late
 from pyscale.infer.batching.goal import Goal
-from pyscale.infer.batching.queue import Queue, Served, lose
+from pyscale.infer.batching.queue import Served
 from pyscale.infer.batching.reports import report
 from pyscale.infer.batching.requests import (
-    QUEUED,
     TAKEN,
     Awaited,
     Part,
     Promised,
-    Request,
     Waiting,
-    Wakeups,
 )
 from pyscale.infer.batching.workers import Worker, refuse_in_children
 
@@ -45,12 +42,10 @@ __all__ = ["Batcher"]
 
 Array = NDArray[Any]
 
-_NOTE = 256  # batches or answers between two looks at what was noted
-_NOTE_NS = 50_000_000  # or nanoseconds
 _now = time.perf_counter_ns
 
 
-class Batcher:
+class Batcher(Computing):
     """
     Single requests, computed in batches.
 
@@ -111,8 +106,8 @@ class Batcher:
         cache_ttl_s: float = math.inf,
     ) -> None:
         models = models_of(model)
-        self._max_batch = positive(max_batch, "max_batch")
-        self._max_queue = 64 * self._max_batch if max_queue is None else positive(max_queue, "max_queue")
+        rows = positive(max_batch, "max_batch")
+        queued = 64 * rows if max_queue is None else positive(max_queue, "max_queue")
         if latency_goal_ms is not None and max_delay_ms is not None:
             raise ValueError("latency_goal_ms, max_delay_ms: expected one of them, got both")
         kind: Literal["latency", "wait"] = "latency"
@@ -123,25 +118,19 @@ class Batcher:
             kind, goal = "wait", nanoseconds_of(max_delay_ms, 1e6, "max_delay_ms")
         count = 1 if workers is None else positive(workers, "workers")
         ttl = nanoseconds_of(cache_ttl_s, 1e9, "cache_ttl_s")
-        self._answers = Answers(positive(cache_size, "cache_size"), ttl) if cache_size != 0 else None
-        self._method = method
-        self._served: dict[str, Served] = {}
+        answers = Answers(positive(cache_size, "cache_size"), ttl) if cache_size != 0 else None
+        all_served: dict[str, Served] = {}
         me = weakref.ref(self)
         for name, one in models.items():
-            made = Goal(goal, kind, self._max_batch) if goal is not None else None
+            made = Goal(goal, kind, rows) if goal is not None else None
             served = Served(name, made, lambda request: _drop(me, request), lambda part: _part_done(me, part))
             served.call, served.num_features = callable_of(one, method), features_of(one)
-            self._served[name] = served
-        self._only = next(iter(self._served.values())) if len(models) == 1 else None
-        self._lock = threading.Lock()
-        self._queue = Queue(list(self._served.values()), self._max_batch)
-        self._flights: dict[Hashable, Request] = {}
-        self._closing = self._forked = False
-        self._refusal: str | None = None
-        self._warning: str | None = None
-        self._warned = False
+            all_served[name] = served
+        super().__init__(all_served, rows, queued, answers)
+        self._method = method
+        self._only = next(iter(all_served.values())) if len(models) == 1 else None
         refuse_in_children(self)
-        self._workers = [Worker(self._max_batch, f"pyscale-batcher-{k}") for k in range(count)]
+        self._workers = [Worker(rows, f"pyscale-batcher-{k}") for k in range(count)]
         self._idle = list(self._workers)
         self._finalizer = weakref.finalize(self, _wake_all, self._workers)
         self._finalizer.atexit = False
@@ -232,7 +221,7 @@ class Batcher:
                 request.pass_on()
             raise
         if expired:
-            raise _too_late(request)
+            raise too_late(request)
         request.pass_on()
         if request.error is not None:
             raise request.error
@@ -368,8 +357,6 @@ class Batcher:
             f"batches of up to {self._max_batch} rows>"
         )
 
-    # What comes in.
-
     def _served_by(self, name: str | None) -> Served:
         if name is None and self._only is not None:
             return self._only
@@ -395,298 +382,16 @@ class Batcher:
             raise ValueError("deadline_ms: expected a number, got NaN")
         return served, array, now, now + deadline_ms * 1e6
 
-    def _enter(self, request: Request) -> None:
-        """Queue a request; or answer it from what is known; or let it follow an equal one."""
-        served = request.served
-        count = request.count
-        if self._answers is not None and count <= self._max_batch:
-            rows = request.rows
-            request.key = (served.name, served.version, rows.dtype, rows.shape, rows.tobytes())
-        if request.deadline <= request.entered:
-            return self._refuse_late(request)
-        if count > self._max_batch:
-            pieces = range(0, count, self._max_batch)
-            request.parts = [Part(request, request.rows[k : k + self._max_batch]) for k in pieces]
-        answer = None
-        wake: list[Worker] = []
-        with self._lock:
-            if self._refusal is not None:
-                raise BatcherClosed(self._refusal)
-            counters = served.counters
-            if request.key is not None:
-                answer = self._known(request)
-            if answer is None and request.leader is None:
-                if self._queue.rows + count > self._max_queue:
-                    counters["rejected"] += 1
-                    raise QueueFull(
-                        f"rows: expected at most {self._max_queue - self._queue.rows} that the queue has "
-                        f"room for, got {count}"
-                    )
-                for work in request.parts or (request,):
-                    self._queue.push(work)
-                    if self._idle:
-                        wake.append(self._idle.pop())
-                if request.key is not None:
-                    self._flights[request.key] = request
-            counters["requests"] += 1
-            counters["rows"] += count
-        for worker in wake:
-            worker.wake(self)
-        if answer is not None:
-            wakeups = Wakeups()
-            request.finish(answer, None, wakeups)
-            wakeups.go()
-        return None
-
-    def _known(self, request: Request) -> Any:
-        """Look for the answer; or for an equal request, which this one then follows."""
-        assert self._answers is not None
-        counters = request.served.counters
-        answer = self._answers.get(request.key, request.entered)
-        if answer is not None:
-            counters["cache_hits"] += 1
-            counters["answered"] += 1
-            return answer
-        leader = self._flights.get(request.key)
-        # One that should be computed sooner does not wait in another's place.
-        if leader is None or (leader.state == QUEUED and leader.priority < request.priority):
-            return None
-        request.leader = leader
-        if leader.followers is None:
-            leader.followers = []
-        leader.followers.append(request)
-        counters["shared"] += 1
-        return None
-
-    # What goes away before it is computed.
-
-    def _refuse_late(self, request: Request) -> None:
-        with self._lock:
-            counters = request.served.counters
-            counters["requests"] += 1
-            counters["rows"] += request.count
-            counters["expired"] += 1
-            request.begin()
-            request.alive = False
-        self._fail([request], [_too_late(request)])
-
-    def _forget(self, request: Request) -> None:
-        """Take out of the queue what nobody waits for, now that `request` does not; under the lock."""
-        for work in _works_of(request):
-            if work.state == QUEUED and (request.parts is not None or not work.waiting()):
-                self._queue.drop(work)
-                self._land(work)
-
-    def _land(self, work: Request) -> None:
-        if work.key is not None and self._flights.get(work.key) is work:
-            del self._flights[work.key]
-
-    def _abandon(self, request: Request) -> bool:
-        """Let a caller go that does not wait any more; return whether it will be told nothing."""
-        with self._lock:
-            if not request.alive:
-                return False
-            request.served.counters["cancelled"] += 1
-            request.alive = False
-            self._forget(request)
-        return True
-
-    def _expire(self, request: Request) -> bool:
-        """Give a request up whose deadline has passed, unless it is being computed."""
-        with self._lock:
-            if not request.alive or not any(work.state == QUEUED for work in _works_of(request)):
-                return False
-            request.served.counters["expired"] += 1
-            request.alive, request.given_up = False, True
-            self._forget(request)
-        return True
-
-    def _expire_awaited(self, request: Awaited) -> None:
-        if self._expire(request) and not request.future.done():
-            request.future.set_exception(_too_late(request))
-
-    def _fail(self, requests: list[Request], errors: list[BaseException]) -> None:
-        wakeups = Wakeups()
-        for request, error in zip(requests, errors, strict=True):
-            request.finish(None, error, wakeups)
-        wakeups.go()
-
-    # What is computed.
-
-    def _borrow(self, served: Served, rows: int) -> Worker | None:
-        """Take the place of an idle worker, if nobody waits."""
-        with self._lock:
-            if self._queue.requests or not self._idle or self._refusal is not None:
-                return None
-            served.counters["requests"] += 1
-            served.counters["rows"] += rows
-            return self._idle.pop()
-
-    def _compute_here(self, worker: Worker, served: Served, rows: Array) -> Array:
-        """Compute a request alone, in its own thread."""
-        answer = None
-        begin = _now()
-        try:
-            answer = answers_of(served.call, rows)
-        finally:
-            spent = _now() - begin
-            with self._lock:
-                if answer is not None:
-                    served.alone.append((len(rows), spent))
-                    if len(served.alone) >= _NOTE or begin - served.noted > _NOTE_NS:
-                        self._note(served)
-                else:
-                    served.counters["failed"] += 1
-                if self._queue.requests or self._closing:
-                    worker.wake(self)
-                else:
-                    self._idle.append(worker)
-        return answer
-
-    def _serve(self, worker: Worker) -> bool:
-        """Compute batches until there are none; return whether there may be more."""
-        while True:
-            late: list[Request] = []
-            with self._lock:
-                begin = _now()
-                batch = self._queue.take(begin, late)
-                for request in late:
-                    request.served.counters["expired"] += 1
-                    self._land(request)
-                    self._forget(request)
-                if batch:
-                    served = batch[0].served
-                    call = served.call
-                elif not late:
-                    if self._closing:
-                        return False
-                    self._idle.append(worker)
-                    return True
-            if late:
-                self._fail(late, [_too_late(request) for request in late])
-            if batch:
-                self._run(worker, served, call, batch, begin)
-
-    def _run(self, worker: Worker, served: Served, call: Any, batch: list[Request], begin: int) -> None:
-        outcomes: list[Outcome] = []
-        told: list[Outcome] = []
-        try:
-            raised = compute(call, batch, worker.buffers, outcomes)
-            end = _now()
-            if self._answers is not None:
-                outcomes = [_shared(outcome) for outcome in outcomes]
-            with self._lock:
-                self._book(served, outcomes, begin, end, raised, told)
-        except BaseException as fault:  # of the batcher itself: nobody waits for ever
-            with self._lock:
-                for work in batch:
-                    self._flights.pop(work.key, None)
-                    told += [Outcome(one, None, fault) for one in lose(work.waiting())]
-            raise
-        finally:
-            wakeups = Wakeups()
-            for one, answer, error in told:
-                one.finish(answer, error, wakeups)
-            wakeups.go()
-
-    def _book(
-        self,
-        served: Served,
-        outcomes: list[Outcome],
-        begin: int,
-        end: int,
-        raised: int,
-        told: list[Outcome],
-    ) -> None:
-        """Count what was done, and say who has to be told what; under the lock."""
-        counters = served.counters
-        rows = 0
-        for outcome in outcomes:
-            work, answer, error = outcome
-            rows += work.count
-            served.waits.append(begin - work.entered)
-            if work.key is not None:
-                self._land(work)
-                if error is None and self._answers is not None:
-                    self._answers.put(work.key, answer, end)
-            if isinstance(work, Part):  # its whole is told, and counted, when it is complete
-                told.append(outcome)
-                continue
-            for one in work.waiting() if work.followers is not None else (work,):
-                if one.alive:
-                    one.alive = False
-                    counters["answered" if error is None else "failed"] += 1
-                    told.append(Outcome(one, answer, error))
-        counters["batches"] += 1
-        counters["batched_rows"] += rows
-        counters["retried_batches"] += raised
-        served.batch_times.append(end - begin)
-        served.batch_sizes.append(rows)
-        if raised == 0 and outcomes[0].error is None:
-            served.cost.add(rows, end - begin, end)
-        if len(served.waits) >= _NOTE or len(served.latencies) >= _NOTE or (end - served.noted > _NOTE_NS):
-            self._note(served)
-
-    def _note(self, served: Served) -> None:
-        served.note()
-        goal = served.goal
-        if goal is not None and goal.reason is not None and not self._warned:
-            self._warned = True
-            which = f"model {served.name!r}" if served.name else "model"
-            self._warning = f"Batcher: the goal of the {which} cannot be kept: {goal.reason}"
-
-    def _part_done(self, part: Part) -> bool:
-        """Note a part of a larger request; return whether the whole is to be finished now."""
-        whole = part.whole
-        assert whole.parts is not None
-        with self._lock:
-            part.done = True
-            if not whole.alive or (part.error is None and not all(one.done for one in whole.parts)):
-                return False
-            whole.alive = False
-            whole.served.counters["answered" if part.error is None else "failed"] += 1
-            self._forget(whole)
-        return True
-
-
-def _works_of(request: Request) -> Sequence[Request]:
-    """Return what is queued for a request."""
-    return request.parts or (request.leader or request,)
-
-
-def _too_late(request: Request) -> TimeoutError:
-    given = (request.deadline - request.entered) / 1e6
-    return TimeoutError(f"deadline_ms: expected an answer within {given:.3g} ms, which could not be given")
-
-
-def _shared(outcome: Outcome) -> Outcome:
-    """Make the answer one that several may have: nobody can write to it, and it keeps no batch alive."""
-    work, answer, error = outcome
-    if error is not None or work.key is None:
-        return outcome
-    if answer.base is not None:
-        answer = answer.copy()
-    answer.flags.writeable = False
-    return Outcome(work, answer, None)
-
 
 def _wake_all(workers: list[Worker]) -> None:
     for worker in workers:
         worker.wake(None)
 
 
-def _drop(me: weakref.ref[Batcher], request: Request) -> None:
-    """Take a request out whose future was cancelled."""
+def _drop(me: weakref.ref[Batcher], request: Promised) -> None:
     batcher = me()
     if batcher is not None:
-        cancelled = False
-        with batcher._lock:
-            if request.alive:
-                request.served.counters["cancelled"] += 1
-                request.alive, cancelled = False, True
-                batcher._forget(request)
-        if cancelled and isinstance(request, Promised):
-            request.future.set_running_or_notify_cancel()
+        batcher._cancelled(request)
 
 
 def _part_done(me: weakref.ref[Batcher], part: Part) -> bool:

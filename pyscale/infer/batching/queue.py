@@ -13,7 +13,7 @@ from typing import Any
 from pyscale.infer.batching.cost import Cost
 from pyscale.infer.batching.goal import Goal
 from pyscale.infer.batching.histogram import Histogram
-from pyscale.infer.batching.requests import DROPPED, QUEUED, TAKEN, Part, Request
+from pyscale.infer.batching.requests import DROPPED, QUEUED, TAKEN, Part, Promised, Request
 
 __all__ = ["Lane", "Queue", "Served", "lose"]
 
@@ -75,7 +75,7 @@ class Lane:
 class Served:
     """A model, what waits for it, and what is known of it."""
 
-    def __init__(self, name: str, goal: Goal | None, drop: Callable[[Request], None],
+    def __init__(self, name: str, goal: Goal | None, drop: Callable[[Promised], None],
                  part_done: Callable[[Part], bool]) -> None:  # fmt: skip
         self.name = name
         self.goal = goal

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from pyscale.infer.batching.compute import Buffers
 
 if TYPE_CHECKING:
-    from pyscale.infer.batching.batcher import Batcher
+    from pyscale.infer.batching.entering import Entering
 
 __all__ = ["Worker", "refuse_in_children"]
 
-_batchers: weakref.WeakSet[Batcher] = weakref.WeakSet()
+_batchers: weakref.WeakSet[Entering] = weakref.WeakSet()
 
 
 class Worker:
@@ -25,13 +25,13 @@ class Worker:
     def __init__(self, max_batch: int, name: str) -> None:
         self.buffers = Buffers(max_batch)
         # Idle threads do not know the batcher, so that it goes away once nobody else knows it.
-        self._batcher: Batcher | None = None
+        self._batcher: Entering | None = None
         self._bell = threading.Lock()
         self._bell.acquire()
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
         self.thread.start()
 
-    def wake(self, batcher: Batcher | None) -> None:
+    def wake(self, batcher: Entering | None) -> None:
         """Let the thread compute what there is, or end where nobody wants it any more."""
         self._batcher = batcher
         with contextlib.suppress(RuntimeError):  # it ends already
@@ -53,7 +53,7 @@ class Worker:
             del batcher
 
 
-def refuse_in_children(batcher: Batcher) -> None:
+def refuse_in_children(batcher: Entering) -> None:
     """Let a batcher know when this process is a forked child, which has none of its threads."""
     _batchers.add(batcher)
 
