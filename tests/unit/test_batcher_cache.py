@@ -125,3 +125,18 @@ def test_requests_larger_than_a_batch_are_not_kept() -> None:
         for _ in range(2):
             assert batcher.predict(rows_of(1, 10)).tolist() == [1] * 10
         assert model.sizes == [4, 4, 2, 4, 4, 2]
+
+
+def test_nobody_follows_a_request_that_a_worker_found_cancelled() -> None:
+    gate = Gate()
+    with Batcher(gate, cache_size=9, max_batch=1) as batcher:
+        running = batcher.submit(row(0))
+        gate.wait_for_calls(1)
+        future = batcher.submit(row(1))
+        assert super(type(future), future).cancel()  # as far as a thread may have come
+        gate.open()
+        running.result(LONG)
+        assert value_of(batcher.submit(row(2)).result(LONG)) == 2
+        assert value_of(batcher.submit(row(1)).result(LONG)) == 1
+        assert future.cancel()
+        assert batcher._flights == {}

@@ -9,7 +9,7 @@ from typing import Any
 from pyscale.errors import BatcherClosed, QueueFull
 from pyscale.infer.batching.cache import Answers
 from pyscale.infer.batching.queue import Queue, Served
-from pyscale.infer.batching.requests import QUEUED, Awaited, Part, Promised, Request, Wakeups
+from pyscale.infer.batching.requests import DROPPED, QUEUED, Awaited, Part, Promised, Request, Wakeups
 from pyscale.infer.batching.workers import Worker
 
 __all__ = ["Entering", "too_late"]
@@ -90,7 +90,11 @@ class Entering:
             return answer
         leader = self._flights.get(request.key)
         # One that should be computed sooner does not wait in another's place.
-        if leader is None or (leader.state == QUEUED and leader.priority < request.priority):
+        if (
+            leader is None
+            or leader.state == DROPPED
+            or (leader.state == QUEUED and leader.priority < request.priority)
+        ):
             return None
         request.leader = leader
         if leader.followers is None:
@@ -114,6 +118,7 @@ class Entering:
         for work in _works_of(request):
             if work.state == QUEUED and (request.parts is not None or not work.waiting()):
                 self._queue.drop(work)
+            if work.state == DROPPED:
                 self._land(work)
 
     def _land(self, work: Request) -> None:
@@ -166,7 +171,8 @@ class Entering:
     def _cancelled(self, request: Promised) -> None:
         """Take a request out whose future was cancelled."""
         with self._lock:
-            if not request.alive:
+            if not request.alive:  # a worker that took it saw so before, and counted it
+                self._forget(request)
                 return
             request.served.counters["cancelled"] += 1
             request.alive = False
