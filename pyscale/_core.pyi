@@ -32,6 +32,7 @@ __all__: list[str] = [
     "capsule_of_dense",
     "capsule_of_forest",
     "check_indices",
+    "collect_rows",
     "compiled_isas",
     "compiler",
     "count_destinations",
@@ -300,6 +301,11 @@ def check_indices(
     rows: typing.SupportsInt | typing.SupportsIndex,
     num_threads: typing.SupportsInt | typing.SupportsIndex,
 ) -> None: ...
+def collect_rows(arrays: list, out: numpy.ndarray) -> int:
+    """
+    Copies the rows of all arrays to out, one below the other; returns how many.
+    """
+
 def compiled_isas() -> list[str]: ...
 def count_destinations(
     destinations: numpy.ndarray, ranks: typing.SupportsInt | typing.SupportsIndex

@@ -19,3 +19,11 @@ class CommMismatch(CommError):
 
 class DataError(PyscaleError):
     """A file or its contents are not what they were said to be."""
+
+
+class QueueFull(PyscaleError):
+    """A request came to a batcher whose queue has no room for it."""
+
+
+class BatcherClosed(PyscaleError):
+    """A request came to a batcher that was closed, or was still queued when it was."""

@@ -7,6 +7,7 @@ namespace pyscale {
 
 void bind_all_reduce(pybind11::module_& m);
 void bind_balance(pybind11::module_& m);
+void bind_collect(pybind11::module_& m);
 void bind_config(pybind11::module_& m);
 void bind_data(pybind11::module_& m);
 void bind_dense(pybind11::module_& m);

@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, m) {
     pyscale::bind_loader(m);
     pyscale::bind_multiset(m);
     pyscale::bind_rows(m);
+    pyscale::bind_collect(m);
     pyscale::bind_shm(m);
     pyscale::bind_group(m);
     pyscale::bind_exchange(m);

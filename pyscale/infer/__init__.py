@@ -1,5 +1,7 @@
 """Many rows through one model: other libraries' models, faster, with the same answers."""
 
+from pyscale.errors import BatcherClosed, QueueFull
+from pyscale.infer.batching.batcher import Batcher
 from pyscale.infer.dense.dense import Dense
 from pyscale.infer.dense.layers import (
     ACTIVATIONS,
@@ -22,6 +24,8 @@ __all__ = [
     "Activation",
     "Affine",
     "BatchNorm",
+    "Batcher",
+    "BatcherClosed",
     "Dense",
     "DenseDescription",
     "Forest",
@@ -32,6 +36,7 @@ __all__ = [
     "ModelDescription",
     "Progress",
     "PruneReport",
+    "QueueFull",
     "Trees",
     "convert",
     "load",

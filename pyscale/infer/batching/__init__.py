@@ -1,0 +1,1 @@
+"""Single requests, gathered into batches."""
