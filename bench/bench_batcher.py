@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _infer_models import model_of
+from _infer_models import MODELS
 from numpy.typing import NDArray
 
 import pyscale as ps
@@ -35,8 +35,8 @@ Predict = Callable[[Array], Array]
 
 def models() -> Iterator[tuple[str, Predict, Array]]:
     """Name models, what computes them, and rows."""
-    kept = model_of("xgb500")
-    booster = kept.get()
+    kept = MODELS["xgb500"]
+    booster = kept.trained()
     booster.set_param({"nthread": 1})
     rows = kept.rows()[:4096]
     yield "pyscale, XGBoost 500 x depth 6", ps.infer.convert(booster).predict, rows

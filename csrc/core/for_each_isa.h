@@ -4,9 +4,9 @@
 //     #define PYSCALE_ISA_INC "kernels/reduce.inc"
 //     #include "core/for_each_isa.h"
 //
-// There PYSCALE_VECTOR_BYTES is the width of a register, and PYSCALE_X86_LEVEL is 2 (SSE2), 3 (AVX2, F16C and FMA)
-// or 4 (AVX-512); it is 0 off x86-64. Outside the .inc, PYSCALE_PICK_ISA(f) of core/isa.h takes the level in
-// use.
+// There PYSCALE_VECTOR_BYTES is the width of a register, and PYSCALE_X86_LEVEL is 2 (SSE2), 3 (AVX2, F16C and
+// FMA) or 4 (AVX-512); it is 0 off x86-64. Outside the .inc, PYSCALE_PICK_ISA(f) of core/isa.h takes the
+// level in use.
 //
 // Everything the .inc uses must be included before, outside: a standard header read between the pragmas would
 // be compiled for the wider machine, and the linker might keep that copy for all. For the same reason the
