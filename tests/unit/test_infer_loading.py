@@ -207,9 +207,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("model", [None, 7, "model.json", np.zeros(3), object, Forest])
 def test_objects_of_others(model: Any) -> None:
-    with pytest.raises(
-        TypeError, match="a model of XGBoost, LightGBM, scikit-learn or torch, got"
-    ):
+    with pytest.raises(TypeError, match="a model of XGBoost, LightGBM, scikit-learn or torch, got"):
         convert(model)
 
 
