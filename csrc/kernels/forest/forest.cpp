@@ -5,11 +5,11 @@
 #include <chrono>
 #include <cstring>
 #include <limits>
-#include <new>
 #include <stdexcept>
 
 #include "core/mix.h"
 #include "core/parallel.h"
+#include "core/scratch.h"
 
 namespace pyscale::forest {
 
@@ -25,27 +25,6 @@ const Trees& checked(const Trees& trees) {
     check(trees);
     return trees;
 }
-
-// Memory of a thread's own, kept from call to call.
-class Scratch {
-   public:
-    char* get(size_t bytes) {
-        if (bytes > size_) {
-            memory_.reset();
-            size_ = 0;
-            memory_.reset(static_cast<char*>(::operator new(bytes, std::align_val_t{64})));
-            size_ = bytes;
-        }
-        return memory_.get();
-    }
-
-   private:
-    struct Free {
-        void operator()(char* p) const { ::operator delete(p, std::align_val_t{64}); }
-    };
-    std::unique_ptr<char, Free> memory_;
-    size_t size_ = 0;
-};
 
 // One that predicts now. Callers that come at the same time share the threads that each may have.
 class Call {
@@ -168,20 +147,21 @@ void Forest::predict_rows(const Input& input, size_t first, size_t rows, size_t 
     for (size_t done = 0; done < rows;) {
         const Piece piece = next_piece(rows - done, engine);
         const size_t stride = round_up(piece.rows, piece.words == 8 ? kLargeBlock : kSmallBlock);
-        T* const sums = reinterpret_cast<T*>(sums_scratch.get(stride * outputs * sizeof(T)));
+        T* const sums = static_cast<T*>(sums_scratch.get(stride * outputs * sizeof(T)));
         for (size_t o = 0; o < outputs; ++o) {
             std::fill_n(sums + o * stride, stride, static_cast<T>(base_[o]));
         }
         if (piece.engine == Engine::masks) {
-            char* const bits = codes_scratch.get(masks_->scratch_bytes(piece.words) + masks_->code_bytes());
+            auto* const bits = static_cast<char*>(
+                codes_scratch.get(masks_->scratch_bytes(piece.words) + masks_->code_bytes()));
             char* const codes = bits + masks_->scratch_bytes(piece.words);
             masks_->code(coder_, input, first + done, piece.rows, piece.words, bits, codes);
             masks_->add(piece.words, begin, end, codes, bits, sums);
         } else if (piece.engine == Engine::hybrid) {
-            char* const scratch = codes_scratch.get(hybrid_->scratch_bytes(piece.rows));
+            auto* const scratch = static_cast<char*>(codes_scratch.get(hybrid_->scratch_bytes(piece.rows)));
             hybrid_->add(coder_, input, first + done, piece.rows, begin, end, sums, stride, scratch);
         } else {
-            char* const scratch = codes_scratch.get(walk_->scratch_bytes(piece.rows));
+            auto* const scratch = static_cast<char*>(codes_scratch.get(walk_->scratch_bytes(piece.rows)));
             walk_->code(coder_, input, first + done, piece.rows, scratch);
             add_walked(input, first + done, piece.rows, begin, end, sums, stride, scratch);
         }
@@ -239,7 +219,7 @@ void Forest::predict(const Input& input, size_t rows, size_t begin, size_t end, 
 void Forest::leaves(const Input& input, size_t rows, size_t begin, size_t end, int32_t* out,
                     int num_threads) const {
     parallel_for(rows, kLargeBlock, num_threads, [&](size_t from, size_t to) {
-        char* const scratch = codes_scratch.get(walk_->scratch_bytes(to - from));
+        auto* const scratch = static_cast<char*>(codes_scratch.get(walk_->scratch_bytes(to - from)));
         walk_->code(coder_, input, from, to - from, scratch);
         walk_->leaves(to - from, begin, end, out + from * (end - begin), scratch);
     });
