@@ -5,6 +5,7 @@
 #include "bindings/bindings.h"
 #include "bindings/py_group.h"
 #include "bindings/raise.h"
+#include "bindings/shorten.h"
 
 namespace pyscale {
 
@@ -87,19 +88,8 @@ PyObject* all_reduce_method(PyObject* self, PyObject* const* args, Py_ssize_t co
     return PyObject_Vectorcall(method.ptr(), args, static_cast<size_t>(count), keywords);
 }
 
-// Puts the method above before the class's own, which becomes `_all_reduce_checked`.
 void shorten_all_reduce(const py::type& communicator) {
-    const py::object checked = communicator.attr("all_reduce");
-    static const std::string doc =
-        "all_reduce($self, x, op='sum', out=None)\n--\n\n" + std::string(py::str(checked.attr("__doc__")));
-    static PyMethodDef definition = {
-        "all_reduce", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(all_reduce_method)),
-        METH_FASTCALL | METH_KEYWORDS, doc.c_str()};
-    PyObject* const method =
-        PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(communicator.ptr()), &definition);
-    if (method == nullptr) throw py::error_already_set();
-    communicator.attr("_all_reduce_checked") = checked;
-    communicator.attr("all_reduce") = py::reinterpret_steal<py::object>(method);
+    shorten<all_reduce_method>(communicator, "all_reduce", "($self, x, op='sum', out=None)");
 }
 
 // What `_group` is: the group's address, and a reference that keeps it alive.

@@ -5,6 +5,7 @@
 #include "bindings/bindings.h"
 #include "bindings/gil.h"
 #include "bindings/raise.h"
+#include "bindings/shorten.h"
 #include "kernels/dense/dense.h"
 
 namespace pyscale {
@@ -175,25 +176,10 @@ PyObject* proba_method(PyObject* self, PyObject* const* args, Py_ssize_t count, 
     return short_method(true, checked, self, args, count, keywords);
 }
 
-using Method = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
-
-template <Method method>
-void shorten(const py::type& type, const char* name) {
-    const py::object checked = type.attr(name);
-    static const std::string doc = std::string(name) + "($self, X, *, num_threads=None, out=None)\n--\n\n" +
-                                   std::string(py::str(checked.attr("__doc__")));
-    static PyMethodDef definition = {name,
-                                     reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method)),
-                                     METH_FASTCALL | METH_KEYWORDS, doc.c_str()};
-    PyObject* const made = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &definition);
-    if (made == nullptr) throw py::error_already_set();
-    type.attr(("_" + std::string(name) + "_checked").c_str()) = checked;
-    type.attr(name) = py::reinterpret_steal<py::object>(made);
-}
-
 void shorten_dense(const py::type& type) {
-    shorten<predict_method>(type, "predict");
-    shorten<proba_method>(type, "predict_proba");
+    constexpr const char* kSignature = "($self, X, *, num_threads=None, out=None)";
+    shorten<predict_method>(type, "predict", kSignature);
+    shorten<proba_method>(type, "predict_proba", kSignature);
 }
 
 // What `_quick` is: the model's address, and a reference that keeps it alive.

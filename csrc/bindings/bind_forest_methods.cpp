@@ -5,6 +5,7 @@
 #include "bindings/bindings.h"
 #include "bindings/py_forest.h"
 #include "bindings/raise.h"
+#include "bindings/shorten.h"
 
 namespace pyscale {
 
@@ -93,27 +94,11 @@ PyObject* proba_method(PyObject* self, PyObject* const* args, Py_ssize_t count, 
     return short_method(Answer::proba, checked, self, args, count, keywords);
 }
 
-using Method = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
-
-template <Method method>
-void shorten(const py::type& forest, const char* name) {
-    const py::object checked = forest.attr(name);
-    static const std::string doc = std::string(name) +
-                                   "($self, X, *, num_trees=None, num_threads=None, out=None)\n--\n\n" +
-                                   std::string(py::str(checked.attr("__doc__")));
-    static PyMethodDef definition = {name,
-                                     reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(method)),
-                                     METH_FASTCALL | METH_KEYWORDS, doc.c_str()};
-    PyObject* const made = PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(forest.ptr()), &definition);
-    if (made == nullptr) throw py::error_already_set();
-    forest.attr(("_" + std::string(name) + "_checked").c_str()) = checked;
-    forest.attr(name) = py::reinterpret_steal<py::object>(made);
-}
-
 void shorten_forest(const py::type& forest) {
-    shorten<predict_method>(forest, "predict");
-    shorten<raw_method>(forest, "raw");
-    shorten<proba_method>(forest, "predict_proba");
+    constexpr const char* kSignature = "($self, X, *, num_trees=None, num_threads=None, out=None)";
+    shorten<predict_method>(forest, "predict", kSignature);
+    shorten<raw_method>(forest, "raw", kSignature);
+    shorten<proba_method>(forest, "predict_proba", kSignature);
 }
 
 // What `_quick` is: the forest's address, and a reference that keeps it alive.
