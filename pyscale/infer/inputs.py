@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.arrays import view
+from pyscale.config import num_threads as default_threads
 
-__all__ = ["rows_of"]
+__all__ = ["output_of", "rows_of", "threads_of"]
 
 _WITHOUT_A_COPY = ("float32", "float64")
 
@@ -49,6 +50,27 @@ def rows_of(X: Any, num_features: int, names: Sequence[str] | None, what: str = 
     if array.ndim != 2 or array.shape[1] != num_features:
         raise ValueError(f"{what}: expected rows x {num_features} features, got shape {array.shape}")
     return _as_float(array)
+
+
+def output_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:
+    """Open what answers to `x` are written to; ValueError unless it is contiguous, and fits."""
+    array = view(out, writable=True, what="out").array
+    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+        raise ValueError(
+            f"out: expected a contiguous array of {dtype} and shape {shape}, "
+            f"got {array.dtype} and {array.shape}"
+        )
+    if np.may_share_memory(array, x):
+        raise ValueError("out: expected memory of its own, got some of X's")
+    return array
+
+
+def threads_of(num_threads: int | None) -> int:
+    """Count the threads that a call may have: what its caller says, or the default."""
+    threads = default_threads() if num_threads is None else num_threads
+    if threads < 1:
+        raise ValueError(f"num_threads: expected 1 or more, got {threads}")
+    return threads
 
 
 def _as_float(array: NDArray[Any]) -> NDArray[Any]:

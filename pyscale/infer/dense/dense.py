@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale import _core
-from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer import files
 from pyscale.infer.dense.layers import Activation, Affine, DenseDescription, Layer, LayerNorm, Linear, folded
 from pyscale.infer.dense.saving import pack
-from pyscale.infer.inputs import rows_of
+from pyscale.infer.inputs import output_of, rows_of, threads_of
 
 __all__ = ["Dense", "WeightType"]
 
@@ -141,20 +140,11 @@ class Dense:
         x = rows_of(X, self.num_features, None)
         if not x.flags.aligned:
             x = x.copy()
-        threads = default_threads() if num_threads is None else num_threads
-        if threads < 1:
-            raise ValueError(f"num_threads: expected 1 or more, got {threads}")
+        threads = threads_of(num_threads)
         if out is not None:
-            out = view(out, writable=True, what="out").array
             flat = self._description.flat and self.num_outputs == 1
             shape = (len(x),) if flat else (len(x), self.num_outputs)
-            if out.dtype != self.dtype or out.shape != shape or not out.flags.c_contiguous:
-                raise ValueError(
-                    f"out: expected a contiguous array of float32 and shape {shape}, "
-                    f"got {out.dtype} and {out.shape}"
-                )
-            if np.may_share_memory(out, x):
-                raise ValueError("out: expected memory of its own, got some of X's")
+            out = output_of(out, shape, self.dtype, x)
         answer: Array = self._native.answer(x, out, threads)
         return answer
 

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale import _core
-from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer import files
 from pyscale.infer.forest.checking import check
 from pyscale.infer.forest.saving import pack
 from pyscale.infer.forest.trees import LinearLeaves, ModelDescription, Trees
-from pyscale.infer.inputs import rows_of
+from pyscale.infer.inputs import output_of, rows_of, threads_of
 
 __all__ = ["Forest"]
 
@@ -285,7 +284,7 @@ class Forest:
             rows_of(X, self.num_features, self.feature_names),
             0,
             self._checked_trees(num_trees),
-            _threads(num_threads),
+            threads_of(num_threads),
         )
 
     def explain_engine(self) -> str:
@@ -359,26 +358,11 @@ class Forest:
     ) -> Array:
         x = rows_of(X, self.num_features, self.feature_names)
         count = self._checked_trees(num_trees)
-        threads = _threads(num_threads)
+        threads = threads_of(num_threads)
         if out is not None:
-            out = view(out, writable=True, what="out").array
-            shape = self._native.shape(len(x), what)
-            if out.dtype != self.dtype or out.shape != shape or not out.flags.c_contiguous:
-                raise ValueError(
-                    f"out: expected a contiguous array of {self.dtype} and shape {shape}, "
-                    f"got {out.dtype} and {out.shape}"
-                )
-            if np.may_share_memory(out, x):
-                raise ValueError("out: expected memory of its own, got some of X's")
+            out = output_of(out, self._native.shape(len(x), what), self.dtype, x)
         answer: Array = self._native.answer(x, out, what, 0, count, threads)
         return answer
-
-
-def _threads(num_threads: int | None) -> int:
-    threads = default_threads() if num_threads is None else num_threads
-    if threads < 1:
-        raise ValueError(f"num_threads: expected 1 or more, got {threads}")
-    return threads
 
 
 def _fields(arrays: Trees | LinearLeaves) -> dict[str, Any]:
