@@ -7,10 +7,13 @@ import concurrent.futures
 import gc
 import multiprocessing
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -400,8 +403,7 @@ def _ask_in_child(batcher: Batcher, queue: Any) -> None:
         queue.put(value_of(other.predict(row(5))))
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_is_refused_and_may_make_its_own() -> None:
+def fork_with_a_batcher_open() -> None:
     context = multiprocessing.get_context("fork")
     with Batcher(Model()) as batcher:
         batcher.predict(row(1))
@@ -413,6 +415,15 @@ def test_a_forked_child_is_refused_and_may_make_its_own() -> None:
         child.join(LONG)
         assert child.exitcode == 0
         assert value_of(batcher.predict(row(2))) == 2
+
+
+def test_a_forked_child_is_refused_and_may_make_its_own() -> None:
+    # In a process of its own, since libraries that others imported here warn of a fork.
+    program = "import test_batcher; test_batcher.fork_with_a_batcher_open()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
