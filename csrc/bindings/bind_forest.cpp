@@ -1,7 +1,10 @@
 // Decision trees.
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
+#include <utility>
 
 #include "bindings/bindings.h"
 #include "bindings/py_forest.h"
@@ -36,7 +39,7 @@ size_t size_of(const py::dict& arrays, const char* name) {
 }
 
 // From the attributes of pyscale.infer.forest.trees.Trees.
-std::unique_ptr<PyForest> make(const py::dict& arrays, const py::dict& known) {
+std::unique_ptr<PyForest> make(const py::dict& arrays, const py::dict& known, int num_threads) {
     Trees trees{};
     trees.features = arrays["num_features"].cast<int64_t>();
     trees.outputs = arrays["num_outputs"].cast<int32_t>();
@@ -88,13 +91,18 @@ std::unique_ptr<PyForest> make(const py::dict& arrays, const py::dict& known) {
             elements<double>(linear, "coefficient", static_cast<py::ssize_t>(trees.linear_terms));
     }
     py::gil_scoped_release release;
-    return std::make_unique<PyForest>(trees);
+    return std::make_unique<PyForest>(trees, num_threads);
 }
 
+constexpr std::pair<const char*, Engine> kEngines[] = {
+    {"masks", Engine::masks}, {"hybrid", Engine::hybrid}, {"walk", Engine::walk}};
+
 Engine engine_of(const std::string& name) {
-    if (name == "masks") return Engine::masks;
-    if (name == "walk") return Engine::walk;
-    return Engine::choose;
+    if (name.empty()) return Engine::choose;
+    for (const auto& [text, engine] : kEngines) {
+        if (name == text) return engine;
+    }
+    throw py::value_error("engine: expected masks, hybrid or walk, got " + name);
 }
 
 Answer answer_of(const std::string& name) {
@@ -157,6 +165,7 @@ py::dict costs(const PyForest& wrapped) {
     py::dict out;
     out["large_block"] = costs.large_block;
     out["small_block"] = costs.small_block;
+    out["hybrid"] = costs.hybrid;
     out["group"] = costs.group;
     out["row"] = costs.row;
     return out;
@@ -183,11 +192,11 @@ void set_link(PyForest& self, const std::string& name, double divisor, double sc
 
 void bind_forest(py::module_& m) {
     py::class_<PyForest>(m, "Forest")
-        .def(py::init(&make), py::arg("arrays"), py::arg("known_categories"))
+        .def(py::init(&make), py::arg("arrays"), py::arg("known_categories"), py::arg("num_threads"))
         .def_property_readonly("has_masks", [](const PyForest& self) { return self.forest.has_masks(); })
+        .def_property_readonly("has_hybrid", [](const PyForest& self) { return self.forest.has_hybrid(); })
         .def("set_link", &set_link, py::arg("name"), py::arg("divisor"), py::arg("scale"),
              py::arg("trees_per_round"))
-        .def_readwrite("threads", &PyForest::threads)
         .def_readwrite("gives_labels", &PyForest::gives_labels)
         .def_readwrite("classifies", &PyForest::classifies)
         .def("calibrate",
@@ -199,7 +208,11 @@ void bind_forest(py::module_& m) {
         .def(
             "engine_for",
             [](const PyForest& self, size_t rows) {
-                return self.forest.engine_for(rows) == Engine::masks ? "masks" : "walk";
+                const Engine chosen = self.forest.engine_for(rows);
+                const auto* const found =
+                    std::find_if(std::begin(kEngines), std::end(kEngines),
+                                 [&](const auto& named) { return named.second == chosen; });
+                return found->first;
             },
             py::arg("rows"))
         .def("shape", &shape, py::arg("rows"), py::arg("what"))

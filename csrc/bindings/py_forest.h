@@ -12,7 +12,8 @@ namespace pyscale {
 struct PyForest {
     enum class Answer : uint8_t { raw, linked, proba };
 
-    explicit PyForest(const forest::Trees& trees) : forest(trees) {}
+    PyForest(const forest::Trees& trees, int num_threads)
+        : forest(trees, num_threads), threads(num_threads) {}
 
     DType dtype() const { return forest.narrow_sums() ? DType::float32 : DType::float64; }
 
@@ -32,7 +33,7 @@ struct PyForest {
     forest::Forest forest;
     forest::Link link;  // whose divisor 0 stands for the rounds
     size_t trees_per_round = 1;
-    int threads = 1;            // where a caller does not say
+    int threads;                // where a caller does not say
     bool gives_labels = false;  // which the short way does not
     bool classifies = false;
 };

@@ -402,7 +402,16 @@ def test_says_which_engine() -> None:
     text = forest(random_trees(1, num_trees=100)).explain_engine()
     assert "logic on bits" in text
     assert "65536 rows: masks" in text
-    assert "not taken" in forest(random_trees(5, most_leaves=600, num_trees=5)).explain_engine()
+    assert "hybrid" not in text
+    deep = forest(random_trees(5, most_leaves=600, num_trees=50))
+    assert "not taken" in deep.explain_engine()
+    assert "hybrid (logic" in deep.explain_engine()
+    # What is said to be chosen is what was measured to be the cheapest.
+    deep_costs = deep._native.costs()
+    cheapest = "hybrid" if deep_costs["hybrid"] < 32 * deep_costs["group"] else "walk"
+    assert deep._native.engine_for(512) == cheapest
+    with pytest.raises(ValueError, match="engine: expected masks, hybrid or walk, got mask"):
+        by_engine(deep, np.zeros((1, deep.num_features)), "mask")
 
 
 def test_is_pickled() -> None:

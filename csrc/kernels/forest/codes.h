@@ -69,7 +69,7 @@ class Coder {
     // As many rows as are coded in one piece.
     static constexpr size_t kRows = 64;
 
-    explicit Coder(const Trees& trees);
+    Coder(const Trees& trees, int num_threads);
 
     const std::vector<Column>& columns() const { return columns_; }
     const std::vector<Test>& tests() const { return tests_; }  // one a node; nothing at leaves
@@ -81,6 +81,10 @@ class Coder {
     void code(const Column& column, const Input& input, size_t begin, size_t count, uint32_t* out) const;
 
    private:
+    struct Members;
+    Members find_columns(const Trees& trees);
+    void rank_thresholds(const Trees& trees, Column& column, const uint32_t* nodes, size_t count);
+    void list_categories(const Trees& trees, Column& column, const uint32_t* nodes, size_t count);
     void number_tests(const Trees& trees);
 
     std::vector<Column> columns_;

@@ -51,35 +51,54 @@ bool has_large_trees(const Trees& trees) {
     return false;
 }
 
+// A team takes longer to start than a small model to make.
+int threads_for(const Trees& trees, int num_threads) {
+    constexpr size_t kManyNodes = 1 << 15;
+    return trees.nodes < kManyNodes ? 1 : num_threads;
+}
+
 size_t round_up(size_t x, size_t to) { return (x + to - 1) / to * to; }
 
 }  // namespace
 
-Forest::Forest(const Trees& trees)
+Forest::Forest(const Trees& trees, int num_threads)
     : features_(checked(trees).features),
       outputs_(trees.outputs),
       count_(trees.count),
       narrow_(trees.narrow),
       narrow_sums_(trees.narrow_sums),
       base_(trees.base, trees.base + trees.outputs),
-      coder_(trees) {
+      coder_(trees, threads_for(trees, num_threads)) {
     if (!Walk::can_take(trees, coder_)) {
         throw std::invalid_argument(
             "Forest: expected at most 16,383 features in use, and 65,534 categories of each, got more");
     }
-    const Layout layout = lay_out(trees);
-    walk_ = std::make_unique<Walk>(trees, coder_, layout);
+    const auto make_walk = [&] {
+        const Layout layout = lay_out(trees);
+        walk_ = std::make_unique<Walk>(trees, coder_, layout);
+        if (trees.linear_first == nullptr && has_large_trees(trees) && Hybrid::can_take(coder_)) {
+            hybrid_ = std::make_unique<Hybrid>(trees, coder_, layout, *walk_);
+        }
+    };
+    const auto make_masks = [&] {
+        // Of linear leaves the numbers are needed, not their values alone.
+        if (trees.linear_first == nullptr && Masks::can_take(trees, coder_)) {
+            masks_ = std::make_unique<Masks>(trees, coder_);
+        }
+    };
+    parallel_for(2, 1, threads_for(trees, num_threads), [&](size_t part, size_t) {
+        if (part == 0) {
+            make_walk();
+        } else {
+            make_masks();
+        }
+    });
     if (trees.linear_first != nullptr) {
         linear_ = std::make_unique<Linear>();
         linear_->constant.assign(trees.linear_constant, trees.linear_constant + trees.leaves);
         linear_->first.assign(trees.linear_first, trees.linear_first + trees.leaves + 1);
         linear_->feature.assign(trees.linear_feature, trees.linear_feature + trees.linear_terms);
         linear_->coefficient.assign(trees.linear_coefficient, trees.linear_coefficient + trees.linear_terms);
-        return;  // the numbers of leaves are needed, not their values alone
-    }
-    if (Masks::can_take(trees, coder_)) masks_ = std::make_unique<Masks>(trees, coder_);
-    if (has_large_trees(trees) && Hybrid::can_take(coder_)) {
-        hybrid_ = std::make_unique<Hybrid>(trees, coder_, layout, *walk_);
     }
 }
 

@@ -21,8 +21,8 @@ enum class Engine : uint8_t { choose, masks, hybrid, walk };
 
 class Forest {
    public:
-    // Checks the trees, and keeps nothing of their memory.
-    explicit Forest(const Trees& trees);
+    // Checks the trees, and keeps nothing of their memory. Several threads help to make a large one.
+    explicit Forest(const Trees& trees, int num_threads = 1);
 
     int64_t features() const { return features_; }
     int32_t outputs() const { return outputs_; }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -45,13 +46,16 @@ class Compiler {
             const size_t groups = column.categorical ? 1 : (column.thresholds.size() + 253) / 254;
             for (uint32_t g = 0; g < groups; ++g) to.planes.push_back({c, 254 * g});
         }
+        ends_.resize(2 * to.planes.size());
     }
 
     void run() {
         begin_tile(0);
         for (size_t t = 0; t < from_.count; ++t) {
             const auto first = static_cast<size_t>(from_.first[t]);
-            count_leaves(first, static_cast<size_t>(from_.first[t + 1]) - first);
+            const size_t size = static_cast<size_t>(from_.first[t + 1]) - first;
+            prefetch_entries(first, size);
+            count_leaves(first, size);
             const bool full = in_tile_.size() + leaves_[0] > most_predicates_ && !in_tile_.empty();
             if (full || t - to_.tiles.back().begin >= most_trees_) {
                 end_tile(t);
@@ -65,6 +69,13 @@ class Compiler {
    private:
     // For each bit of the leaves' numbers, the entry that holds it for all rows.
     using Bits = std::array<uint32_t, kMostBits>;
+
+    // A predicate of the tile, with the number of its test and its plane.
+    struct Listed {
+        uint32_t number, plane;
+        Masks::Predicate predicate;
+        size_t key() const { return 2 * size_t{plane} + (predicate.missing_left ? 0 : 1); }
+    };
 
     bool ends_at(size_t at) const { return from_.is_leaf(at) || (cut_ != nullptr && (*cut_)[at]); }
 
@@ -90,19 +101,27 @@ class Compiler {
     }
 
     void begin_tile(size_t tree) {
-        for (const uint32_t number : in_tile_) entry_of_[number] = 0;
+        for (const Listed& listed : in_tile_) entry_of_[listed.number] = 0;
         in_tile_.clear();
-        stretch_of_.clear();
         to_.tiles.push_back({static_cast<uint32_t>(tree), 0, static_cast<uint32_t>(to_.stretches.size()), 0});
     }
 
+    // Sorts the tile's predicates by their planes; of one plane, those where the missing go left come first.
     void end_tile(size_t tree) {
-        for (auto& [plane, predicates] : stretch_of_) {
-            const auto begin = static_cast<uint32_t>(to_.predicates.size());
-            std::stable_sort(predicates.begin(), predicates.end(),
-                             [](const auto& a, const auto& b) { return a.missing_left > b.missing_left; });
-            to_.predicates.insert(to_.predicates.end(), predicates.begin(), predicates.end());
-            to_.stretches.push_back({plane, begin, static_cast<uint32_t>(to_.predicates.size())});
+        const size_t begin = to_.predicates.size();
+        std::fill(ends_.begin(), ends_.end(), 0);
+        for (const Listed& listed : in_tile_) ++ends_[listed.key()];
+        std::inclusive_scan(ends_.begin(), ends_.end(), ends_.begin());
+        for (uint32_t plane = 0; plane < to_.planes.size(); ++plane) {
+            const uint32_t from = plane == 0 ? 0 : ends_[2 * plane - 1], to = ends_[2 * plane + 1];
+            if (from < to) {
+                to_.stretches.push_back(
+                    {plane, static_cast<uint32_t>(begin + from), static_cast<uint32_t>(begin + to)});
+            }
+        }
+        to_.predicates.resize(begin + in_tile_.size());
+        for (size_t i = in_tile_.size(); i-- > 0;) {
+            to_.predicates[begin + --ends_[in_tile_[i].key()]] = in_tile_[i].predicate;
         }
         to_.tiles.back().end = static_cast<uint32_t>(tree);
         to_.tiles.back().stretches_end = static_cast<uint32_t>(to_.stretches.size());
@@ -114,7 +133,6 @@ class Compiler {
         uint32_t& entry = entry_of_[test.number];
         if (entry == 0) {
             entry = kFirstPredicate + static_cast<uint32_t>(in_tile_.size());
-            in_tile_.push_back(test.number);
             const uint32_t group = test.set ? 0 : test.bound / 254;
             Masks::Predicate made{address(entry), 0, test.missing_left, -1};
             if (test.set) {
@@ -122,7 +140,7 @@ class Compiler {
             } else {
                 made.bound = static_cast<uint8_t>(test.bound - 254 * group + (test.missing_left ? 1 : 0));
             }
-            stretch_of_[first_plane_[test.column] + group].push_back(made);
+            in_tile_.push_back({test.number, first_plane_[test.column] + group, made});
         }
         return entry;
     }
@@ -138,6 +156,13 @@ class Compiler {
             to_.sets.insert(to_.sets.end(), bytes, bytes + 32);
         }
         return found->second;
+    }
+
+    // Where a large model's tests have their entries is all over the memory.
+    void prefetch_entries(size_t first, size_t size) const {
+        for (size_t at = first; at < first + size; ++at) {
+            __builtin_prefetch(entry_of_.data() + coder_.tests()[at].number, 1);
+        }
     }
 
     void tree(size_t t, size_t first) {
@@ -254,8 +279,9 @@ class Compiler {
     uint32_t most_predicates_, most_trees_;
     Masks& to_;
     std::vector<uint32_t> first_plane_, leaves_, free_;
-    std::vector<uint32_t> entry_of_, in_tile_;  // by a test's number: 0 where it has none in the tile
-    std::map<uint32_t, std::vector<Masks::Predicate>> stretch_of_;
+    std::vector<uint32_t> entry_of_;  // by a test's number: 0 where it has none in the tile
+    std::vector<Listed> in_tile_;
+    std::vector<uint32_t> ends_;  // of the predicates of each key, while they are sorted
     std::map<std::pair<uint32_t, bool>, int32_t> set_numbers_;
     size_t table_ = 0;
     uint32_t next_leaf_ = 0;

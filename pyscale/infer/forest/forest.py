@@ -68,10 +68,9 @@ class Forest:
         arrays = _fields(trees)
         arrays["linear"] = None if trees.linear is None else _fields(trees.linear)
         known = {int(key): np.asarray(value).tolist() for key, value in trees.known_categories.items()}
-        self._native = _core.Forest(arrays, known)
+        self._native = _core.Forest(arrays, known, default_threads())
         link = description.link
         self._native.set_link(link.name, link.divisor, link.scale, description.trees_per_round)
-        self._native.threads = default_threads()
         self._native.gives_labels = description.classes is not None or description.kind == "anomaly"
         # One class has one column of probabilities, which the short way does not know.
         self._native.classifies = description.kind == "binary" or (
@@ -312,6 +311,11 @@ class Forest:
             lines.append(
                 "logic on bits: not taken, since a tree has more than 256 leaves or a feature more than "
                 "253 categories"
+            )
+        if self._native.has_hybrid:
+            lines.append(
+                "hybrid (logic on bits for the upper part of a tree, then a walk): "
+                f"{costs['hybrid'] / 512 / trees:.2f} ns a row and tree in blocks of 512 rows"
             )
         lines.append(
             f"walk from the root: {costs['group'] / 16 / trees:.2f} ns a row and tree "
