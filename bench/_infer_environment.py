@@ -1,4 +1,4 @@
-"""The peers of `pyscale.infer`: all in one virtual environment, so that they can take turns in a process."""
+"""The peers of `pyscale.infer`: those of one kind of model in one environment, to take turns in a process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from _python_environment import Environment
 
 FOLDER = BUILD / "inference"  # models, and what was made of them
 
-ENVIRONMENT = Environment(
+#: Of forests.
+FORESTS = Environment(
     BUILD / "infer",
     (
         "numpy",
@@ -27,5 +28,22 @@ ENVIRONMENT = Environment(
         "tl2cgen",
         "lleaves",
         "llvmlite<0.45",  # what lleaves compiles with is gone from later ones
+        "ydf",
+    ),
+)
+
+#: Of networks, and of searching.
+NETWORKS = Environment(
+    BUILD / "infer-networks",
+    (
+        "numpy",
+        "ml_dtypes",
+        "threadpoolctl",
+        "torch==2.13.0",
+        "onnxruntime",
+        "onnx",
+        "openvino",
+        "faiss-cpu",
+        "scikit-learn",
     ),
 )

@@ -21,7 +21,6 @@ Array = NDArray[Any]
 BATCHES = (1, 8, 64, 1024, 65536)
 _LONGEST = 5.0  # seconds: a contestant whose call would take longer is left out
 _SETTLE = 0.01  # seconds before a turn, so that threads of the contestant before it fall asleep
-_CLOSE = 1e-5  # by which probabilities may differ
 _CHECKED = {1: 64, 8: 32, 64: 16}  # calls that are checked, by batch; else one or two
 
 
@@ -35,6 +34,7 @@ class Asked:
     expected: Array | None = None  # the first rows' probabilities; None: it has trees of its own
     raw: Callable[[Any], Any] | None = None  # whose answers must be `sums` to the bit
     sums: Array | None = None
+    close: float = 1e-5  # by which an answer may differ from what is expected
 
 
 class _Turns:
@@ -111,7 +111,7 @@ def _checks(task: str, name: str, asked: Asked, batch: int) -> Iterator[Figure]:
     got = np.concatenate([asked.answers(asked.predict(part)) for part in parts])[:count]
     wanted = asked.expected[: len(got)]
     far = float(np.abs(got.astype(np.float64) - wanted).max()) if got.shape == wanted.shape else np.inf
-    wrong = "" if far <= _CLOSE else f"differs by up to {far:.2g}"  # NaN is wrong, too
+    wrong = "" if far <= asked.close else f"differs by up to {far:.2g}"  # NaN is wrong, too
     yield Figure(task, name, "difference", [far], wrong=wrong)
     if got.dtype == wanted.dtype and np.isfinite(far):
         with np.errstate(over="ignore"):

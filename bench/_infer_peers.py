@@ -137,6 +137,24 @@ def _load_forest(model: Model, path: Path, threads: int) -> Predict:
     return predict
 
 
+def _ydf_file(model: Model) -> Path:
+    if model.name != "rf200":
+        raise NotSupported("ydf converts scikit-learn's random forests and extra trees")
+    path = model.file("ydf")
+    if not path.exists():
+        import ydf  # type: ignore[import-not-found, unused-ignore]
+
+        ydf.from_sklearn(model.trained()).save(str(path))
+    return path
+
+
+def _load_ydf(model: Model, path: Path, threads: int) -> Predict:
+    import ydf  # type: ignore[import-not-found, unused-ignore]
+
+    predict = ydf.load_model(str(path)).predict
+    return lambda x: predict({"features": x}, num_threads=threads)
+
+
 OURS = Contestant("pyscale", "pyscale.infer", _pyscale_file, _load_pyscale, wide=False)
 LIBRARIES = {
     name: Contestant(name, module, partial(_library_file, name), _load_library, wide=name != "LightGBM")
@@ -151,6 +169,7 @@ PEERS = (
     Contestant("ONNX Runtime", "onnxruntime", onnx_file, load_onnx, wide=False),
     Contestant("daal4py", "daal4py", _daal_file, _load_daal, wide=False),
     Contestant("oneDAL, trees of its own", "sklearnex.ensemble", _forest_file, _load_forest, same=False),
+    Contestant("YDF", "ydf", _ydf_file, _load_ydf, wide=False),
     Contestant("treelite", "treelite", treelite_file, load_treelite),
     Contestant("tl2cgen", "tl2cgen", tl2cgen_file, load_tl2cgen),
     Contestant("lleaves", "lleaves", lleaves_file, load_lleaves),

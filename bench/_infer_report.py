@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import _comparison
 from _comparison import Bar, Recordings, Share, best, is_ours, pick, ratio_text, times
 from _recording import Figure, quantity
 from _results import geometric_mean
@@ -29,6 +28,7 @@ class Measured:
     recordings: Recordings
     models: Mapping[str, Shape]
     cores: int
+    networks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,19 @@ def _batch(figure: Figure) -> int:
     return int(figure.task.rpartition("batches of ")[2].replace(",", ""))
 
 
-def _spent(recordings: Recordings, model: str, threads: int) -> dict[int, list[Figure]]:
-    """Collect the times of all contestants, by batch."""
+def spent(recordings: Recordings, run: str, what: str = "") -> dict[int, list[Figure]]:
+    """Collect the times of all contestants at such tasks of a run, by batch."""
     found: dict[int, list[Figure]] = {}
-    for figure in pick(recordings, f"infer_forests {model}-{threads}", "batches of ", ""):
+    for figure in pick(recordings, run, what, ""):
         found.setdefault(_batch(figure), []).append(figure)
     return found
 
 
-def _beside(figures: Sequence[Figure]) -> tuple[Figure, Figure] | None:
+def _of_forest(measured: Measured, model: str, threads: int) -> dict[int, list[Figure]]:
+    return spent(measured.recordings, f"infer_forests {model}-{threads}", "batches of ")
+
+
+def beside(figures: Sequence[Figure]) -> tuple[Figure, Figure] | None:
     """Return ours and the best of the peers."""
     ours = best(figure for figure in figures if is_ours(figure))
     rival = best(figure for figure in figures if not is_ours(figure))
@@ -60,27 +64,36 @@ def _beside(figures: Sequence[Figure]) -> tuple[Figure, Figure] | None:
 
 def points(measured: Measured, models: Sequence[str], batches: Sequence[int]) -> list[Point]:
     """Compare with the best peer everywhere."""
-    found = []
+    found: list[Point] = []
     for model in models:
         for threads in THREADS:
-            for batch, figures in _spent(measured.recordings, model, threads).items():
-                pair = _beside(figures) if batch in batches else None
-                if pair:
-                    ours, rival = pair
-                    found.append(Point(times(rival, ours), f"{rival.contestant}; {ours.task}"))
+            found += compared(_of_forest(measured, model, threads), batches)
     return found
 
 
+def compared(by: Mapping[int, Sequence[Figure]], batches: Sequence[int]) -> Iterator[Point]:
+    """Compare with the best peer at these batches."""
+    for batch, figures in by.items():
+        pair = beside(figures) if batch in batches else None
+        if pair:
+            ours, rival = pair
+            yield Point(times(rival, ours), f"{rival.contestant}; {ours.task}")
+
+
+def least(points: Sequence[Point], bar: float) -> Share:
+    """Tell where we stand lowest."""
+    if not points:
+        return None
+    worst = min(points, key=lambda point: point.ratio)
+    return worst.ratio / bar, f"{ratio_text(worst.ratio)} ({worst.where})"
+
+
 def _least(
-    batches: Sequence[int], least: float, taken: Callable[[str, Shape], bool]
+    batches: Sequence[int], bar: float, taken: Callable[[str, Shape], bool]
 ) -> Callable[[Measured], Share]:
     def measured(found: Measured) -> Share:
         names = [name for name, shape in found.models.items() if taken(name, shape)]
-        everywhere = points(found, names, batches)
-        if not everywhere:
-            return None
-        worst = min(everywhere, key=lambda point: point.ratio)
-        return worst.ratio / least, f"{ratio_text(worst.ratio)} ({worst.where})"
+        return least(points(found, names, batches), bar)
 
     return measured
 
@@ -172,46 +185,50 @@ BARS: tuple[Bar[Measured], ...] = (
 )
 
 
-def bars(measured: Measured) -> Iterator[str]:
-    """Set out the bars and where we stand."""
-    return _comparison.bars(BARS, measured)
-
-
-def _contestants(figures: Sequence[Figure]) -> list[str]:
+def contestants(figures: Sequence[Figure]) -> list[str]:
+    """Name who took part, pyscale first."""
     names = dict.fromkeys(figure.contestant for figure in figures)
     return sorted(names, key=lambda name: not name.startswith("pyscale"))
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """Write a row of a table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _head(names: Sequence[str], left: int = 1) -> Iterator[str]:
-    yield _row(names)
+def head(names: Sequence[str], left: int = 1) -> Iterator[str]:
+    """Write the head of a table, of whose columns the first ones are text."""
+    yield row(names)
     yield "|" + "---|" * left + "--:|" * (len(names) - left)
 
 
 def forests(measured: Measured) -> Iterator[str]:
     """Set out the times of all, a table for each model."""
     for model, shape in measured.models.items():
-        rows = {threads: _spent(measured.recordings, model, threads) for threads in THREADS}
-        everything = [figure for by in rows.values() for figures in by.values() for figure in figures]
-        if not everything:
-            continue
-        names = _contestants(everything)
-        yield f"**{shape.title}** (`{model}`)"
-        yield ""
-        yield from _head(["threads", "rows a call", *names, "best peer / pyscale"], 2)
-        for threads, by in rows.items():
-            for batch, figures in by.items():
-                cells = {figure.contestant: _cell(figure) for figure in figures}
-                pair = _beside(figures)
-                ratio = f"{times(pair[1], pair[0]):.2f}" if pair else ""
-                yield _row([str(threads), f"{batch:,}", *(cells.get(name, "-") for name in names), ratio])
-        yield ""
+        by_threads = {threads: _of_forest(measured, model, threads) for threads in THREADS}
+        yield from by_batch(f"**{shape.title}** (`{model}`)", by_threads)
 
 
-def _cell(figure: Figure) -> str:
+def by_batch(title: str, by_threads: Mapping[int, Mapping[int, Sequence[Figure]]]) -> Iterator[str]:
+    """Set out the times of all contestants, a row for each number of threads and batch."""
+    everything = [figure for by in by_threads.values() for figures in by.values() for figure in figures]
+    if not everything:
+        return
+    names = contestants(everything)
+    yield title
+    yield ""
+    yield from head(["threads", "rows a call", *names, "best peer / pyscale"], 2)
+    for threads, by in by_threads.items():
+        for batch, figures in by.items():
+            cells = {figure.contestant: cell(figure) for figure in figures}
+            pair = beside(figures)
+            ratio = f"{times(pair[1], pair[0]):.2f}" if pair else ""
+            yield row([str(threads), f"{batch:,}", *(cells.get(name, "-") for name in names), ratio])
+    yield ""
+
+
+def cell(figure: Figure) -> str:
+    """Write what was measured, and whether the answer was wrong."""
     return f"({quantity(figure)}, wrong)" if figure.wrong else quantity(figure)
 
 
@@ -229,9 +246,9 @@ def differences(measured: Measured) -> Iterator[str]:
         yield "Not measured."
         return
     names = list(dict.fromkeys(name for by in found.values() for name in by))
-    yield from _head(["model", *names])
+    yield from head(["model", *names])
     for model, by in found.items():
-        yield _row([f"`{model}`", *(_difference(by.get(name, [])) for name in names)])
+        yield row([f"`{model}`", *(_difference(by.get(name, [])) for name in names)])
 
 
 def _difference(figures: Sequence[Figure]) -> str:
@@ -256,18 +273,18 @@ def loading(measured: Measured) -> Iterator[str]:
     if not everything:
         yield "Not measured."
         return
-    names = _contestants(everything)
-    yield from _head(["model", *names])
+    names = contestants(everything)
+    yield from head(["model", *names])
     for model, figures in found.items():
         if figures:
             cells = {figure.contestant: quantity(figure) for figure in figures}
-            yield _row([f"`{model}`", *(cells.get(name, "-") for name in names)])
+            yield row([f"`{model}`", *(cells.get(name, "-") for name in names)])
     imports: dict[str, list[Figure]] = {}
     for model in measured.models:
         for figure in pick(recordings, f"infer_loading {model}", "import", ""):
             imports.setdefault(figure.contestant, []).append(figure)
     least = {name: best(figures) for name, figures in imports.items()}
-    yield _row(["import alone", *(quantity(one) if (one := least.get(name)) else "-" for name in names)])
+    yield row(["import alone", *(quantity(one) if (one := least.get(name)) else "-" for name in names)])
 
 
 def callers(measured: Measured) -> Iterator[str]:
@@ -280,11 +297,11 @@ def callers(measured: Measured) -> Iterator[str]:
     if not found:
         yield "Not measured."
         return
-    names = _contestants(found)
-    yield from _head(["", *names])
+    names = contestants(found)
+    yield from head(["", *names])
     for task in dict.fromkeys(figure.task for figure in found):
         cells = {figure.contestant: quantity(figure) for figure in found if figure.task == task}
-        yield _row([task, *(cells.get(name, "-") for name in names)])
+        yield row([task, *(cells.get(name, "-") for name in names)])
 
 
 def large(measured: Measured) -> Iterator[str]:
@@ -293,5 +310,5 @@ def large(measured: Measured) -> Iterator[str]:
     if not found:
         yield "Not measured."
         return
-    yield from _head(["", "time"])
-    yield from (_row([figure.task, quantity(figure)]) for figure in found)
+    yield from head(["", "time"])
+    yield from (row([figure.task, quantity(figure)]) for figure in found)

@@ -146,4 +146,7 @@ _PACKAGES = (
     "treelite",
     "tl2cgen",
     "lleaves",
+    "ydf",
+    "openvino",
+    "faiss-cpu",
 )

@@ -21,9 +21,12 @@ from pathlib import Path
 
 import _comparison
 import _infer_report
+import _infer_report_networks
 from _environments import BUILD, ROOT
-from _infer_environment import ENVIRONMENT, FOLDER
+from _infer_environment import FOLDER, FORESTS
+from _infer_environment import NETWORKS as NETWORKS_ENVIRONMENT
 from _infer_models import MODELS
+from _infer_networks import NETWORKS
 from _infer_report import THREADS, Measured, Shape
 from _progress import Progress
 from _report import fill
@@ -35,13 +38,13 @@ TEMPLATE = ROOT / "docs" / "benchmarks_inference.md"
 _LOADED = ("xgb500", "lgb2000", "hist300", "rf200", "xgb300d10")  # of the models; most of it is importing
 _ONE = {"OMP_NUM_THREADS": "1"}
 
-PREPARE = {model: Run("infer_prepare", model, ENVIRONMENT, 3600) for model in MODELS}
+PREPARE = {model: Run("infer_prepare", model, FORESTS, 3600) for model in MODELS}
 RUNS = (
     *(
         Run(
             "infer_forests",
             model,
-            ENVIRONMENT,
+            FORESTS,
             1200,
             variables={"OMP_NUM_THREADS": str(threads)},
             label=f"-{threads}",
@@ -49,9 +52,24 @@ RUNS = (
         for model in MODELS
         for threads in THREADS
     ),
-    *(Run("infer_loading", model, ENVIRONMENT, 600, variables=_ONE) for model in _LOADED),
-    Run("infer_callers", "xgb500", ENVIRONMENT, 300, variables=_ONE),
-    Run("infer_large", "5000x8", ENVIRONMENT, 300, variables=_ONE),
+    *(
+        Run(
+            "infer_dense",
+            network,
+            NETWORKS_ENVIRONMENT,
+            1200,
+            variables={
+                "OMP_NUM_THREADS": str(threads),
+                "TORCHINDUCTOR_CACHE_DIR": str(FOLDER / "inductor"),
+            },
+            label=f"-{threads}",
+        )
+        for network in NETWORKS
+        for threads in THREADS
+    ),
+    *(Run("infer_loading", model, FORESTS, 600, variables=_ONE) for model in _LOADED),
+    Run("infer_callers", "xgb500", FORESTS, 300, variables=_ONE),
+    Run("infer_large", "5000x8", FORESTS, 300, variables=_ONE),
 )
 
 
@@ -59,13 +77,14 @@ def write_page(results: Path, quick: bool) -> Path:
     """Fill in docs/benchmarks_inference.md, or a copy of it where quick; prints how the bars fared."""
     recordings = load_all(RUNS, results)
     shapes = {name: Shape(model.title, model.shallow) for name, model in MODELS.items()}
-    measured = Measured(recordings, shapes, num_cores())
+    measured = Measured(recordings, shapes, num_cores(), tuple(NETWORKS))
     about = read_about(results)
-    bars = list(_infer_report.bars(measured))
+    bars = list(_comparison.bars((*_infer_report.BARS, *_infer_report_networks.BARS), measured))
     everything = {**load_all(list(PREPARE.values()), results), **recordings}
     sections = {
         "machine": [*about.get("machine", []), *version_lines(recordings)],
         "bars": bars,
+        "networks": list(_infer_report_networks.networks(measured)) or ["Not measured."],
         "forests": list(_infer_report.forests(measured)) or ["Not measured."],
         "differences": list(_infer_report.differences(measured)),
         "callers": list(_infer_report.callers(measured)),

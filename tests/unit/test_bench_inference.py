@@ -9,6 +9,7 @@ from pathlib import Path
 
 import _comparison
 import _infer_report
+import _infer_report_networks
 import numpy as np
 import pytest
 from _infer_measure import BATCHES, Asked, _checks, differing, timed_batches
@@ -50,7 +51,9 @@ def measured(recordings: dict[str, Recording], **more: bool) -> Measured:
 
 
 def bar(found: Measured, begins: str) -> str:
-    return next(line for line in _infer_report.bars(found) if line.startswith(f"| {begins}"))
+    return next(
+        line for line in _comparison.bars(_infer_report.BARS, found) if line.startswith(f"| {begins}")
+    )
 
 
 def test_the_quick_form_times_and_checks_every_batch() -> None:
@@ -105,7 +108,11 @@ def test_bars_take_the_best_peer_at_each_point() -> None:
     figures += [figure("pyscale", 1, 65536), figure("a", 20, 65536), figure("b", 2, 65536)]
     found = measured({"infer_forests tiny-1": Recording(figures)})
     assert "| 4 | 4 (of 2) | reached |" in bar(found, "trees of up to 64")
-    shallow, deep = [line for line in _infer_report.bars(found) if line.startswith("| the same, the least")]
+    shallow, deep = [
+        line
+        for line in _comparison.bars(_infer_report.BARS, found)
+        if line.startswith("| the same, the least")
+    ]
     assert "| 2 (b; tiny, 1 thread, batches of 65,536) | reached |" in shallow
     assert "| not measured |" in deep
     late = measured({"infer_forests tiny-1": Recording(figures)}, shallow=False)
@@ -141,8 +148,9 @@ def test_the_page_has_a_place_for_everything_and_keeps_what_was_written(tmp_path
     page = (ROOT / "docs" / "benchmarks_inference.md").read_text()
     found = measured(quick())
     sections = {
+        "networks": _infer_report_networks.networks(found),
         "machine": ["- a machine"],
-        "bars": _infer_report.bars(found),
+        "bars": _comparison.bars(_infer_report.BARS, found),
         "forests": _infer_report.forests(found),
         "differences": _infer_report.differences(found),
         "callers": _infer_report.callers(found),
