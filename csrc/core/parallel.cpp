@@ -2,6 +2,9 @@
 
 #include <pthread.h>
 
+#include <algorithm>
+#include <thread>
+
 namespace pyscale {
 namespace {
 
@@ -11,6 +14,11 @@ bool forked = false;
 const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 }  // namespace
+
+size_t most_threads() {
+    static const size_t most = std::max<size_t>(64, size_t{4} * std::thread::hardware_concurrency());
+    return most;
+}
 
 bool in_forked_child() {
     static_cast<void>(registered);

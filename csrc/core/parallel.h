@@ -9,6 +9,10 @@
 
 namespace pyscale {
 
+// As many as this machine has any use for: libgomp ends the process where it cannot start all it is asked
+// for.
+size_t most_threads();
+
 // True in a child that was forked after this library was loaded: libgomp hangs there if its parent used it.
 bool in_forked_child();
 
@@ -21,7 +25,8 @@ void parallel_for(size_t n, size_t grain, int num_threads, F&& f) {
     const auto run = [&](size_t chunk) { f(chunk * grain, std::min(n, (chunk + 1) * grain)); };
 #if defined(_OPENMP)
     if (num_threads > 1 && chunks > 1 && !in_forked_child()) {
-        const int threads = static_cast<int>(std::min(chunks, static_cast<size_t>(num_threads)));
+        const int threads =
+            static_cast<int>(std::min({chunks, static_cast<size_t>(num_threads), most_threads()}));
         std::exception_ptr error;
         std::atomic<bool> failed{false};
 #pragma omp parallel for schedule(static) num_threads(threads)

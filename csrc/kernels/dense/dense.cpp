@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 
+#include "core/callers.h"
 #include "core/errors.h"
 #include "core/parallel.h"
 #include "core/scratch.h"
@@ -223,7 +224,8 @@ void Dense::predict(const Input& input, size_t rows, float* out, int num_threads
     if (rows == 0) return;
     const size_t fits = kTileBytes / (2 * stride_ * sizeof(float));
     size_t tile = std::clamp(fits, kFewestTogether, kMostTogether);
-    if (work_ * static_cast<double>(rows) < kWorthATeam) num_threads = 1;
+    const Caller caller;
+    num_threads = work_ * static_cast<double>(rows) < kWorthATeam ? 1 : caller.share_of(num_threads);
     if (num_threads > 1) {
         const auto threads = static_cast<size_t>(num_threads);
         tile = std::min(tile, std::max(kFew, (rows + threads - 1) / threads));

@@ -7,6 +7,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "core/callers.h"
 #include "core/mix.h"
 #include "core/parallel.h"
 #include "core/scratch.h"
@@ -25,20 +26,6 @@ const Trees& checked(const Trees& trees) {
     check(trees);
     return trees;
 }
-
-// One that predicts now. Callers that come at the same time share the threads that each may have.
-class Call {
-   public:
-    Call() : under_way_(++count) {}
-    ~Call() { --count; }
-    Call(const Call&) = delete;
-    Call& operator=(const Call&) = delete;
-    size_t under_way() const { return under_way_; }
-
-   private:
-    inline static std::atomic<size_t> count{0};
-    size_t under_way_;
-};
 
 thread_local Scratch codes_scratch, sums_scratch;
 
@@ -218,17 +205,19 @@ void Forest::predict(const Input& input, size_t rows, size_t begin, size_t end, 
             run_in(static_cast<double*>(out), from, last);
         }
     };
-    const Call call;
-    const size_t threads = static_cast<size_t>(std::max(num_threads, 1)) / call.under_way();
-    if (threads <= 1 || cost(rows) < kWorthATeam) {
+    const Caller caller;
+    num_threads = caller.share_of(num_threads);
+    if (num_threads == 1 || cost(rows) < kWorthATeam) {
         run(0, rows);
         return;
     }
     // Of large trees in large pieces, since each serves many rows while it is in the cache; else in small
     // ones, which threads take as they come: one that has to wait for a core then holds up little.
+    auto threads = static_cast<size_t>(num_threads);
     const size_t share = (rows + threads - 1) / threads;
     const bool small = next_piece(share, engine).engine == Engine::masks;
     const size_t grain = std::min(round_up(share, kSmallBlock), small ? kLargeBlock : kMostWalked);
+    threads = std::min(threads, (rows + grain - 1) / grain);
     std::atomic<size_t> next{0};
     parallel_for(threads, 1, static_cast<int>(threads), [&](size_t, size_t) {
         for (size_t from; (from = next.fetch_add(grain)) < rows;) run(from, std::min(rows, from + grain));
@@ -237,6 +226,8 @@ void Forest::predict(const Input& input, size_t rows, size_t begin, size_t end, 
 
 void Forest::leaves(const Input& input, size_t rows, size_t begin, size_t end, int32_t* out,
                     int num_threads) const {
+    const Caller caller;
+    num_threads = walk_cost(rows) < kWorthATeam ? 1 : caller.share_of(num_threads);
     parallel_for(rows, kLargeBlock, num_threads, [&](size_t from, size_t to) {
         auto* const scratch = static_cast<char*>(codes_scratch.get(walk_->scratch_bytes(to - from)));
         walk_->code(coder_, input, from, to - from, scratch);
