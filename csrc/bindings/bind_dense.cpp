@@ -4,8 +4,7 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/gil.h"
-#include "bindings/raise.h"
-#include "bindings/shorten.h"
+#include "bindings/quick_model.h"
 #include "kernels/dense/dense.h"
 
 namespace pyscale {
@@ -20,6 +19,8 @@ using dense::WeightType;
 constexpr double kReleaseWork = 1e6;  // multiplications, about 20 us, from which Python's lock is given up
 
 struct PyDense {
+    static constexpr const char* kName = "pyscale.dense";
+
     explicit PyDense(size_t features) : model(features) {}
 
     Dense model;
@@ -28,6 +29,8 @@ struct PyDense {
     bool values = false;             // predict gives the outputs
     bool outputs_are_proba = false;  // predict_proba gives the outputs
 };
+
+int64_t columns_of(const PyDense& self) { return static_cast<int64_t>(self.model.features()); }
 
 template <class T>
 const T* elements(const py::object& value, const char* name, size_t count) {
@@ -87,30 +90,9 @@ void add_layer_norm(PyDense& self, const py::object& scale, const py::object& sh
                               size, epsilon);
 }
 
-// Rows of float32 or float64 in a plain array, of the model's number of columns, aligned; none of all else.
-std::optional<Input> input_of(const Dense& model, py::handle x) {
-    const auto& api = py::detail::npy_api::get();
-    if (Py_TYPE(x.ptr()) != api.PyArray_Type_) return std::nullopt;
-    const auto* array = py::detail::array_proxy(x.ptr());
-    const auto* descr = py::detail::array_descriptor_proxy(array->descr);
-    const bool wide = descr->type_num == py::detail::npy_api::NPY_DOUBLE_;
-    if (array->nd != 2 || static_cast<size_t>(array->dimensions[1]) != model.features() ||
-        descr->byteorder == '>' || (array->flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0 ||
-        (!wide && descr->type_num != py::detail::npy_api::NPY_FLOAT_)) {
-        return std::nullopt;
-    }
-    return Input{array->data, array->strides[0], array->strides[1], wide};
-}
-
 py::object empty(const PyDense& self, size_t rows) {
-    const auto& api = py::detail::npy_api::get();
-    PyObject* const descr = api.PyArray_DescrFromType_(py::detail::npy_api::NPY_FLOAT_);
     const size_t columns = self.model.outputs();
-    const py::ssize_t shape[] = {static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(columns)};
-    PyObject* const made = api.PyArray_NewFromDescr_(
-        api.PyArray_Type_, descr, self.flat && columns == 1 ? 1 : 2, shape, nullptr, nullptr, 0, nullptr);
-    if (made == nullptr) throw py::error_already_set();
-    return py::reinterpret_steal<py::object>(made);
+    return fresh_answer(DType::float32, rows, columns, self.flat && columns == 1);
 }
 
 void run(const PyDense& self, const Input& input, size_t rows, float* out, int num_threads) {
@@ -120,50 +102,31 @@ void run(const PyDense& self, const Input& input, size_t rows, float* out, int n
 }
 
 py::object answer(const PyDense& self, const py::array& x, const py::object& out, int num_threads) {
-    const std::optional<Input> input = input_of(self.model, x);
-    if (!input) {
-        throw py::value_error("X: expected rows x " + std::to_string(self.model.features()) +
-                              " float32 or float64");
-    }
+    const auto input = require_rows<Input>(x, columns_of(self));
     const auto rows = static_cast<size_t>(x.shape(0));
     py::object result = out.is_none() ? empty(self, rows) : out;
     const Raw raw = Raw::require(result, "out", true);
     if (raw.dtype != DType::float32 || raw.count != rows * self.model.outputs()) {
         throw py::value_error("out: expected rows x outputs of float32");
     }
-    run(self, *input, rows, static_cast<float*>(raw.data), num_threads);
+    run(self, input, rows, static_cast<float*>(raw.data), num_threads);
     return result;
 }
 
-// `name`(X) of a model whose `_quick` is a capsule: the short way where X is a plain array and nothing else
-// is said; else the method that was there before.
+// The short way, where the outputs are the answer and X is a plain array.
 PyObject* short_method(bool proba, PyObject* checked_name, PyObject* self, PyObject* const* args,
                        Py_ssize_t count, PyObject* keywords) {
-    static PyObject* const quick_name = PyUnicode_InternFromString("_quick");
-    if (count == 1 && (keywords == nullptr || PyTuple_GET_SIZE(keywords) == 0)) {
-        const auto capsule = py::reinterpret_steal<py::object>(PyObject_GetAttr(self, quick_name));
-        if (!capsule) return nullptr;
-        if (PyCapsule_IsValid(capsule.ptr(), "pyscale.dense")) {
-            try {
-                const auto& model =
-                    *static_cast<PyDense*>(PyCapsule_GetPointer(capsule.ptr(), "pyscale.dense"));
-                const std::optional<Input> input = input_of(model.model, args[0]);
-                if (input && (proba ? model.outputs_are_proba : model.values)) {
-                    const auto rows = static_cast<size_t>(py::detail::array_proxy(args[0])->dimensions[0]);
-                    py::object out = empty(model, rows);
-                    auto* const data = reinterpret_cast<float*>(py::detail::array_proxy(out.ptr())->data);
-                    run(model, *input, rows, data, model.threads);
-                    return out.release().ptr();
-                }
-            } catch (...) {
-                set_python_error();
-                return nullptr;
-            }
-        }
-    }
-    const auto method = py::reinterpret_steal<py::object>(PyObject_GetAttr(self, checked_name));
-    if (!method) return nullptr;
-    return PyObject_Vectorcall(method.ptr(), args, static_cast<size_t>(count), keywords);
+    return call_quick<PyDense>(
+        checked_name, self, args, count, keywords, [&](const PyDense& model, py::handle x) -> py::object {
+            if (!(proba ? model.outputs_are_proba : model.values)) return {};
+            const std::optional<Input> input = plain_rows<Input>(x, columns_of(model));
+            if (!input) return {};
+            const auto rows = static_cast<size_t>(py::detail::array_proxy(x.ptr())->dimensions[0]);
+            py::object out = empty(model, rows);
+            auto* const data = reinterpret_cast<float*>(py::detail::array_proxy(out.ptr())->data);
+            run(model, *input, rows, data, model.threads);
+            return out;
+        });
 }
 
 PyObject* predict_method(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
@@ -180,15 +143,6 @@ void shorten_dense(const py::type& type) {
     constexpr const char* kSignature = "($self, X, *, num_threads=None, out=None)";
     shorten<predict_method>(type, "predict", kSignature);
     shorten<proba_method>(type, "predict_proba", kSignature);
-}
-
-// What `_quick` is: the model's address, and a reference that keeps it alive.
-py::capsule capsule_of_dense(const py::object& model) {
-    py::capsule capsule(model.cast<PyDense*>(), "pyscale.dense", [](PyObject* self) {
-        Py_XDECREF(static_cast<PyObject*>(PyCapsule_GetContext(self)));
-    });
-    PyCapsule_SetContext(capsule.ptr(), py::object(model).release().ptr());
-    return capsule;
 }
 
 // f of each element, in place.
@@ -220,7 +174,7 @@ void bind_dense(py::module_& m) {
         .def("answer", &answer, py::arg("x"), py::arg("out"), py::arg("num_threads"));
     m.def("apply_function", &apply_function, py::arg("name"), py::arg("parameter"), py::arg("values"));
     m.def("shorten_dense", &shorten_dense, py::arg("type"));
-    m.def("capsule_of_dense", &capsule_of_dense, py::arg("model"));
+    m.def("capsule_of_dense", &capsule_of_model<PyDense>, py::arg("model"));
 }
 
 }  // namespace pyscale

@@ -8,6 +8,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/py_forest.h"
+#include "bindings/quick_model.h"
 
 namespace pyscale {
 
@@ -112,15 +113,6 @@ Answer answer_of(const std::string& name) {
     throw py::value_error("what: expected raw, linked or proba");
 }
 
-Input require_input(const Forest& self, py::handle x) {
-    const std::optional<Input> input = input_of(self, x);
-    if (!input) {
-        throw py::value_error("X: expected rows x " + std::to_string(self.features()) +
-                              " float32 or float64");
-    }
-    return *input;
-}
-
 void check_range(const Forest& self, size_t begin, size_t end) {
     if (begin > end || end > self.trees())
         throw py::value_error("trees: expected 0 <= begin <= end <= trees");
@@ -128,7 +120,7 @@ void check_range(const Forest& self, size_t begin, size_t end) {
 
 py::object answer(const PyForest& self, const py::array& x, const py::object& out, const std::string& what,
                   size_t begin, size_t end, int num_threads, const std::string& engine) {
-    const Input input = require_input(self.forest, x);
+    const auto input = require_rows<Input>(x, self.forest.features());
     check_range(self.forest, begin, end);
     const auto rows = static_cast<size_t>(x.shape(0));
     const Answer which = answer_of(what);
@@ -150,7 +142,7 @@ py::tuple shape(const PyForest& self, size_t rows, const std::string& what) {
 py::array_t<int32_t> leaves(const PyForest& wrapped, const py::array& x, size_t begin, size_t end,
                             int num_threads) {
     const Forest& self = wrapped.forest;
-    const Input input = require_input(self, x);
+    const auto input = require_rows<Input>(x, self.features());
     check_range(self, begin, end);
     py::array_t<int32_t> out({x.shape(0), static_cast<py::ssize_t>(end - begin)});
     int32_t* const data = out.mutable_data();
@@ -176,7 +168,7 @@ void set_link(PyForest& self, const std::string& name, double divisor, double sc
     static const std::pair<const char*, Name> names[] = {
         {"identity", Name::identity}, {"logistic", Name::logistic},   {"softmax", Name::softmax},
         {"exp", Name::exp},           {"log1p_exp", Name::log1p_exp}, {"signed_square", Name::signed_square},
-        {"step", Name::step},         {"argmax", Name::argmax},       {"isolation", Name::isolation},
+        {"step", Name::step},         {"argmax", Name::argmax},
     };
     for (const auto& [text, value] : names) {
         if (name == text) {

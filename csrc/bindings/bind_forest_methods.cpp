@@ -4,14 +4,12 @@
 
 #include "bindings/bindings.h"
 #include "bindings/py_forest.h"
-#include "bindings/raise.h"
-#include "bindings/shorten.h"
+#include "bindings/quick_model.h"
 
 namespace pyscale {
 
 namespace {
 
-using forest::Forest;
 using forest::Input;
 using forest::Link;
 using Answer = PyForest::Answer;
@@ -28,15 +26,14 @@ void run_in(const PyForest& self, const Input& input, size_t rows, size_t begin,
         link.divisor = static_cast<double>(std::max<size_t>((end - begin) / self.trees_per_round, 1));
     }
     if (link.name == Link::Name::argmax && outputs > 1) {
-        std::vector<T> all(rows * outputs);
-        if (answer == Answer::proba) link.name = Link::Name::softmax;
-        self.forest.predict(input, rows, begin, end, link, all.data(), num_threads, engine);
         if (answer == Answer::proba) {
-            std::copy(all.begin(), all.end(), out);
+            link.name = Link::Name::softmax;
         } else {
+            std::vector<T> all(rows * outputs);
+            self.forest.predict(input, rows, begin, end, link, all.data(), num_threads, engine);
             for (size_t row = 0; row < rows; ++row) out[row] = all[row * outputs];
+            return;
         }
-        return;
     }
     self.forest.predict(input, rows, begin, end, link, out, num_threads, engine);
     if (answer == Answer::proba && outputs == 1) {
@@ -48,35 +45,21 @@ void run_in(const PyForest& self, const Input& input, size_t rows, size_t begin,
     }
 }
 
-// `name`(X) of a forest whose `_quick` is a capsule: the short way where X is a plain array and nothing else
-// is said; else the method that was there before.
+// The short way, where the answer is one that it knows and X a plain array.
 PyObject* short_method(Answer answer, PyObject* checked_name, PyObject* self, PyObject* const* args,
                        Py_ssize_t count, PyObject* keywords) {
-    static PyObject* const quick_name = PyUnicode_InternFromString("_quick");
-    if (count == 1 && (keywords == nullptr || PyTuple_GET_SIZE(keywords) == 0)) {
-        const auto capsule = py::reinterpret_steal<py::object>(PyObject_GetAttr(self, quick_name));
-        if (!capsule) return nullptr;
-        if (PyCapsule_CheckExact(capsule.ptr())) {
-            try {
-                const auto& wrapped = *static_cast<PyForest*>(PyCapsule_GetPointer(capsule.ptr(), nullptr));
-                const std::optional<Input> input = input_of(wrapped.forest, args[0]);
-                if (input && !(answer == Answer::linked && wrapped.gives_labels) &&
-                    !(answer == Answer::proba && !wrapped.classifies)) {
-                    const auto rows = static_cast<size_t>(py::detail::array_proxy(args[0])->dimensions[0]);
-                    py::object out = wrapped.empty(answer, rows);
-                    wrapped.run(*input, rows, 0, wrapped.forest.trees(), answer,
-                                py::detail::array_proxy(out.ptr())->data, wrapped.threads);
-                    return out.release().ptr();
-                }
-            } catch (...) {
-                set_python_error();
-                return nullptr;
-            }
-        }
-    }
-    const auto method = py::reinterpret_steal<py::object>(PyObject_GetAttr(self, checked_name));
-    if (!method) return nullptr;
-    return PyObject_Vectorcall(method.ptr(), args, static_cast<size_t>(count), keywords);
+    return call_quick<PyForest>(
+        checked_name, self, args, count, keywords, [&](const PyForest& model, py::handle x) -> py::object {
+            if (answer == Answer::linked && model.gives_labels) return {};
+            if (answer == Answer::proba && !model.classifies) return {};
+            const std::optional<Input> input = plain_rows<Input>(x, model.forest.features());
+            if (!input) return {};
+            const auto rows = static_cast<size_t>(py::detail::array_proxy(x.ptr())->dimensions[0]);
+            py::object out = model.empty(answer, rows);
+            model.run(*input, rows, 0, model.forest.trees(), answer, py::detail::array_proxy(out.ptr())->data,
+                      model.threads);
+            return out;
+        });
 }
 
 PyObject* predict_method(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
@@ -101,40 +84,11 @@ void shorten_forest(const py::type& forest) {
     shorten<proba_method>(forest, "predict_proba", kSignature);
 }
 
-// What `_quick` is: the forest's address, and a reference that keeps it alive.
-py::capsule capsule_of_forest(const py::object& forest) {
-    py::capsule capsule(forest.cast<PyForest*>(), nullptr, [](PyObject* self) {
-        Py_XDECREF(static_cast<PyObject*>(PyCapsule_GetContext(self)));
-    });
-    PyCapsule_SetContext(capsule.ptr(), py::object(forest).release().ptr());
-    return capsule;
-}
-
 }  // namespace
 
-std::optional<Input> input_of(const Forest& forest, py::handle x) {
-    const auto& api = py::detail::npy_api::get();
-    if (Py_TYPE(x.ptr()) != api.PyArray_Type_) return std::nullopt;
-    const auto* array = py::detail::array_proxy(x.ptr());
-    const auto* descr = py::detail::array_descriptor_proxy(array->descr);
-    const bool wide = descr->type_num == py::detail::npy_api::NPY_DOUBLE_;
-    if (array->nd != 2 || array->dimensions[1] != forest.features() || descr->byteorder == '>' ||
-        (!wide && descr->type_num != py::detail::npy_api::NPY_FLOAT_)) {
-        return std::nullopt;
-    }
-    return Input{array->data, array->strides[0], array->strides[1], wide};
-}
-
 py::object PyForest::empty(Answer answer, size_t rows) const {
-    const auto& api = py::detail::npy_api::get();
-    PyObject* const descr = api.PyArray_DescrFromType_(
-        forest.narrow_sums() ? py::detail::npy_api::NPY_FLOAT_ : py::detail::npy_api::NPY_DOUBLE_);
     const size_t second = columns(answer);
-    const py::ssize_t shape[] = {static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(second)};
-    PyObject* const made = api.PyArray_NewFromDescr_(api.PyArray_Type_, descr, second == 1 ? 1 : 2, shape,
-                                                     nullptr, nullptr, 0, nullptr);
-    if (made == nullptr) throw py::error_already_set();
-    return py::reinterpret_steal<py::object>(made);
+    return fresh_answer(dtype(), rows, second, second == 1);
 }
 
 void PyForest::run(const Input& input, size_t rows, size_t begin, size_t end, Answer answer, void* out,
@@ -150,7 +104,7 @@ void PyForest::run(const Input& input, size_t rows, size_t begin, size_t end, An
 
 void bind_forest_methods(py::module_& m) {
     m.def("shorten_forest", &shorten_forest, py::arg("forest"));
-    m.def("capsule_of_forest", &capsule_of_forest, py::arg("forest"));
+    m.def("capsule_of_forest", &capsule_of_model<PyForest>, py::arg("forest"));
 }
 
 }  // namespace pyscale

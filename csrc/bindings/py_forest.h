@@ -1,8 +1,6 @@
 // A forest as Python has it: with its link, and answers in arrays.
 #pragma once
 
-#include <optional>
-
 #include "bindings/arrays.h"
 #include "bindings/gil.h"
 #include "kernels/forest/forest.h"
@@ -11,6 +9,7 @@ namespace pyscale {
 
 struct PyForest {
     enum class Answer : uint8_t { raw, linked, proba };
+    static constexpr const char* kName = "pyscale.forest";
 
     PyForest(const forest::Trees& trees, int num_threads)
         : forest(trees, num_threads), threads(num_threads) {}
@@ -37,9 +36,6 @@ struct PyForest {
     bool gives_labels = false;  // which the short way does not
     bool classifies = false;
 };
-
-// Rows of float32 or float64 in a plain array, of the forest's number of columns; none of all else.
-std::optional<forest::Input> input_of(const forest::Forest& forest, py::handle x);
 
 void bind_forest_methods(py::module_& m);
 

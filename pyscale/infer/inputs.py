@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +12,21 @@ from numpy.typing import NDArray
 from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 
-__all__ = ["output_of", "rows_of", "threads_of"]
+__all__ = ["output_of", "rows_of", "threads_of", "whole_number"]
 
 _WITHOUT_A_COPY = ("float32", "float64")
+_NUMBERS = frozenset("fiub")  # NumPy's kinds
+_MOST_THREADS = 2**31 - 1  # of C++; it starts no more than the machine has use for
 
 
-def rows_of(X: Any, num_features: int, names: Sequence[str] | None, what: str = "X") -> NDArray[Any]:
+def rows_of(
+    X: Any,
+    num_features: int,
+    names: Sequence[str] | None,
+    what: str = "X",
+    *,
+    whole: type[np.floating[Any]] = np.float64,
+) -> NDArray[Any]:
     """
     Open rows for a model.
 
@@ -30,6 +40,9 @@ def rows_of(X: Any, num_features: int, names: Sequence[str] | None, what: str = 
         What the columns are called; compared with a table's.
     what : str
         How messages call `X`.
+    whole : type
+        What an array's whole numbers of 32 and 64 bits become: float64, or at once float32, as by way of
+        float64 they would be rounded twice.
 
     Returns
     -------
@@ -49,7 +62,7 @@ def rows_of(X: Any, num_features: int, names: Sequence[str] | None, what: str = 
     array = view(X, what=what).array
     if array.ndim != 2 or array.shape[1] != num_features:
         raise ValueError(f"{what}: expected rows x {num_features} features, got shape {array.shape}")
-    return _as_float(array)
+    return _as_float(array, whole)
 
 
 def output_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:
@@ -67,18 +80,25 @@ def output_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], x: NDArray
 
 def threads_of(num_threads: int | None) -> int:
     """Count the threads that a call may have: what its caller says, or the default."""
-    threads = default_threads() if num_threads is None else num_threads
+    threads = default_threads() if num_threads is None else whole_number(num_threads, "num_threads")
     if threads < 1:
         raise ValueError(f"num_threads: expected 1 or more, got {threads}")
-    return threads
+    return min(threads, _MOST_THREADS)
 
 
-def _as_float(array: NDArray[Any]) -> NDArray[Any]:
+def whole_number(value: Any, what: str) -> int:
+    """Open a count that a caller gives; TypeError unless it is a whole number."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what}: expected a whole number, got {value!r}") from None
+
+
+def _as_float(array: NDArray[Any], whole: type[np.floating[Any]] = np.float64) -> NDArray[Any]:
     if array.dtype in _WITHOUT_A_COPY:
         return array
-    # Every float16, bfloat16 and small integer is a float32.
-    narrow = array.dtype.itemsize < 4 and array.dtype != np.bool_
-    return array.astype(np.float32 if narrow or array.dtype == np.bool_ else np.float64)
+    # Every bool, float16, bfloat16 and small integer is a float32.
+    return array.astype(np.float32 if array.dtype.itemsize < 4 else whole)
 
 
 def _columns_of(table: Any) -> list[str] | None:
@@ -124,17 +144,17 @@ def _column(column: Any, what: str) -> NDArray[Any]:
         raise TypeError(
             f"{what}: expected numbers, got {kind.split('<')[0]}: give the numbers it was trained with"
         )
-    try:
-        if hasattr(column, "cast") and hasattr(column, "to_numpy") and hasattr(column, "null_count"):
-            array = np.asarray(column.to_numpy())  # Arrow and polars: nulls become NaN
-        elif hasattr(column, "to_numpy"):
-            array = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))  # pandas
-        else:
-            array = np.asarray(column)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{what}: expected numbers, got {getattr(column, 'dtype', type(column))}: {error}"
-        ) from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{what}: expected numbers, got {array.dtype}")
+    if hasattr(column, "null_count") and hasattr(column, "to_numpy"):  # Arrow, polars: nulls become NaN
+        array = np.asarray(column.to_numpy())
+        if array.dtype == object and kind in ("bool", "Boolean"):
+            array = np.array([np.nan if item is None else item for item in array], np.float32)
+    elif getattr(getattr(column, "dtype", None), "kind", "") not in _NUMBERS:
+        # pandas would make numbers of dates, and of text that looks like them.
+        raise TypeError(f"{what}: expected numbers, got {kind or type(column).__name__}")
+    elif hasattr(column, "to_numpy"):
+        array = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    else:
+        array = np.asarray(column)
+    if array.dtype.kind not in _NUMBERS:
+        raise TypeError(f"{what}: expected numbers, got {kind}")
     return _as_float(array)

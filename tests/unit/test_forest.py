@@ -211,7 +211,6 @@ LINKS = [
     Link(name="signed_square"),
     Link(name="step"),
     Link(name="argmax"),
-    Link(name="isolation", scale=3),
     Link(name="identity", divisor=0),
 ]
 
@@ -412,6 +411,21 @@ def test_says_which_engine() -> None:
     assert deep._native.engine_for(512) == cheapest
     with pytest.raises(ValueError, match="engine: expected masks, hybrid or walk, got mask"):
         by_engine(deep, np.zeros((1, deep.num_features)), "mask")
+
+
+def test_scores_of_an_isolation_forest() -> None:
+    trees = random_trees(4, sums="float64")
+    description = ModelDescription(
+        trees=trees, link=Link(name="isolation", scale=3), kind="anomaly", source="a test"
+    )
+    x = close_rows(trees, 90, 1)
+    scores = -(2 ** -(reference.sums(trees, x)[:, 0] / 3))
+    # To the last bit: a contamination makes the score of a row the offset.
+    model = Forest(replace(description, offset=float(scores[7])))
+    assert np.array_equal(model.score_samples(x), scores)
+    assert np.array_equal(model.decision_function(x), scores - scores[7])
+    assert np.array_equal(model.predict(x), np.where(scores < scores[7], -1, 1))
+    assert model.predict(x[7:8]).tolist() == [1]
 
 
 def test_is_pickled() -> None:

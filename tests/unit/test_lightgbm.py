@@ -15,6 +15,7 @@ from forest_inputs import TINY, around_thresholds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyscale.infer import Forest
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.importers.lightgbm import from_booster, read_lightgbm
 
@@ -308,3 +309,16 @@ def test_a_classifier_with_an_objective_of_ones_own_gives_no_labels() -> None:
     with pytest.warns(UserWarning, match="raw scores"):
         want = model.predict(x)
     np.testing.assert_array_equal(sums(found, x)[:, 0], want)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint64"])
+def test_whole_numbers_as_lightgbm_has_them(dtype: str) -> None:
+    # Of an array that is neither float32 nor float64 it makes float32, which has no 2^25 + 1.
+    x = (2**25 + np.random.default_rng(4).integers(0, 60, (300, 1))).astype(dtype)
+    y = (x[:, 0] % 7).astype(np.float64)
+    model = lgb.LGBMRegressor(n_estimators=5, min_child_samples=1, verbosity=-1, n_jobs=1).fit(x, y)
+    ours = Forest(from_booster(model))
+    assert np.array_equal(ours.predict(x), model.predict(x))
+    exact = x.astype(np.float64)
+    assert np.array_equal(ours.predict(exact), model.predict(exact))
+    assert not np.array_equal(ours.predict(exact), ours.predict(x))

@@ -52,7 +52,6 @@ void apply_in(const Link& link, T* values, size_t rows, size_t outputs) {
                 *from = static_cast<T>(std::max_element(from, from + outputs) - from);
             }
             break;
-        case Link::Name::isolation: each(values, count, [&](T x) { return -std::exp2(-x / scale); }); break;
     }
 }
 

@@ -16,7 +16,6 @@ struct Link {
         signed_square,
         step,
         argmax,
-        isolation,
     };
     Name name = Name::identity;
     double divisor = 1;  // not 0

@@ -15,7 +15,7 @@ from pyscale.infer import files
 from pyscale.infer.forest.checking import check
 from pyscale.infer.forest.saving import pack
 from pyscale.infer.forest.trees import LinearLeaves, ModelDescription, Trees
-from pyscale.infer.inputs import output_of, rows_of, threads_of
+from pyscale.infer.inputs import output_of, rows_of, threads_of, whole_number
 
 __all__ = ["Forest"]
 
@@ -70,7 +70,9 @@ class Forest:
         known = {int(key): np.asarray(value).tolist() for key, value in trees.known_categories.items()}
         self._native = _core.Forest(arrays, known, default_threads())
         link = description.link
-        self._native.set_link(link.name, link.divisor, link.scale, description.trees_per_round)
+        # Scores of isolation forests are made by NumPy, as scikit-learn makes them.
+        name = "identity" if link.name == "isolation" else link.name
+        self._native.set_link(name, link.divisor, link.scale, description.trees_per_round)
         self._native.gives_labels = description.classes is not None or description.kind == "anomaly"
         # One class has one column of probabilities, which the short way does not know.
         self._native.classifies = description.kind == "binary" or (
@@ -79,6 +81,9 @@ class Forest:
         # Measuring takes rows and sums in memory; of what is as wide as this, nobody asks for many rows.
         if trees.num_features <= _MOST_FEATURES and trees.num_outputs <= _MOST_OUTPUTS:
             self._native.calibrate()
+        # Of an array's whole numbers LightGBM makes float32 too, though it compares in float64.
+        narrow = trees.precision == "float32" or description.source.startswith("LightGBM")
+        self._whole = np.float32 if narrow else np.float64
         self._quick = _core.capsule_of_forest(self._native)
         self.num_features = trees.num_features
         self.num_trees = trees.num_trees
@@ -223,7 +228,10 @@ class Forest:
         """
         if self.kind != "anomaly":
             raise ValueError(f"score_samples: expected an isolation forest, got a model for {self.kind}")
-        return self._answer(X, "linked", None, num_threads, None)
+        lengths = self._answer(X, "raw", None, num_threads, None) / self._description.link.scale
+        # The last bit decides where the offset is the score of a row, as it is with a given contamination.
+        scores: Array = -(2.0**-lengths)
+        return scores
 
     def predict_proba(
         self,
@@ -280,7 +288,7 @@ class Forest:
             int32, rows x trees: the number of a node in its tree, whose root is 0.
         """
         return self._native.leaves(
-            rows_of(X, self.num_features, self.feature_names),
+            self._rows(X),
             0,
             self._checked_trees(num_trees),
             threads_of(num_threads),
@@ -346,11 +354,15 @@ class Forest:
     def _checked_trees(self, num_trees: int | None) -> int:
         if num_trees is None:
             return self.num_trees
+        num_trees = whole_number(num_trees, "num_trees")
         if not 0 <= num_trees <= self.num_trees:
             raise ValueError(f"num_trees: expected 0 to {self.num_trees}, got {num_trees}")
         if self.kind == "anomaly" and num_trees != self.num_trees:
             raise ValueError("num_trees: expected all trees of an isolation forest, whose scale is for them")
-        return int(num_trees)
+        return num_trees
+
+    def _rows(self, X: Any) -> Array:
+        return rows_of(X, self.num_features, self.feature_names, whole=self._whole)
 
     def _answer(
         self,
@@ -360,7 +372,7 @@ class Forest:
         num_threads: int | None,
         out: Array | None,
     ) -> Array:
-        x = rows_of(X, self.num_features, self.feature_names)
+        x = self._rows(X)
         count = self._checked_trees(num_trees)
         threads = threads_of(num_threads)
         if out is not None:
