@@ -355,3 +355,34 @@ def test_classes(tmp_path: Path) -> None:
     for model in (binary, many):
         model.save(tmp_path / "model")
         assert (load(tmp_path / "model").predict(x) == model.predict(x)).all()
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [np.array([b"no", b"yes"]), np.array(["no", 3], object), np.array([True, False]), np.array([5, -7])],
+    ids=lambda classes: classes.dtype.str,
+)
+def test_labels_of_any_kind_are_saved(classes: Array, tmp_path: Path) -> None:
+    layers = (Linear(normal(2, 6)), Activation("softmax"))
+    model = Dense(DenseDescription(layers=layers, kind="multiclass", classes=classes))
+    model.save(tmp_path / "model")
+    x = normal(40, 6)
+    again = load(tmp_path / "model").predict(x)
+    assert again.dtype == classes.dtype
+    assert again.tolist() == model.predict(x).tolist()
+
+
+def test_out_of_two_probabilities() -> None:
+    layers = (Linear(normal(1, 6)), Activation("sigmoid"))
+    model = Dense(DenseDescription(layers=layers, kind="binary", flat=True))
+    x = normal(4, 6)
+    expected = model.predict_proba(x)
+    torch = pytest.importorskip("torch")
+    out = torch.empty(4, 2)
+    model.predict_proba(x, out=out)
+    assert bits(out.numpy()) == bits(expected)
+    for wrong in (np.empty((4, 2)), np.empty((8, 2), np.float32)[::2], np.empty((4, 1), np.float32)):
+        with pytest.raises(ValueError, match="out: expected a contiguous array of float32"):
+            model.predict_proba(x, out=wrong)
+    with pytest.raises(TypeError, match="out: expected an array"):
+        model.predict_proba(x, out=[1.0])  # type: ignore[arg-type]

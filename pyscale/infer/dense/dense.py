@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -31,7 +32,7 @@ class Dense:
     the instruction set. Any number of threads may call at once; none waits for another.
 
     Numbers between layers are float32. A linear layer adds its products to its bias one after the other, each
-    rounded once; activations, softmax and norms are computed in float64 and rounded once.
+    rounded once; activations and norms are computed in float64 and rounded once, softmax twice.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ class Dense:
         ``values``, ``binary`` or ``multiclass``.
     classes : numpy.ndarray or None
         The labels, where `predict` gives labels.
+    feature_names : tuple of str or None
+        The columns' names, where the model knows them.
     source : str
         The library that the model is of.
     dtype : numpy.dtype
@@ -80,9 +83,7 @@ class Dense:
             raise ValueError(f"weights: expected float32, bfloat16 or int8, got {weights!r}")
         given = layers if isinstance(layers, DenseDescription) else DenseDescription(layers=tuple(layers))
         checked = folded(given.layers)
-        self._description = DenseDescription(
-            layers=checked, kind=given.kind, classes=given.classes, flat=given.flat, source=given.source
-        )
+        self._description = dataclasses.replace(given, layers=checked)
         self.weights = weights
         self.num_features = _width(checked[0])
         self._native = _core.Dense(self.num_features)
@@ -90,8 +91,10 @@ class Dense:
             _add(self._native, layer, weights)
         self.num_outputs = self._native.outputs
         self.kind, self.classes, self.source = given.kind, given.classes, given.source
+        self.feature_names = given.feature_names
         self.dtype = np.dtype(np.float32)
         _check_kind(given, self.num_outputs)
+        _check_names(given.feature_names, self.num_features)
         self._native.threads = default_threads()
         self._native.flat = given.flat
         self._native.values = given.kind == "values"
@@ -135,11 +138,9 @@ class Dense:
         TypeError
             `X` is no array of numbers.
         ValueError
-            Another number of columns, or an `out` that does not fit.
+            Another number of columns, other names of them, or an `out` that does not fit.
         """
-        x = rows_of(X, self.num_features, None)
-        if not x.flags.aligned:
-            x = x.copy()
+        x = rows_of(X, self.num_features, self.feature_names)
         threads = threads_of(num_threads)
         if out is not None:
             flat = self._description.flat and self.num_outputs == 1
@@ -198,12 +199,7 @@ class Dense:
             raise ValueError("predict_proba: expected a model that classifies, got one of values")
         second = self.raw(X, num_threads=num_threads).reshape(-1)
         shape = (len(second), 2)
-        if out is None:
-            out = np.empty(shape, np.float32)
-        elif out.dtype != self.dtype or out.shape != shape:
-            raise ValueError(
-                f"out: expected an array of float32 and shape {shape}, got {out.dtype} and {out.shape}"
-            )
+        out = np.empty(shape, np.float32) if out is None else output_of(out, shape, self.dtype, second)
         np.subtract(1, second, out=out[:, 0])
         out[:, 1] = second
         return out
@@ -257,6 +253,15 @@ def _check_kind(given: DenseDescription, outputs: int) -> None:
         wanted = 2 if given.kind == "binary" else outputs
         if given.classes.shape != (wanted,):
             raise ValueError(f"classes: expected {wanted}, got shape {given.classes.shape}")
+
+
+def _check_names(names: Any, features: int) -> None:
+    if names is None:
+        return
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"feature_names: expected a tuple of text, got {names!r:.80}")
+    if len(names) != features:
+        raise ValueError(f"feature_names: expected {features}, got {len(names)}")
 
 
 _core.shorten_dense(Dense)

@@ -142,6 +142,8 @@ class DenseDescription:
         Whether one output is an axis less.
     source : str
         The library that the model is of.
+    feature_names : tuple of str or None
+        The columns' names, where the model knows them.
     """
 
     layers: tuple[Layer, ...]
@@ -149,6 +151,7 @@ class DenseDescription:
     classes: Array | None = None
     flat: bool = False
     source: str = "pyscale"
+    feature_names: tuple[str, ...] | None = None
 
 
 def folded(layers: tuple[Layer, ...] | list[Layer]) -> tuple[Layer, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.dense.layers import Activation, Affine, DenseDescription, Layer, LayerNorm, Linear
+from pyscale.infer.labels import pack_labels, unpack_labels
 
 __all__ = ["pack", "unpack"]
 
@@ -43,11 +44,9 @@ def pack(description: DenseDescription, weights: str) -> tuple[dict[str, Any], d
         "flat": description.flat,
         "source": description.source,
     }
-    if description.classes is not None:
-        if description.classes.dtype.kind in "USO":
-            header["classes"] = [str(label) for label in description.classes]
-        else:
-            arrays["classes"] = description.classes
+    if description.feature_names is not None:
+        header["feature_names"] = list(description.feature_names)
+    pack_labels(description.classes, header, arrays)
     return header, arrays
 
 
@@ -66,14 +65,18 @@ def unpack(
         _refuse("kind", "values, binary or multiclass", repr(kind))
     if not isinstance(flat, bool):
         _refuse("flat", "true or false", repr(flat))
-    classes = arrays.get("classes")
-    if classes is None and "classes" in header:
-        texts = header["classes"]
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            _refuse("classes", "text", repr(texts)[:80])
-        classes = np.array(texts)
-    source = str(header.get("source"))
-    return DenseDescription(layers=layers, kind=kind, classes=classes, flat=flat, source=source), weights
+    names = header.get("feature_names")
+    if names is not None and not isinstance(names, list):
+        _refuse("feature_names", "a list", repr(names)[:80])
+    description = DenseDescription(
+        layers=layers,
+        kind=kind,
+        classes=unpack_labels(header, arrays),
+        flat=flat,
+        source=str(header.get("source")),
+        feature_names=None if names is None else tuple(names),
+    )
+    return description, weights
 
 
 def _layer(place: int, entry: Any, arrays: Mapping[str, Array]) -> Layer:

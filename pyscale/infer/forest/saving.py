@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from pyscale.infer.forest.checking import check
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.importers.reading import refuse
+from pyscale.infer.labels import pack_labels, unpack_labels
 
 __all__ = ["pack", "unpack"]
 
 Array = NDArray[Any]
 
-_MOST_LABELS = 1 << 20
 _OPTIONAL = ("zero_is_missing", "category_set", "set_first", "set_values")
 _DTYPES = {
     "first": np.int64,
@@ -67,12 +67,7 @@ def pack(description: ModelDescription) -> tuple[dict[str, Any], dict[str, Array
     header["link"] = {name: kind(getattr(link, name)) for name, kind in _LINK.items()}
     names = description.feature_names
     header["feature_names"] = None if names is None else list(names)
-    classes = description.classes
-    if classes is not None:
-        if classes.dtype.kind in "USO":
-            header["classes"] = {"dtype": classes.dtype.kind, "labels": _labels(classes)}
-        else:
-            arrays["classes"] = classes
+    pack_labels(description.classes, header, arrays)
     return header, arrays
 
 
@@ -104,47 +99,11 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> ModelDescr
         trees=Trees(**fields, **in_trees, known_categories=known, linear=linear),
         link=Link(**{name: _entry(link, name, f"link.{name}", kind) for name, kind in _LINK.items()}),
         feature_names=None if names is None else tuple(names),
-        classes=_classes(header, arrays),
+        classes=unpack_labels(header, arrays),
         **entries,
     )
     check(description)
     return description
-
-
-def _labels(classes: Array) -> list[Any]:
-    """Give labels of text, of bytes, or of several kinds as what JSON holds."""
-    if classes.dtype.kind == "S":
-        return [label.decode("latin-1") for label in classes.tolist()]
-    labels = [label.item() if isinstance(label, np.generic) else label for label in classes.tolist()]
-    for place, label in enumerate(labels):
-        if not isinstance(label, str | int | float):
-            refuse(f"classes[{place}]", "a number or text, to be saved", type(label).__name__)
-    return labels
-
-
-def _classes(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Array | None:
-    if "classes" not in header:
-        return arrays.get("classes")
-    found = _entry(header, "classes", "classes", dict)
-    labels, kind = _entry(found, "labels", "classes.labels", list), found.get("dtype")
-    for place, label in enumerate(labels):
-        if not isinstance(label, str | int | float if kind == "O" else str):
-            refuse(f"classes.labels[{place}]", "a label", label)
-    if kind == "O":
-        classes = np.empty(len(labels), object)
-        classes[:] = labels
-        return classes
-    if kind not in ("U", "S"):
-        refuse("classes.dtype", "U, S or O", kind)
-    # All are as wide as the widest: that is not to be far wider than the others.
-    if labels and max(map(len, labels)) * len(labels) > _MOST_LABELS + 100 * sum(map(len, labels)):
-        refuse("classes.labels", "labels of about one length", "some that are far longer")
-    if kind == "U":
-        return np.array(labels, np.str_)
-    try:
-        return np.array([label.encode("latin-1") for label in labels], np.bytes_)
-    except UnicodeEncodeError:
-        refuse("classes.labels", "bytes", "others")
 
 
 def _array(arrays: Mapping[str, Array], name: str, dtype: Any, ndim: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.dense.layers import Activation, Affine, DenseDescription, Layer, Linear
-from pyscale.infer.importers.sklearn_nodes import class_name
+from pyscale.infer.importers.sklearn_nodes import class_name, feature_names
 
 __all__ = ["from_sklearn", "takes"]
 
@@ -51,10 +51,20 @@ def from_sklearn(model: Any) -> DenseDescription:
         layers += _transformer(where, step)
     where, last = steps[-1]
     name = class_name(last)
-    if name not in _MODELS:
-        return DenseDescription(layers=(*layers, *_transformer(where, last)), source="sklearn")
-    own, kind, classes, flat = _MODELS[name](where, last)
-    return DenseDescription(layers=(*layers, *own), kind=kind, classes=classes, flat=flat, source="sklearn")
+    if name in _MODELS:
+        own, kind, classes, flat = _MODELS[name](where, last)
+    else:
+        own, kind, classes, flat = _transformer(where, last), "values", None, False
+    where, first = steps[0]
+    names = feature_names(first, int(_fitted(where, first, "n_features_in_")))
+    return DenseDescription(
+        layers=(*layers, *own),
+        kind=kind,
+        classes=classes,
+        flat=flat,
+        source="sklearn",
+        feature_names=names,
+    )
 
 
 def _steps(model: Any) -> list[tuple[str, Any]]:
