@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pyscale.infer import Forest
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.importers.xgboost import from_booster, read_xgboost
 
@@ -380,3 +381,13 @@ def test_no_trees() -> None:
     np.testing.assert_array_equal(reference.sums(found.trees, DIABETES[0][:2]), [[3.5], [3.5]])
     with pytest.raises(ValueError, match="trees: expected trees, or a base score that was given"):
         from_booster(train(DIABETES, 0))
+
+
+@pytest.mark.parametrize("objective", ["binary:logitraw", "binary:hinge", "reg:logistic", "binary:logistic"])
+def test_labels_of_a_classifier_whatever_its_objective(objective: str) -> None:
+    x = np.random.default_rng(3).normal(size=(200, 4)).astype(np.float32)
+    y = (x[:, 0] + x[:, 1] ** 2 > 0.5).astype(int)
+    model = xgb.XGBClassifier(objective=objective, n_estimators=5, n_jobs=1).fit(x, y)
+    ours = Forest(from_booster(model))
+    assert np.array_equal(ours.predict(x), model.predict(x))
+    np.testing.assert_allclose(ours.predict_proba(x), model.predict_proba(x), rtol=1e-6)

@@ -137,11 +137,13 @@ def from_booster(booster: Booster | XGBModel) -> ModelDescription:
     if missing is not None and not math.isnan(missing):
         refuse("missing", "NaN, the one missing value that is supported", missing)
     found = read_xgboost(bytes(booster.get_booster().save_raw("ubj")), best_iteration=True)
-    labelled = found.link.name in ("softmax", "argmax") or (
-        found.link.name == "logistic" and found.trees.num_outputs == 1
-    )
-    if isinstance(booster, xgboost.XGBClassifier) and labelled:
-        found = dataclasses.replace(found, classes=np.asarray(booster.classes_))
+    if not isinstance(booster, xgboost.XGBClassifier):
+        return found
+    if found.kind == "multiclass":
+        return dataclasses.replace(found, classes=np.asarray(booster.classes_))
+    # Whatever the objective, what is above a half is the second class.
+    if found.trees.num_outputs == 1:
+        return dataclasses.replace(found, kind="binary", classes=np.asarray(booster.classes_))
     return found
 
 
