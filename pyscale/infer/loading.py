@@ -78,7 +78,9 @@ def convert(model: Any, layers: Any = None) -> Any:
         An ``xgboost.Booster`` or a model of XGBoost's scikit-learn interface, a ``lightgbm.Booster`` or one
         of LightGBM's; of scikit-learn a fitted tree, forest, boosting, ``MLPClassifier``, ``MLPRegressor``,
         ``LinearRegression``, ``Ridge``, ``LogisticRegression``, ``StandardScaler``, ``MinMaxScaler``,
-        ``PCA`` or a pipeline of these; a ``torch.nn.Sequential``, or its ``state_dict`` with `layers`.
+        ``PCA`` or a pipeline of these (trees without a step before them); a ``torch.nn.Sequential``, or its
+        ``state_dict`` with `layers`. Of an ``XGBClassifier`` of several labels a row, `predict` gives the
+        probabilities.
     layers : list of str or tuple, optional
         What a ``state_dict`` does not say: for each layer of the ``Sequential`` its class's name, as
         ``"Linear"``, or that and its options, as ``("LeakyReLU", {"negative_slope": 0.1})``.
@@ -153,9 +155,9 @@ def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription | D
 
         return lightgbm.from_booster
     if library == "sklearn":
-        from pyscale.infer.importers import sklearn_dense, sklearn_trees
+        from pyscale.infer.importers import sklearn_pipelines
 
-        return sklearn_dense.from_sklearn if sklearn_dense.takes(model) else sklearn_trees.from_sklearn
+        return sklearn_pipelines.from_sklearn
     kind = type(model)
     raise TypeError(
         "model: expected a model of XGBoost, LightGBM, scikit-learn or torch, "

@@ -182,22 +182,34 @@ def test_sklearn_linear_models() -> None:
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_sklearn_refused() -> None:
     pytest.importorskip("sklearn")
+    from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import MinMaxScaler, QuantileTransformer
+    from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
+    from sklearn.svm import SVC
 
     x = normal(20, 3)
+    trees = RandomForestClassifier(2).fit(x, x[:, 0] > 0)
     several = MLPClassifier((2,), max_iter=1, tol=1e9, n_iter_no_change=1).fit(x, (x > 0).astype(int))
     for model, message in (
         (LogisticRegression(), "fitted"),
         (MLPClassifier(), "fitted"),
         (MinMaxScaler(clip=True).fit(x), "clip"),
-        (make_pipeline(QuantileTransformer(n_quantiles=5)).fit(x), "before the model"),
+        (make_pipeline(QuantileTransformer(n_quantiles=5), LogisticRegression()), "before the model"),
         (several, "one label"),
+        (make_pipeline(StandardScaler(), trees).fit(x, x[:, 0] > 0), "without steps before them"),
+        (make_pipeline("passthrough"), "one step or more"),
     ):
         with pytest.raises(ValueError, match=message):
             convert(model)
+    for other in (SVC(), make_pipeline(StandardScaler(), SVC())):
+        with pytest.raises(TypeError, match=r"model.*: expected one of .*PCA.*, got sklearn\.svm"):
+            convert(other)
+    alone = convert(make_pipeline("passthrough", trees))
+    assert (alone.predict(x) == trees.predict(x)).all()
+    nested = make_pipeline(make_pipeline(StandardScaler()), LogisticRegression()).fit(x, x[:, 0] > 0)
+    assert (convert(nested).predict(x) == nested.predict(x)).all()
 
 
 def onnx_chain(path: Path, nodes: list[tuple[Any, ...]], constants: dict[str, Array], width: int) -> Any:
@@ -347,3 +359,23 @@ def test_scaling_is_not_folded_into_float32() -> None:
     assert isinstance(found.layers[0], Affine)
     assert isinstance(found.layers[1], Linear)
     assert np.abs(found.predict(x) - model.predict(x)).max() <= 2 * np.spacing(np.float32(1e7))
+
+
+def test_names_of_columns_that_scikit_learn_saw() -> None:
+    pytest.importorskip("sklearn")
+    arrow = pytest.importorskip("pyarrow")
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = normal(20, 2).astype(np.float64)
+    model = make_pipeline(StandardScaler(), LinearRegression()).fit(x, x[:, 0])
+    assert convert(model).feature_names is None
+    expected = model.predict(x)
+    # As fit notes them of a table.
+    model[0].feature_names_in_ = np.array(["a", "b"], object)
+    found = convert(model)
+    table = arrow.table({"a": x[:, 0], "b": x[:, 1]})
+    same(found.predict(table), expected, 1e-5)
+    with pytest.raises(ValueError, match="expected column 0 to be 'a', got 'b'"):
+        found.predict(table.select(["b", "a"]))

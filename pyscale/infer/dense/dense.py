@@ -31,8 +31,9 @@ class Dense:
     alone: they are the same bits whatever the batch, the number of threads, the callers at the same time and
     the instruction set. Any number of threads may call at once; none waits for another.
 
-    Numbers between layers are float32. A linear layer adds its products to its bias one after the other, each
-    rounded once; activations and norms are computed in float64 and rounded once, softmax twice.
+    Numbers between layers are float32, and so are inputs, but for an :class:`Affine` that comes first. A
+    linear layer adds its products to its bias one after the other, each rounded once; activations and norms
+    are computed in float64 and rounded once, softmax twice.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from pyscale import _core
 from pyscale.config import num_threads as default_threads
 from pyscale.infer import files
 from pyscale.infer.forest.checking import check
+from pyscale.infer.forest.explaining import explain_engine
 from pyscale.infer.forest.saving import pack
 from pyscale.infer.forest.trees import LinearLeaves, ModelDescription, Trees
 from pyscale.infer.inputs import output_of, rows_of, threads_of, whole_number
@@ -287,12 +288,8 @@ class Forest:
         numpy.ndarray
             int32, rows x trees: the number of a node in its tree, whose root is 0.
         """
-        return self._native.leaves(
-            self._rows(X),
-            0,
-            self._checked_trees(num_trees),
-            threads_of(num_threads),
-        )
+        x, count = self._rows(X), self._checked_trees(num_trees)
+        return self._native.leaves(x, 0, count, threads_of(num_threads))
 
     def explain_engine(self) -> str:
         """
@@ -303,35 +300,7 @@ class Forest:
         str
             A few lines of text.
         """
-        costs = self._native.costs()
-        trees = max(1, self.num_trees)
-        lines = [
-            f"{self.num_trees} trees, {self._description.trees.num_nodes} nodes; "
-            f"instruction set {_core.isa()}"
-        ]
-        if self._native.has_masks:
-            lines.append(
-                "logic on bits (all nodes for all rows): "
-                f"{costs['large_block'] / 512 / trees:.2f} ns a row and tree in blocks of 512 rows, "
-                f"{costs['small_block'] / 64 / trees:.2f} in blocks of 64"
-            )
-        else:
-            lines.append(
-                "logic on bits: not taken, since a tree has more than 256 leaves or a feature more than "
-                "253 categories"
-            )
-        if self._native.has_hybrid:
-            lines.append(
-                "hybrid (logic on bits for the upper part of a tree, then a walk): "
-                f"{costs['hybrid'] / 512 / trees:.2f} ns a row and tree in blocks of 512 rows"
-            )
-        lines.append(
-            f"walk from the root: {costs['group'] / 16 / trees:.2f} ns a row and tree "
-            f"with 16 rows side by side, {costs['row'] / trees:.2f} with one"
-        )
-        for rows in (1, 8, 64, 1024, 65536):
-            lines.append(f"{rows:6} rows: {self._native.engine_for(rows)}")
-        return "\n".join(lines)
+        return explain_engine(self._native, self.num_trees, self._description.trees.num_nodes)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """

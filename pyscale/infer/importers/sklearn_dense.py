@@ -1,4 +1,4 @@
-"""Neural networks, linear models, scalers and PCA of scikit-learn, and pipelines of them."""
+"""Neural networks, linear models, scalers and PCA of scikit-learn, one after the other."""
 
 from __future__ import annotations
 
@@ -11,26 +11,20 @@ from numpy.typing import NDArray
 from pyscale.infer.dense.layers import Activation, Affine, DenseDescription, Layer, Linear
 from pyscale.infer.importers.sklearn_nodes import class_name, feature_names
 
-__all__ = ["from_sklearn", "takes"]
+__all__ = ["KNOWN", "from_steps"]
 
 Array = NDArray[Any]
 _ACTIVATIONS = {"identity": "identity", "relu": "relu", "tanh": "tanh", "logistic": "sigmoid"}
 
 
-def takes(model: object) -> bool:
-    """Whether :func:`from_sklearn` is for it, as far as its class says."""
-    return class_name(model) in {*_TRANSFORMERS, *_MODELS, "Pipeline"}
-
-
-def from_sklearn(model: Any) -> DenseDescription:
+def from_steps(steps: list[tuple[str, Any]]) -> DenseDescription:
     """
-    Describe a fitted model of scikit-learn.
+    Describe a fitted model of scikit-learn, and what is in front of it.
 
     Parameters
     ----------
-    model : object
-        MLPClassifier, MLPRegressor, LinearRegression, Ridge, Lasso, ElasticNet, LogisticRegression,
-        StandardScaler, MinMaxScaler, PCA, or a Pipeline of them.
+    steps : list of (str, object)
+        Where each is, and one of `KNOWN`; transformers, and a model or a transformer last.
 
     Returns
     -------
@@ -42,10 +36,9 @@ def from_sklearn(model: Any) -> DenseDescription:
     Raises
     ------
     ValueError
-        It is not fitted, or has what is not supported: several labels at once, MinMaxScaler that clips,
+        One is not fitted, or has what is not supported: several labels at once, MinMaxScaler that clips,
         LogisticRegression of one class against the rest.
     """
-    steps = _steps(model)
     layers: list[Layer] = []
     for where, step in steps[:-1]:
         layers += _transformer(where, step)
@@ -65,19 +58,6 @@ def from_sklearn(model: Any) -> DenseDescription:
         source="sklearn",
         feature_names=names,
     )
-
-
-def _steps(model: Any) -> list[tuple[str, Any]]:
-    if class_name(model) != "Pipeline":
-        return [("model", model)]
-    steps = [
-        (f"model[{name!r}]", step)
-        for name, step in model.steps
-        if step is not None and not (isinstance(step, str) and step == "passthrough")
-    ]
-    if not steps:
-        raise ValueError("model: expected a pipeline of one step or more, got none")
-    return steps
 
 
 def _fitted(where: str, model: Any, name: str) -> Any:
@@ -190,3 +170,5 @@ _MODELS: dict[str, Callable[[str, Any], _Read]] = {
     "Lasso": _linear,
     "ElasticNet": _linear,
 }
+#: The classes that may be last.
+KNOWN = (*_TRANSFORMERS, *_MODELS)
