@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import forest_reference as reference
@@ -13,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pyscale.infer import Forest
+from pyscale.infer import Forest, load
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.importers.xgboost import from_booster, read_xgboost
 
@@ -286,8 +289,6 @@ def test_other_estimators() -> None:
     several = from_booster(xgb.XGBClassifier(n_estimators=3).fit(x, labels))
     assert several.classes is None
     assert several.trees.num_outputs == 2
-    with pytest.raises(ValueError, match=r"missing: expected NaN.*got -999"):
-        from_booster(xgb.XGBRegressor(n_estimators=2, missing=-999.0).fit(x, y))
     with pytest.raises(TypeError, match=r"expected an xgboost\.Booster or XGBModel, got dict"):
         from_booster({})
 
@@ -391,3 +392,26 @@ def test_labels_of_a_classifier_whatever_its_objective(objective: str) -> None:
     ours = Forest(from_booster(model))
     assert np.array_equal(ours.predict(x), model.predict(x))
     np.testing.assert_allclose(ours.predict_proba(x), model.predict_proba(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("missing", [-999.0, 0.0, 0.1])
+def test_a_number_that_stands_for_missing_values(missing: float, tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    x = np.round(random.normal(size=(300, 4)), 1)
+    y = x[:, 0] + random.normal(size=300)
+    x[random.random(x.shape) < 0.2] = missing
+    x[random.random(x.shape) < 0.1] = np.nan
+    model = xgb.XGBRegressor(n_estimators=6, n_jobs=1, missing=missing).fit(x, y)
+    ours = Forest(from_booster(model))
+    assert not np.array_equal(Forest(replace(from_booster(model), missing=None)).predict(x), ours.predict(x))
+    before = x.copy()
+    ours.save(tmp_path / "model")
+    for found in (ours, load(tmp_path / "model"), pickle.loads(pickle.dumps(ours))):
+        for rows in (x, x.astype(np.float32), np.asfortranarray(x), x[:1]):
+            assert np.array_equal(found.predict(rows), model.predict(rows))
+        assert np.array_equal(found.leaf_index(x), model.apply(x))
+    assert np.array_equal(x, before, equal_nan=True)
+    none: list[Any] = ["0", True]
+    for wrong in none:
+        with pytest.raises(ValueError, match="missing: expected a number"):
+            Forest(replace(from_booster(model), missing=wrong))

@@ -52,6 +52,9 @@ def check(description: ModelDescription) -> None:
     _whole("trees_per_round", description.trees_per_round, 1)
     if not (_is_number(description.offset) and math.isfinite(description.offset)):
         refuse("offset", "a number", description.offset)
+    missing = description.missing
+    if missing is not None and not (_is_number(missing) and trees.precision == "float32"):
+        refuse("missing", "a number, of trees of float32", missing)
     if description.kind == "anomaly" and trees.num_outputs != 1:
         refuse("num_outputs", "1 of an isolation forest", trees.num_outputs)
     names = description.feature_names

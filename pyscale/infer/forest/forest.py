@@ -85,7 +85,8 @@ class Forest:
         # Of an array's whole numbers LightGBM makes float32 too, though it compares in float64.
         narrow = trees.precision == "float32" or description.source.startswith("LightGBM")
         self._whole = np.float32 if narrow else np.float64
-        self._quick = _core.capsule_of_forest(self._native)
+        # The short way knows of no missing value but NaN.
+        self._quick = None if description.missing is not None else _core.capsule_of_forest(self._native)
         self.num_features = trees.num_features
         self.num_trees = trees.num_trees
         self.num_outputs = trees.num_outputs
@@ -331,7 +332,14 @@ class Forest:
         return num_trees
 
     def _rows(self, X: Any) -> Array:
-        return rows_of(X, self.num_features, self.feature_names, whole=self._whole)
+        x = rows_of(X, self.num_features, self.feature_names, whole=self._whole)
+        missing = self._description.missing
+        if missing is None:
+            return x
+        with np.errstate(over="ignore"):
+            narrow = x.astype(np.float32)  # as the trees compare
+            narrow[narrow == np.float32(missing)] = np.nan
+        return narrow
 
     def _answer(
         self,

@@ -65,6 +65,8 @@ def pack(description: ModelDescription) -> tuple[dict[str, Any], dict[str, Array
     for name, kind in _ENTRIES.items():
         header[name] = kind(getattr(trees if name in _IN_TREES else description, name))
     header["link"] = {name: kind(getattr(link, name)) for name, kind in _LINK.items()}
+    if description.missing is not None:
+        header["missing"] = float(description.missing)
     names = description.feature_names
     header["feature_names"] = None if names is None else list(names)
     pack_labels(description.classes, header, arrays)
@@ -100,6 +102,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> ModelDescr
         link=Link(**{name: _entry(link, name, f"link.{name}", kind) for name, kind in _LINK.items()}),
         feature_names=None if names is None else tuple(names),
         classes=unpack_labels(header, arrays),
+        missing=_entry(header, "missing", "missing", float) if "missing" in header else None,
         **entries,
     )
     check(description)

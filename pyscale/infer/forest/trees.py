@@ -180,6 +180,8 @@ class ModelDescription:
     decides : str
         When the second of two classes is the answer: ``probability``, where that is above a half;
         ``positive``, where the sum is above 0; ``not_negative``, where it is 0 or above.
+    missing : float, optional
+        A number that stands for a missing value, beside NaN; of trees that compare float32.
     """
 
     trees: Trees
@@ -191,6 +193,7 @@ class ModelDescription:
     trees_per_round: int = 1
     offset: float = 0.0
     decides: str = "probability"
+    missing: float | None = None
 
 
 def empty_nodes(count: int) -> dict[str, Array]:

@@ -118,12 +118,13 @@ def from_booster(booster: Booster | XGBModel) -> ModelDescription:
     Returns
     -------
     ModelDescription
-        As of `read_xgboost`. An ``XGBClassifier`` with one label a row brings its classes.
+        As of `read_xgboost`. An ``XGBClassifier`` with one label a row brings its classes, and an estimator
+        what stands for a missing value.
 
     Raises
     ------
     ValueError
-        As `read_xgboost`; or if an estimator takes another number than NaN for a missing value.
+        As `read_xgboost`.
     TypeError
         If it is neither.
     """
@@ -133,10 +134,10 @@ def from_booster(booster: Booster | XGBModel) -> ModelDescription:
         return read_xgboost(bytes(booster.save_raw("ubj")))
     if not isinstance(booster, xgboost.XGBModel):
         raise TypeError(f"booster: expected an xgboost.Booster or XGBModel, got {type(booster).__name__}")
+    found = read_xgboost(bytes(booster.get_booster().save_raw("ubj")), best_iteration=True)
     missing = booster.missing
     if missing is not None and not math.isnan(missing):
-        refuse("missing", "NaN, the one missing value that is supported", missing)
-    found = read_xgboost(bytes(booster.get_booster().save_raw("ubj")), best_iteration=True)
+        found = dataclasses.replace(found, missing=float(missing))
     if not isinstance(booster, xgboost.XGBClassifier):
         return found
     if found.kind == "multiclass":
