@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from pyscale.infer.compress.ranges import range_of, steps_of
 from pyscale.infer.dense.layers import Layer
 
 Array = NDArray[Any]
+static = partial(quantize, activations="static")
 
 
 @pytest.fixture(params=_core.available_isas())
@@ -74,7 +76,7 @@ def plain(model: Dense, x: Array) -> Array:
 @pytest.mark.parametrize("widths", [(1, 1), (3, 17, 2), (64, 33, 16, 10), (700, 48, 65, 65, 5), (20, 96, 1)])
 def test_sums_are_plain_sums_of_whole_numbers(isa: str, widths: tuple[int, ...]) -> None:
     x = normal(37, widths[0], seed=9)
-    model, report = quantize(network(*widths), x)
+    model, report = static(network(*widths), x)
     assert all(isinstance(layer, QuantizedLinear | Activation) for layer in model.layers)
     outside = x * np.float32(3)  # saturates
     outside[0] = [np.inf, -np.inf, 0, 1e38][: min(4, widths[0])] + [0.0] * (widths[0] - 4)
@@ -94,7 +96,7 @@ def test_same_bits_in_any_batch_with_layers_of_all_kinds(isa: str, name: str) ->
     layers += [Linear(normal(70, 33)), Activation(name, 0.2), Linear(normal(70, 70)), Affine(*normal(2, 70))]
     layers += [Linear(normal(4, 70)), Activation("softmax")]
     x = normal(80, 20, seed=2)
-    model, _ = quantize(Dense(layers), x, keep=[2])
+    model, _ = static(Dense(layers), x, keep=[2])
     before = _core.isa()
     _core.set_isa(_core.available_isas()[-1])
     wanted = model.raw(x)
@@ -108,7 +110,7 @@ def test_same_bits_in_any_batch_with_layers_of_all_kinds(isa: str, name: str) ->
 
 def test_nan_stays_in_its_row(isa: str) -> None:
     x = normal(20, 8)
-    model, _ = quantize(network(8, 30, 20, 3), x)
+    model, _ = static(network(8, 30, 20, 3), x)
     clean = model.raw(x)
     x[3, 2] = np.nan
     got = model.raw(x)
@@ -119,7 +121,7 @@ def test_nan_stays_in_its_row(isa: str) -> None:
 
 def test_what_is_out_of_range_counts_as_its_end() -> None:
     x = np.array([[-1.0], [2.0]], np.float32)
-    model, _ = quantize(Dense([Linear(np.ones((1, 1)))]), x, percentile=100)
+    model, _ = static(Dense([Linear(np.ones((1, 1)))]), x, percentile=100)
     far = model.raw(np.array([[2.0], [50.0], [np.inf], [-1.0], [-9.0], [-np.inf]], np.float32))[:, 0]
     assert len(set(far[:3])) == len(set(far[3:])) == 1
     assert far[[0, 3]] == pytest.approx([2, -1], abs=0.01)
@@ -139,10 +141,11 @@ def test_accuracy_on_real_data(data: str) -> None:
     model = convert(library)
     exact = (model.predict(x[~train]) == y[~train]).mean()
     assert exact > 0.9
-    for percentile in (99.9, 100):
-        smaller, _ = quantize(model, x[train], percentile=percentile)
-        assert (smaller.predict(x[~train]) == y[~train]).mean() >= exact - 0.0051, percentile
-    report = quantize(model, x[~train], y=y[~train])[1]
+    ways: list[dict[str, Any]] = [{}, {"activations": "static"}, {"activations": "static", "percentile": 100}]
+    for way in ways:
+        smaller, _ = quantize(model, x[train], **way)
+        assert (smaller.predict(x[~train]) == y[~train]).mean() >= exact - 0.0051, way
+    report = static(model, x[~train], y=y[~train])[1]
     assert report.measure == "accuracy"
     assert report.score_before == exact
     assert report.score_after >= exact - 0.005
@@ -154,16 +157,16 @@ def test_regression_and_agreement() -> None:
     x = normal(400, 12)
     model = network(12, 64, 1, name="tanh")
     y = model.raw(x)[:, 0] + normal(400, seed=3) / 10
-    report = quantize(model, x, y=y)[1]
+    report = static(model, x, y=y)[1]
     assert report.measure == "R2"
     assert 0.9 < report.score_after < report.score_before + 0.01
-    report = quantize(model, x)[1]
+    report = static(model, x)[1]
     assert report.measure == "agreement"
     assert report.score_before == 1
     assert 0.999 < report.score_after < 1
     many = network(12, 64, 5)
-    assert quantize(many, x, y=many.raw(x).argmax(axis=1))[1].score_before == 1
-    lowest = quantize(model, x, y=y, score=lambda y, predicted: -float(abs(y - predicted).max()))[1]
+    assert static(many, x, y=many.raw(x).argmax(axis=1))[1].score_before == 1
+    lowest = static(model, x, y=y, score=lambda y, predicted: -float(abs(y - predicted).max()))[1]
     assert lowest.measure == "score"
     assert lowest.score_before < 0
 
@@ -174,14 +177,14 @@ def test_outliers_do_not_take_the_steps_of_all_others() -> None:
     usual = np.delete(x, 7, axis=0)
     model = network(16, 32, 3)
     off = [
-        np.abs(quantize(model, x, percentile=percentile)[0].raw(usual) - model.raw(usual)).mean()
+        np.abs(static(model, x, percentile=percentile)[0].raw(usual) - model.raw(usual)).mean()
         for percentile in (99.9, 100)
     ]
     assert off[0] < off[1] / 20
     sparse = np.zeros((2000, 16), np.float32)
     sparse[5, 3] = 2  # as rare as an outlier, but all there is
     linear = Dense(model.layers[:1])
-    few = quantize(linear, sparse)[0].raw(sparse[5:6])
+    few = static(linear, sparse)[0].raw(sparse[5:6])
     assert np.allclose(few, linear.raw(sparse[5:6]), atol=0.01)
 
 
@@ -208,32 +211,34 @@ def test_constant_columns_and_one_row() -> None:
         x = row.astype(np.float32)
         model = Dense([Linear(normal(3, 4), normal(3, seed=1))])
         for percentile in (99.9, 100):
-            smaller, report = quantize(model, x, percentile=percentile)
+            smaller, report = static(model, x, percentile=percentile)
             # A step of the inputs and one of the weights, of the largest there are.
             assert np.allclose(smaller.raw(x), model.raw(x), rtol=0.02, atol=0.03 * np.abs(x).max() + 1e-6)
             assert report.rows == len(x)
     dead = Dense([Linear(np.zeros((3, 4)), np.arange(3.0))])
-    assert quantize(dead, normal(5, 4))[0].raw(normal(5, 4)).tolist() == [[0, 1, 2]] * 5
+    assert static(dead, normal(5, 4))[0].raw(normal(5, 4)).tolist() == [[0, 1, 2]] * 5
 
 
 def test_layers_that_stay() -> None:
     x = normal(200, 10)
     model = network(10, 20, 20, 4)
-    kept, report = quantize(model, x, keep=[0, -1])
+    kept, report = static(model, x, keep=[0, -1])
     linear = [layer for layer in kept.layers if not isinstance(layer, Activation)]
     assert [type(layer).__name__ for layer in linear] == ["Linear", "QuantizedLinear", "Linear"]
     assert "layers 0, 2 stay float32" in report.notes[0]
     assert "float32 and static int8" in repr(kept)
     # A layer whose inputs are far beyond a byte's steps: the one that a tolerance keeps.
-    layers = list(model.layers)
     wide = np.concatenate([np.ones(10), np.full(10, 3e4)]).astype(np.float32)
-    layers[0] = dataclasses.replace(layers[0], weight=layers[0].weight * wide[:, None])  # type: ignore[type-var]
-    layers[2] = dataclasses.replace(layers[2], weight=layers[2].weight / wide)  # type: ignore[type-var]
-    uneven = Dense(layers)
+    first, relu, second, *others = model.layers
+    assert isinstance(first, Linear)
+    assert isinstance(second, Linear)
+    assert first.bias is not None
+    wider = Linear(first.weight * wide[:, None], first.bias * wide)
+    uneven = Dense([wider, relu, Linear(second.weight / wide, second.bias), *others])
     y = model.raw(x).argmax(axis=1)
-    loose, before = quantize(uneven, x, y=y)
+    loose, before = static(uneven, x, y=y)
     assert before.score_after < 0.95
-    tight, after = quantize(uneven, x, y=y, tolerance=0.02)
+    tight, after = static(uneven, x, y=y, tolerance=0.02)
     assert after.score_after >= after.score_before - 0.02
     assert isinstance(tight.layers[2], Linear)
     assert not all(isinstance(layer, Linear | Activation) for layer in tight.layers)
@@ -267,12 +272,12 @@ def test_bfloat16_takes_half_the_file(tmp_path: Path) -> None:
 
 def test_dynamic_is_what_dense_makes() -> None:
     model, x = network(64, 256, 10), normal(50, 64)
-    dynamic, _ = quantize(model, x, activations="dynamic")
+    dynamic, _ = quantize(model, x)
     assert dynamic.raw(x).tobytes() == Dense(model.layers, weights="int8").raw(x).tobytes()
 
 
 def test_report_prints_a_table() -> None:
-    text = str(quantize(network(8, 16, 3), normal(100, 8))[1])
+    text = str(static(network(8, 16, 3), normal(100, 8))[1])
     for word in (
         "before",
         "after",
@@ -305,18 +310,18 @@ def test_report_prints_a_table() -> None:
 )
 def test_refuses(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        quantize(network(8, 16, 3), **{"rows": normal(20, 8), **arguments})
+        static(network(8, 16, 3), **{"rows": normal(20, 8), **arguments})
 
 
 def test_refuses_other_models() -> None:
     x = normal(20, 8)
-    smaller, _ = quantize(network(8, 16, 3), x)
+    smaller, _ = static(network(8, 16, 3), x)
     with pytest.raises(ValueError, match="quantized already"):
-        quantize(smaller, x)
+        static(smaller, x)
     with pytest.raises(TypeError, match="model: expected a Dense, got str"):
-        quantize("model", x)  # type: ignore[arg-type]
+        static("model", x)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"layers\[0\].weight: expected finite weights"):
-        quantize(Dense([Linear(np.full((1, 8), np.inf)), Linear(np.ones((1, 1)))]), np.zeros((2, 8)))
+        static(Dense([Linear(np.full((1, 8), np.inf)), Linear(np.ones((1, 1)))]), np.zeros((2, 8)))
     with pytest.raises(ValueError, match="X: expected rows x 8"):
         smaller.predict(normal(3, 9))
 

@@ -51,8 +51,8 @@ def prune(
         space as other weights; units that only have such are removed.
     units : float, optional
         Of layers: the share of each hidden layer's units that is removed, which makes the model smaller and
-        faster. Those go that matter least to the next layer on `rows`; it gets their mean instead. Units
-        before a softmax or a layer norm stay.
+        faster. Those go that matter least to the next layer on `rows`, and its weights are fitted so that
+        those that stay do what they did. Units before a softmax or a layer norm stay.
     per_layer : bool
         Whether `sparsity` is the share of each layer's weights, rather than of all.
     score : callable, optional
@@ -76,6 +76,7 @@ def prune(
         that are quantized already; `rows` that are none, of another width, or, for layers, not finite.
     """
     smaller: Forest | Dense
+    notes: tuple[str, ...]
     if isinstance(model, Forest):
         if tolerance is None or sparsity is not None or units is not None:
             raise ValueError("tolerance: expected one, and no sparsity and no units, for a forest")
@@ -94,7 +95,7 @@ def prune(
         layers = chains.without_weak_units(layers, units, rows)
     layers = chains.without_dead_units(layers)
     smaller = Dense(dataclasses.replace(model._description, layers=tuple(layers)), weights=model.weights)
-    notes: tuple[str, ...] = (f"{_widths(model)} became {_widths(smaller)}",)
+    notes = (f"{_widths(model)} became {_widths(smaller)}",)
     zeros, all_weights = _zeros(smaller)
     if sparsity and zeros:
         share = zeros / all_weights

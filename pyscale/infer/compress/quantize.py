@@ -22,7 +22,7 @@ def quantize(
     *,
     y: Any = None,
     weights: Literal["int8", "bfloat16"] = "int8",
-    activations: Literal["static", "dynamic"] = "static",
+    activations: Literal["dynamic", "static"] = "dynamic",
     percentile: float = 99.9,
     keep: Iterable[int] = (),
     tolerance: float | None = None,
@@ -36,19 +36,20 @@ def quantize(
     model : Dense
         Is not changed.
     rows : array
-        Rows x features, like those that will come: ranges are learnt from them, and all is measured on them.
-        Some hundreds do.
+        Rows x features, like those that will come: all is measured on them, and static ranges are learnt from
+        them. Some hundreds do.
     y : array, optional
         Their true labels or values; without them the model is compared with itself before.
     weights : {"int8", "bfloat16"}
         int8: a quarter of the size, whole numbers from -127 to 127 with a scale for each output, and inputs
         of linear layers in bytes. bfloat16: half the size; the arithmetic stays that of float32.
-    activations : {"static", "dynamic"}
-        Of int8. ``static`` learns a range for each layer's inputs: numbers that are outside it later count as
-        its ends. It is faster, since layers hand on bytes. ``dynamic`` looks for the largest of each row.
+    activations : {"dynamic", "static"}
+        Of int8. ``dynamic`` looks for the largest number of each row, in front of each layer. ``static``
+        learns a range for each layer's inputs from `rows`, and layers hand on bytes: faster, for narrow
+        layers most, and less exact. Numbers that are outside the range later count as its ends.
     percentile : float
-        Of what was seen and is not 0, how much a static range goes up to, and likewise down to: by default all
-        but one number in 1,000 on either side, so that outliers do not take the steps of all others. 100
+        Of what was seen and is not 0, how much a static range goes up to, and likewise down to: by default
+        all but one number in 1,000 on either side, so that outliers do not take the steps of all others. 100
         takes all.
     keep : iterable of int
         Linear layers that stay as they are, counted from 0, or from the end below 0.
@@ -76,7 +77,7 @@ def quantize(
     """
     for name, value, known in (
         ("weights", weights, ("int8", "bfloat16")),
-        ("activations", activations, ("static", "dynamic")),
+        ("activations", activations, ("dynamic", "static")),
     ):
         if value not in known:
             raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")

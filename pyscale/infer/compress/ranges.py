@@ -23,7 +23,8 @@ def range_of(values: Array, percentile: float) -> tuple[float, float]:
     values : numpy.ndarray
         Finite numbers.
     percentile : float
-        Up to which of those that are not 0 it goes, and from which, counted from the other end; 100 takes all.
+        Up to which of those that are not 0 it goes, and from which, counted from the other end; 100 takes
+        all.
 
     Returns
     -------
@@ -33,9 +34,9 @@ def range_of(values: Array, percentile: float) -> tuple[float, float]:
     Notes
     -----
     Wu and others, "Integer quantization for deep learning inference: principles and empirical evaluation",
-    2020, compare ranges by the largest, by percentiles and by entropy. Here percentiles were measured to be as
-    good as the largest on clean rows, and far better beside an outlier, where the least mean of squared errors
-    (Nagel and others, "A white paper on neural network quantization", 2021) was no better than the largest.
+    2020, compare ranges by the largest, by percentiles and by entropy. Here percentiles were measured to be
+    as good as the largest on clean rows, and far better beside an outlier, where the least mean of squared
+    errors (Nagel and others, "A white paper on neural network quantization", 2021) was no better than that.
     """
     some = values[values != 0]
     if not len(some):

@@ -53,8 +53,8 @@ class Dense:
         memory, which is what limits small batches of large models; the arithmetic stays that of float32. int8
         takes a quarter, and is faster on machines with VNNI, but less exact: each output's weights are
         rounded to 255 levels, as are the inputs of each row, in front of every linear layer; the sums are
-        exact. The layers become :class:`QuantizedLinear`; :func:`pyscale.infer.quantize` makes them with
-        fixed ranges of inputs, which is faster.
+        exact. The layers become :class:`QuantizedLinear`; :func:`pyscale.infer.quantize` says what that
+        costs, and can make them with fixed ranges of inputs.
 
     Attributes
     ----------
