@@ -22,8 +22,8 @@ Array = NDArray[Any]
 #: How good predictions are: of the true answers and the predicted ones; more is better.
 Score = Callable[[Array, Array], float]
 
-_ROUNDS = 7
-_TURN = 0.004  # seconds, at least, of a turn
+_ROUNDS = 11
+_TURN = 0.002  # seconds, at least, of a turn
 _LONG = 0.2  # seconds of one call from which fewer rounds have to do
 
 
@@ -39,7 +39,7 @@ class CompressionReport:
     size_before, size_after : int
         Bytes of the model's arrays, which is about the size of its file.
     speed_before, speed_after : float
-        Rows a second, in one call for all rows: medians of turns taken one after the other.
+        Rows a second of one thread, in calls for all rows: the best of some turns, taken in turn.
     max_error, mean_error : float
         How far the answers are from those before: absolute, over all outputs; of probabilities for models
         that classify, of what ``raw`` gives for isolation forests, else of what ``predict`` gives.
@@ -181,10 +181,11 @@ def measure_of(model: Forest | Dense, rows: Any, y: Any, score: Score | None) ->
     return Measure("R2", rows, wanted, False, _r2)
 
 
-def _answers(model: Forest | Dense, rows: Any) -> Array:
+def _answers(model: Forest | Dense, rows: Any, num_threads: int | None = None) -> Array:
     if model.kind in ("binary", "multiclass"):
-        return model.predict_proba(rows)
-    return model.raw(rows) if model.kind == "anomaly" else model.predict(rows)
+        return model.predict_proba(rows, num_threads=num_threads)
+    call = model.raw if model.kind == "anomaly" else model.predict
+    return call(rows, num_threads=num_threads)
 
 
 def _predictions(model: Forest | Dense, rows: Any, labels: bool) -> Array:
@@ -222,19 +223,17 @@ def _size(model: Forest | Dense) -> int:
 def _speeds(before: Forest | Dense, after: Forest | Dense, rows: Any, count: int) -> tuple[float, float]:
     """Give rows a second of both."""
     models = (before, after)
-    calls, times = [], ([], [])  # type: tuple[list[int], tuple[list[float], list[float]]]
-    for model in models:
-        seconds = _seconds(model, rows, 1)
-        calls.append(max(1, round(_TURN / max(seconds, 1e-7))))
-    rounds = _ROUNDS if seconds < _LONG else 3
-    for turn in range(rounds):
+    # The first calls say how many make a turn.
+    best = [_seconds(model, rows, 1) for model in models]
+    calls = [max(1, round(_TURN / max(seconds, 1e-7))) for seconds in best]
+    for turn in range(_ROUNDS if max(best) < _LONG else 3):
         for which in (0, 1) if turn % 2 else (1, 0):
-            times[which].append(_seconds(models[which], rows, calls[which]))
-    return count / float(np.median(times[0])), count / float(np.median(times[1]))
+            best[which] = min(best[which], _seconds(models[which], rows, calls[which]))
+    return count / best[0], count / best[1]
 
 
 def _seconds(model: Forest | Dense, rows: Any, calls: int) -> float:
     start = time.perf_counter()
     for _ in range(calls):
-        _answers(model, rows)
+        _answers(model, rows, num_threads=1)
     return (time.perf_counter() - start) / calls

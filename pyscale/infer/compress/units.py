@@ -83,8 +83,8 @@ def without_weak_units(layers: Layers, share: float, x: Array) -> Layers:
     Notes
     -----
     Luo and others, "ThiNet: a filter level pruning method for deep neural network compression", 2017, fit the
-    next layer so. Of scikit-learn's networks 64-128-64-10 on digits, half of whose units go, this loses 0.7 and
-    1.5 points of accuracy, putting the mean in their place instead 9 to 13, nothing 6 to 24.
+    next layer so. Of scikit-learn's networks 64-128-64-10 on digits (relu, tanh), half of whose units go,
+    this loses 0.8 and 1.7 points of accuracy; with the mean in their place instead, 13 and 9.
     """
     for first, second in _pairs(layers):
         inputs = next(values for place, values in inputs_of_linears(layers, x) if place == second)
