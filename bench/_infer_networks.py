@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from _infer_environment import FOLDER
 from _infer_measure import BATCHES
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pyscale.infer import Dense
 
 Array = NDArray[Any]
 Predict = Callable[[Array], Any]
@@ -76,7 +79,7 @@ def pyscale_call(network: Network, threads: int) -> Predict:
     return _dense(network).predict
 
 
-def _dense(network: Network) -> Any:
+def _dense(network: Network) -> Dense:
     from pyscale.infer import Activation, Dense, Linear
 
     layers: list[Linear | Activation] = []

@@ -326,6 +326,18 @@ def test_refuses_other_models() -> None:
         smaller.predict(normal(3, 9))
 
 
+def test_layers_in_any_layout() -> None:
+    model, x = static(network(8, 16, 4), normal(50, 8))[0], normal(50, 8)
+    wanted = model.raw(x).tobytes()
+    strided = [
+        dataclasses.replace(layer, weight=np.asfortranarray(layer.weight), scale=layer.scale.repeat(2)[::2])
+        if isinstance(layer, QuantizedLinear)
+        else layer
+        for layer in model.layers
+    ]
+    assert Dense(strided).raw(x).tobytes() == wanted
+
+
 def layer(**changes: Any) -> QuantizedLinear:
     one = QuantizedLinear(np.ones((3, 2), np.int8), np.ones(3, np.float32), np.zeros(3, np.float32), 0.1, 10)
     return dataclasses.replace(one, **changes)
@@ -342,7 +354,8 @@ def layer(**changes: Any) -> QuantizedLinear:
         ({"bias": np.ones(3)}, "bias: expected 3 of float32"),
         ({"input_scale": 0.0}, "input_scale: expected"),
         ({"input_scale": float("nan")}, "input_scale: expected"),
-        ({"input_zero": 256}, "input_zero: expected 0 to 255"),
+        ({"input_zero": 256}, "input_zero: expected a whole number from 0 to 255"),
+        ({"input_zero": 3.5}, "input_zero: expected"),
     ],
 )
 def test_layers_that_make_no_sense(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

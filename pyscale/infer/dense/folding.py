@@ -63,8 +63,8 @@ def folded(layers: tuple[Layer, ...] | list[Layer]) -> tuple[Layer, ...]:
             out.append(_narrow(weight, bias))
             continue
         if isinstance(layer, QuantizedLinear):
-            before_cast, width = None, _check_quantized(layer, where, width)
-            out.append(layer)
+            out.append(_quantized(layer, where, width))
+            before_cast, width = None, len(layer.weight)
             continue
         if isinstance(layer, BatchNorm):
             scale, shift = _as_affine(layer, where, width)
@@ -102,28 +102,28 @@ def folded(layers: tuple[Layer, ...] | list[Layer]) -> tuple[Layer, ...]:
     return tuple(out)
 
 
-def _check_quantized(layer: QuantizedLinear, where: str, width: int | None) -> int:
-    weight = layer.weight
+def _quantized(layer: QuantizedLinear, where: str, width: int | None) -> QuantizedLinear:
+    weight = np.ascontiguousarray(layer.weight)
     if weight.dtype != np.int8 or weight.ndim != 2:
         raise ValueError(f"{where}.weight: expected int8, 2 axes, got {weight.dtype}, shape {weight.shape}")
     outputs, inputs = weight.shape
     if not outputs or not 0 < inputs <= 65536 or (width is not None and inputs != width):
         wanted = f"{width} inputs" if width is not None else "1 to 65536 inputs of int8"
         raise ValueError(f"{where}.weight: expected outputs x {wanted}, got shape {weight.shape}")
-    for name in ("scale", "bias"):
-        array = getattr(layer, name)
+    scale, bias = (np.ascontiguousarray(array) for array in (layer.scale, layer.bias))
+    for name, array in (("scale", scale), ("bias", bias)):
         if array.dtype != np.float32 or array.shape != (outputs,):
             raise ValueError(
                 f"{where}.{name}: expected {outputs} of float32, got {array.dtype}, shape {array.shape}"
             )
         if not np.isfinite(array).all():
             raise ValueError(f"{where}.{name}: expected finite numbers for int8, got others")
-    step = layer.input_scale
+    step, zero = layer.input_scale, layer.input_zero
     if step is not None and not SCALES[0] <= step <= SCALES[1]:
         raise ValueError(f"{where}.input_scale: expected 2^-100 to 2^100, got {step}")
-    if not 0 <= layer.input_zero <= 255:
-        raise ValueError(f"{where}.input_zero: expected 0 to 255, got {layer.input_zero}")
-    return int(outputs)
+    if not isinstance(zero, int) or not 0 <= zero <= 255:
+        raise ValueError(f"{where}.input_zero: expected a whole number from 0 to 255, got {zero}")
+    return QuantizedLinear(weight, scale, bias, step, zero)
 
 
 def _narrow(weight: Array, bias: Array) -> Linear:
