@@ -108,6 +108,15 @@ def test_same_bits_in_any_batch_with_layers_of_all_kinds(isa: str, name: str) ->
         assert np.concatenate(parts).tobytes() == wanted.tobytes()
 
 
+@pytest.mark.parametrize("zero", [0, 255])
+def test_the_largest_sums_fit(isa: str, zero: int) -> None:
+    inputs = 65536
+    weight = np.full((1, inputs), 127, np.int8)
+    model = Dense([QuantizedLinear(weight, np.ones(1, np.float32), np.zeros(1, np.float32), 1.0, zero)])
+    x = np.full((1, inputs), 1000.0 if zero == 0 else -1000.0, np.float32)
+    assert model.raw(x)[0, 0] == np.float32((255 if zero == 0 else -255) * 127 * inputs)
+
+
 def test_nan_stays_in_its_row(isa: str) -> None:
     x = normal(20, 8)
     model, _ = static(network(8, 30, 20, 3), x)
