@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from _infer_environment import FOLDER
 from _infer_measure import BATCHES
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pyscale.infer import Dense
 
 Array = NDArray[Any]
 Predict = Callable[[Array], Any]
@@ -71,14 +74,26 @@ NETWORKS = {
 }
 
 
-def pyscale_call(network: Network, threads: int, **options: Any) -> Predict:
+def pyscale_call(network: Network, threads: int) -> Predict:
     """Threads are those of OMP_NUM_THREADS: the quick way into `predict` is without keywords."""
+    return _dense(network).predict
+
+
+def _dense(network: Network) -> Dense:
     from pyscale.infer import Activation, Dense, Linear
 
     layers: list[Linear | Activation] = []
     for weight, bias in network.layers:
         layers += [Linear(weight, bias), Activation("relu")]
-    return Dense(layers[:-1], **options).predict
+    return Dense(layers[:-1])
+
+
+def _quantized_call(network: Network, activations: Any) -> Predict:
+    """Ranges are learnt from other rows than those that are asked for."""
+    from pyscale.infer import quantize
+
+    others = np.random.default_rng(2).standard_normal((256, network.widths[0]), np.float32)
+    return quantize(_dense(network), others, activations=activations)[0].predict
 
 
 def _torch_model(network: Network) -> Any:
@@ -200,6 +215,7 @@ FLOAT32: Mapping[str, Callable[[Network, int], Predict]] = {
 #: Those with smaller weights, beside our own float32: it is to be slower.
 SMALLER: Mapping[str, Callable[[Network, int], Predict]] = {
     "float32 of pyscale": pyscale_call,
-    "pyscale, int8": lambda network, threads: pyscale_call(network, threads, weights="int8"),
+    "pyscale, int8": lambda network, threads: _quantized_call(network, "dynamic"),
+    "pyscale, static int8": lambda network, threads: _quantized_call(network, "static"),
     "ONNX Runtime, int8": _onnx_int8_call,
 }

@@ -266,6 +266,14 @@ class Dense:
     def add_linear(
         self, weights: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], bias: typing.Any, type: str
     ) -> None: ...
+    def add_linear_int8(
+        self,
+        weights: typing.Annotated[numpy.typing.ArrayLike, numpy.int8],
+        scales: typing.Any,
+        bias: typing.Any,
+        input_scale: typing.Any,
+        input_zero: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
     def answer(
         self, x: numpy.ndarray, out: typing.Any, num_threads: typing.SupportsInt | typing.SupportsIndex
     ) -> typing.Any: ...

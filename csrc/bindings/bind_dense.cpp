@@ -54,9 +54,27 @@ void add_linear(PyDense& self, const py::array_t<float, py::array::c_style>& wei
     const float* const data = weights.data();
     py::gil_scoped_release release;
     self.model.add_linear(data, from, inputs, outputs,
-                          type == "bfloat16" ? WeightType::bfloat16
-                          : type == "int8"   ? WeightType::int8
-                                             : WeightType::float32);
+                          type == "bfloat16" ? WeightType::bfloat16 : WeightType::float32);
+}
+
+// Weights are whole numbers times an output's scale; without a scale for the inputs each row has its own.
+void add_linear_int8(PyDense& self, const py::array_t<int8_t, py::array::c_style>& weights,
+                     const py::object& scales, const py::object& bias, const py::object& input_scale,
+                     int input_zero) {
+    if (weights.ndim() != 2) throw py::value_error("weights: expected outputs x inputs");
+    if (input_zero < 0 || input_zero > 255) throw py::value_error("input_zero: expected 0 to 255");
+    const auto outputs = static_cast<size_t>(weights.shape(0)),
+               inputs = static_cast<size_t>(weights.shape(1));
+    dense::Levels levels;
+    if (!input_scale.is_none()) {
+        const auto scale = input_scale.cast<float>();
+        levels = {scale, 1.0f / scale, input_zero};
+    }
+    const float* const each = elements<float>(scales, "scales", outputs);
+    const float* const from = elements<float>(bias, "bias", outputs);
+    const int8_t* const data = weights.data();
+    py::gil_scoped_release release;
+    self.model.add_linear_int8(data, each, from, inputs, outputs, levels);
 }
 
 void add_activation(PyDense& self, const std::string& name, float parameter) {
@@ -168,6 +186,8 @@ void bind_dense(py::module_& m) {
         .def_readwrite("values", &PyDense::values)
         .def_readwrite("outputs_are_proba", &PyDense::outputs_are_proba)
         .def("add_linear", &add_linear, py::arg("weights"), py::arg("bias"), py::arg("type"))
+        .def("add_linear_int8", &add_linear_int8, py::arg("weights"), py::arg("scales"), py::arg("bias"),
+             py::arg("input_scale"), py::arg("input_zero"))
         .def("add_activation", &add_activation, py::arg("name"), py::arg("parameter"))
         .def("add_affine", &add_affine, py::arg("scale"), py::arg("shift"))
         .def("add_layer_norm", &add_layer_norm, py::arg("scale"), py::arg("shift"), py::arg("epsilon"))

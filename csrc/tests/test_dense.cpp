@@ -40,6 +40,33 @@ float as_bfloat16(float x) {
     return x;
 }
 
+// Weights as whole numbers, and the scale of each output.
+std::pair<std::vector<int8_t>, std::vector<float>> as_bytes(const std::vector<float>& weights,
+                                                            size_t inputs) {
+    std::vector<int8_t> levels(weights.size());
+    std::vector<float> scales(weights.size() / inputs);
+    for (size_t o = 0; o < scales.size(); ++o) {
+        float largest = 0;
+        for (size_t k = 0; k < inputs; ++k) largest = std::max(largest, std::abs(weights[o * inputs + k]));
+        scales[o] = largest / 127;
+        for (size_t k = 0; k < inputs; ++k) {
+            levels[o * inputs + k] = static_cast<int8_t>(std::nearbyint(weights[o * inputs + k] / scales[o]));
+        }
+    }
+    return {levels, scales};
+}
+
+// What bytes with given levels make of numbers.
+std::vector<int> bytes_of(const std::vector<float>& x, const dense::Levels& levels) {
+    std::vector<int> out;
+    for (const float value : x) {
+        const auto low = -static_cast<float>(levels.zero);
+        out.push_back(static_cast<int>(std::nearbyint(std::clamp(value * levels.factor, low, low + 255))) +
+                      levels.zero);
+    }
+    return out;
+}
+
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
@@ -162,7 +189,8 @@ TEST(bytes_give_the_same_at_every_level) {
             const auto x = random_floats(37 * inputs, 3);
             Dense exact(inputs), model(inputs);
             exact.add_linear(weights.data(), bias.data(), inputs, outputs, WeightType::float32);
-            model.add_linear(weights.data(), bias.data(), inputs, outputs, WeightType::int8);
+            const auto [levels, scales] = as_bytes(weights, inputs);
+            model.add_linear_int8(levels.data(), scales.data(), bias.data(), inputs, outputs, {});
             model.add_activation(Activation::tanh, 0);
             exact.add_activation(Activation::tanh, 0);
             std::vector<float> near(37 * outputs), first;
@@ -186,6 +214,56 @@ TEST(bytes_give_the_same_at_every_level) {
             const double bound = 0.05 * std::sqrt(static_cast<double>(inputs)) + 0.02;
             for (size_t i = 0; i < near.size(); ++i) {
                 CHECK(std::abs(static_cast<double>(near[i]) - static_cast<double>(first[i])) < bound);
+            }
+        }
+    }
+}
+
+TEST(fixed_levels_are_plain_sums_of_whole_numbers) {
+    constexpr size_t rows = 37;
+    const dense::Levels levels[] = {{0.02f, 1 / 0.02f, 110}, {0.05f, 1 / 0.05f, 0}, {0.03f, 1 / 0.03f, 255}};
+    for (const size_t inputs : {1, 64, 203}) {
+        for (const size_t hidden : {1, 17, 40, 96}) {
+            for (const Activation function : {Activation::relu, Activation::silu}) {
+                const size_t widths[] = {inputs, hidden, 33, 5};
+                auto wanted = random_floats(rows * inputs, 3, 3);
+                wanted[0] = std::numeric_limits<float>::infinity();
+                const auto x = wanted;
+                Dense model(inputs);
+                for (size_t layer = 0; layer < 3; ++layer) {
+                    const size_t from = widths[layer], to = widths[layer + 1];
+                    const auto [weights, scales] = as_bytes(random_floats(from * to, layer), from);
+                    const auto bias = random_floats(to, layer + 9);
+                    model.add_linear_int8(weights.data(), scales.data(), bias.data(), from, to,
+                                          levels[layer]);
+                    model.add_activation(function, 0);
+                    const auto bytes = bytes_of(wanted, levels[layer]);
+                    wanted.assign(rows * to, 0);
+                    for (size_t row = 0; row < rows; ++row) {
+                        for (size_t o = 0; o < to; ++o) {
+                            int sum = 0;
+                            for (size_t k = 0; k < from; ++k) {
+                                sum += (bytes[row * from + k] - levels[layer].zero) * weights[o * from + k];
+                            }
+                            wanted[row * to + o] =
+                                static_cast<float>(sum) * (scales[o] * levels[layer].scale) + bias[o];
+                        }
+                    }
+                    dense::apply(function, 0, wanted.data(), wanted.size());
+                }
+                for (const Isa level : available_isas()) {
+                    set_isa(level);
+                    for (const size_t batch : {1, 4, 13, 37}) {
+                        std::vector<float> out(rows * 5);
+                        for (size_t row = 0; row < rows; row += batch) {
+                            Input input = rows_of(x, inputs);
+                            input.data += static_cast<ptrdiff_t>(row) * input.row_stride;
+                            model.predict(input, std::min(batch, rows - row), out.data() + row * 5, 1);
+                        }
+                        CHECK(same_bits(out, wanted));
+                    }
+                }
+                set_isa(best_isa());
             }
         }
     }

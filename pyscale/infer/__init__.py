@@ -2,6 +2,9 @@
 
 from pyscale.errors import BatcherClosed, QueueFull
 from pyscale.infer.batching.batcher import Batcher
+from pyscale.infer.compress.prune import prune
+from pyscale.infer.compress.quantize import quantize
+from pyscale.infer.compress.report import CompressionReport
 from pyscale.infer.dense.dense import Dense
 from pyscale.infer.dense.layers import (
     ACTIVATIONS,
@@ -11,9 +14,9 @@ from pyscale.infer.dense.layers import (
     DenseDescription,
     LayerNorm,
     Linear,
+    QuantizedLinear,
 )
 from pyscale.infer.forest.forest import Forest
-from pyscale.infer.forest.pruning import PruneReport, prune
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.loading import FORMATS, convert, load
 from pyscale.infer.offline.predict import Progress, predict_distributed
@@ -26,6 +29,7 @@ __all__ = [
     "BatchNorm",
     "Batcher",
     "BatcherClosed",
+    "CompressionReport",
     "Dense",
     "DenseDescription",
     "Forest",
@@ -35,11 +39,12 @@ __all__ = [
     "Link",
     "ModelDescription",
     "Progress",
-    "PruneReport",
+    "QuantizedLinear",
     "QueueFull",
     "Trees",
     "convert",
     "load",
     "predict_distributed",
     "prune",
+    "quantize",
 ]

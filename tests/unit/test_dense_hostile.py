@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pyscale.infer import Activation, Dense, LayerNorm, Linear, files, load
+from pyscale.infer import Activation, Dense, LayerNorm, Linear, QuantizedLinear, files, load
 
 Array = NDArray[Any]
 
 
 def saved(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    model = Dense([Linear(np.ones((3, 2))), Activation("relu"), LayerNorm(np.ones(3), np.ones(3))])
+    last = QuantizedLinear(np.ones((2, 3), np.int8), np.ones(2, np.float32), np.ones(2, np.float32), 0.5, 9)
+    model = Dense([Linear(np.ones((3, 2))), Activation("relu"), LayerNorm(np.ones(3), np.ones(3)), last])
     model.save(path)
     header, arrays = files.read(path)
     return header, {name: array.copy() for name, array in arrays.items()}

@@ -33,27 +33,29 @@ def test_a_tree_changes_by_half_the_tolerance_at_most(
     x = close_rows(trees, 60, seed)
     smaller, report = prune(forest(trees), x, tolerance=tolerance)
     pruned = smaller._description.trees
-    assert report.nodes_after == pruned.num_nodes <= trees.num_nodes == report.nodes_before
+    assert pruned.num_nodes <= trees.num_nodes
+    assert report.notes == (f"{trees.num_nodes:,} nodes became {pruned.num_nodes:,}",)
     assert np.array_equal(smaller.raw(x).reshape(60, width), reference.sums(pruned, x))
     for tree in range(trees.num_trees):
         old = reference.sums(trees, x, tree + 1) - reference.sums(trees, x, tree)
         new = reference.sums(pruned, x, tree + 1) - reference.sums(pruned, x, tree)
         assert np.abs(new - old).max() <= tolerance / 2 + 1e-9
     change = np.abs(reference.sums(pruned, x) - reference.sums(trees, x))
-    assert report.largest_change == pytest.approx(change.max(), abs=1e-12)
+    assert report.max_error == pytest.approx(change.max(), abs=1e-12)
 
 
 def test_nothing_merges_without_a_tolerance_but_equal_leaves() -> None:
     trees = random_trees(1)
     x = close_rows(trees, 50, 1)
     same, report = prune(forest(trees), x, tolerance=0)
-    assert report.nodes_after == report.nodes_before
-    assert report.largest_change == 0
+    assert same._description.trees.num_nodes == trees.num_nodes
+    assert report.size_after == report.size_before
+    assert report.max_error == 0
     assert np.array_equal(same.raw(x), forest(trees).raw(x))
     equal = replace(trees, values=np.ones_like(trees.values))
     one, report = prune(forest(equal), x, tolerance=0)
-    assert report.nodes_after == trees.num_trees
-    assert report.bytes_after < report.bytes_before
+    assert one._description.trees.num_nodes == trees.num_trees
+    assert report.size_after < report.size_before
     assert np.array_equal(one.raw(x), forest(equal).raw(x))
 
 
@@ -63,9 +65,16 @@ def test_report_of_a_classifier() -> None:
     model = forest(trees, "binary")
     smaller, report = prune(model, x, tolerance=3)
     old, new = model.predict_proba(x), smaller.predict_proba(x)
-    assert report.labels_changed == (old.argmax(1) != new.argmax(1)).mean() > 0
-    assert report.seconds_before > 0
-    assert report.seconds_after > 0
+    assert report.measure == "agreement"
+    assert report.score_before == 1
+    assert report.score_after == (old.argmax(1) == new.argmax(1)).mean() < 1
+    assert report.speed_before > 0
+    assert report.speed_after > 0
+    y = np.arange(300) % 2
+    report = prune(model, x, tolerance=3, y=y)[1]
+    assert report.measure == "accuracy"
+    assert report.score_before == (old.argmax(1) == y).mean()
+    assert report.score_after == (new.argmax(1) == y).mean()
 
 
 def test_refuses() -> None:

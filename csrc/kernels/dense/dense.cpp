@@ -82,14 +82,26 @@ void Dense::add_linear(const float* weights, const float* bias, size_t inputs, s
                        WeightType type) {
     check_size("linear", inputs);
     if (outputs == 0) throw_expected("linear", "1 output or more", "0");
+    add_packed(std::make_unique<Packed>(weights, inputs, outputs, type), bias);
+}
+
+void Dense::add_linear_int8(const int8_t* weights, const float* scales, const float* bias, size_t inputs,
+                            size_t outputs, const Levels& levels) {
+    check_size("linear", inputs);
+    if (outputs == 0) throw_expected("linear", "1 output or more", "0");
+    add_packed(std::make_unique<Packed>(weights, scales, inputs, outputs, levels), bias);
+}
+
+void Dense::add_packed(std::unique_ptr<Packed> weights, const float* bias) {
+    const size_t inputs = weights->inputs(), outputs = weights->outputs();
     Layer layer;
     layer.kind = Kind::linear;
     layer.width = outputs;
-    layer.weights = std::make_unique<Packed>(weights, inputs, outputs, type);
+    has_bytes_ = has_bytes_ || weights->type() == WeightType::int8;
+    layer.weights = std::move(weights);
     layer.bias.assign(round_up(outputs, 16), 0.0f);
     if (bias != nullptr) std::copy(bias, bias + outputs, layer.bias.begin());
     layers_.push_back(std::move(layer));
-    has_bytes_ = has_bytes_ || type == WeightType::int8;
     width_ = outputs;
     stride_ = std::max(stride_, stride_for(outputs));
     work_ += static_cast<double>(inputs) * static_cast<double>(round_up(outputs, 16));
@@ -159,14 +171,24 @@ void Dense::load(const Input& input, size_t first, size_t rows, float* to, size_
     }
 }
 
+// Of the layer behind one, if that can take bytes from it.
+const Levels* Dense::levels_after(size_t i) const {
+    if (i + 1 == layers_.size() || layers_[i + 1].kind != Kind::linear) return nullptr;
+    const Packed& next = *layers_[i + 1].weights;
+    return next.type() == WeightType::int8 && next.levels().scale != 0 ? &next.levels() : nullptr;
+}
+
 void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* out) const {
-    // Two tiles of numbers, and what bytes and scales of rows take where there are any.
+    // Two tiles of numbers, and two of bytes and the scales of rows where there are any.
     const size_t numbers = 2 * rows * stride_ * sizeof(float);
-    const size_t bytes = has_bytes_ ? round_up(rows, 16) * sizeof(float) + rows * int8_stride(stride_) : 0;
-    auto* here = static_cast<float*>(scratch.get(numbers + bytes));
+    const size_t byte_room =
+        has_bytes_ ? round_up(rows, 16) * sizeof(float) + 2 * rows * int8_stride(stride_) : 0;
+    auto* here = static_cast<float*>(scratch.get(numbers + byte_room));
     float* there = here + rows * stride_;
     float* const scales = there + rows * stride_;
-    auto* const levels = reinterpret_cast<uint8_t*>(scales + round_up(rows, 16));
+    auto* bytes_here = reinterpret_cast<uint8_t*>(scales + round_up(rows, 16));
+    auto* bytes_there = bytes_here + rows * int8_stride(stride_);
+    bool has_bytes = false;
     size_t begin = 0;
     const float* x = here;
     size_t ldx = stride_for(features_);
@@ -186,9 +208,21 @@ void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* o
         if (layer.kind == Kind::linear) {
             const size_t ldy = stride_for(layer.width);
             if (layer.weights->type() == WeightType::int8) {
-                quantize(x, ldx, rows, layer.weights->inputs(), levels, scales);
-                multiply_int8(*layer.weights, layer.bias.data(), levels, scales, rows, layer.activation,
-                              layer.parameter, there, ldy);
+                const Levels* const next = levels_after(i);
+                if (!has_bytes) {
+                    quantize(layer.weights->levels(), x, ldx, rows, layer.weights->inputs(), bytes_here,
+                             scales);
+                }
+                multiply_int8(*layer.weights, layer.bias.data(), bytes_here, scales, rows, layer.activation,
+                              layer.parameter, {there, ldy, next, bytes_there});
+                has_bytes = next != nullptr;
+                if (has_bytes) {
+                    for (size_t row = 0; row < rows; ++row) {
+                        if (scales[row] == scales[row]) scales[row] = next->scale;
+                    }
+                    std::swap(bytes_here, bytes_there);
+                    continue;
+                }
             } else {
                 multiply(*layer.weights, layer.bias.data(), x, ldx, rows, layer.activation, layer.parameter,
                          there, ldy);

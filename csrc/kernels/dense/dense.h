@@ -25,6 +25,8 @@ class Dense {
 
     // Layers, in order. Throw std::invalid_argument where sizes do not fit.
     void add_linear(const float* weights, const float* bias, size_t inputs, size_t outputs, WeightType type);
+    void add_linear_int8(const int8_t* weights, const float* scales, const float* bias, size_t inputs,
+                         size_t outputs, const Levels& levels);
     // Becomes part of a linear layer that is last so far.
     void add_activation(Activation activation, float parameter);
     void add_softmax();
@@ -53,6 +55,8 @@ class Dense {
         LineVector<float> bias;
         std::vector<double> scale, shift;
     };
+    void add_packed(std::unique_ptr<Packed> weights, const float* bias);
+    const Levels* levels_after(size_t i) const;
     void check_size(const char* what, size_t size) const;
     void predict_tile(const Input& input, size_t first, size_t rows, float* out) const;
     void load(const Input& input, size_t first, size_t rows, float* to, size_t stride) const;

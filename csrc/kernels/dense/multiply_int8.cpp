@@ -15,11 +15,11 @@ struct ByteBlock {
     size_t groups;        // of four inputs
     const float* bias;
     const float* scales;         // of outputs
-    const int32_t* corrections;  // 128 times the sum of the weights of each
+    const int32_t* corrections;  // the zero of the inputs times the sum of the weights of each
     dense::Activation activation;
     float parameter;
-    float* y;
-    size_t ldy;
+    dense::ByteOutput out;  // of the panel
+    size_t ld_bytes;
 };
 
 }  // namespace
@@ -61,7 +61,7 @@ namespace pyscale::dense {
 namespace {
 
 using Multiply = void (*)(const Packed&, const float*, const uint8_t*, const float*, size_t, Activation,
-                          float, float*, size_t);
+                          float, const ByteOutput&);
 
 Multiply pick() {
 #if defined(__x86_64__)
@@ -73,13 +73,18 @@ Multiply pick() {
 
 }  // namespace
 
-void quantize(const float* x, size_t ldx, size_t rows, size_t inputs, uint8_t* bytes, float* scales) {
-    PYSCALE_PICK_ISA(quantize_rows)(x, ldx, rows, inputs, bytes, scales);
+void quantize(const Levels& levels, const float* x, size_t ldx, size_t rows, size_t inputs, uint8_t* bytes,
+              float* scales) {
+    if (levels.scale == 0) {
+        PYSCALE_PICK_ISA(quantize_rows)(x, ldx, rows, inputs, bytes, scales);
+    } else {
+        PYSCALE_PICK_ISA(quantize_to_levels)(levels, x, ldx, rows, inputs, bytes, scales);
+    }
 }
 
 void multiply_int8(const Packed& weights, const float* bias, const uint8_t* x, const float* scales,
-                   size_t rows, Activation activation, float parameter, float* y, size_t ldy) {
-    pick()(weights, bias, x, scales, rows, activation, parameter, y, ldy);
+                   size_t rows, Activation activation, float parameter, const ByteOutput& out) {
+    pick()(weights, bias, x, scales, rows, activation, parameter, out);
 }
 
 }  // namespace pyscale::dense

@@ -43,10 +43,7 @@ Pages allocate_pages(size_t bytes) {
 
 Packed::Packed(const float* weights, size_t inputs, size_t outputs, WeightType type)
     : inputs_(inputs), outputs_(outputs), type_(type) {
-    if (type == WeightType::int8) {
-        pack_int8(weights);
-        return;
-    }
+    if (type == WeightType::int8) throw_expected("type", "float32 or bfloat16", "int8");
     const size_t narrow = has_narrow_panel() ? kPanel / 2 : 0;
     const size_t words = type == WeightType::float32 ? whole_panels() * kPanel + narrow
                                                      : (whole_panels() * kPanel) / 2 + narrow;
@@ -75,38 +72,32 @@ Packed::Packed(const float* weights, size_t inputs, size_t outputs, WeightType t
     }
 }
 
-void Packed::pack_int8(const float* weights) {
+Packed::Packed(const int8_t* weights, const float* scales, size_t inputs, size_t outputs,
+               const Levels& levels)
+    : inputs_(inputs), outputs_(outputs), type_(WeightType::int8), levels_(levels) {
     constexpr size_t kMostInputs = 65536;  // sums of so many stay below 2^31
-    if (inputs_ > kMostInputs) {
-        throw_expected("linear", "at most 65536 inputs of int8", std::to_string(inputs_));
+    if (inputs > kMostInputs) {
+        throw_expected("linear", "at most 65536 inputs of int8", std::to_string(inputs));
     }
-    const size_t groups = (inputs_ + 3) / 4, rounded = (outputs_ + 15) / 16 * 16;
+    const size_t groups = (inputs + 3) / 4;
     const size_t width = whole_panels() * kPanel + (has_narrow_panel() ? kPanel / 2 : 0);
     bytes_ = width * groups * 4;
     data_ = allocate_pages(bytes_);
     auto* const to = static_cast<int8_t*>(data_.get());
     std::memset(to, 0, bytes_);
-    scales_.assign(std::max(rounded, width), 0.0f);
-    corrections_.assign(std::max(rounded, width), 0);
-    for (size_t o = 0; o < outputs_; ++o) {
-        const float* const from = weights + o * inputs_;
-        float largest = 0;
-        for (size_t k = 0; k < inputs_; ++k) {
-            if (!std::isfinite(from[k])) throw_expected("linear", "finite weights for int8", "others");
-            largest = std::max(largest, std::abs(from[k]));
-        }
-        if (largest < 0x1p-100f) continue;
-        scales_[o] = largest / 127.0f;
+    scales_.assign(width, 0.0f);
+    std::copy(scales, scales + outputs, scales_.begin());
+    corrections_.assign(width, 0);
+    for (size_t o = 0; o < outputs; ++o) {
+        const int8_t* const from = weights + o * inputs;
         const size_t panel = o / kPanel;
         const size_t row = panel < whole_panels() ? kPanel * 4 : kPanel * 2;
         int32_t sum = 0;
-        for (size_t k = 0; k < inputs_; ++k) {
-            const auto level = static_cast<int8_t>(
-                std::nearbyint(static_cast<double>(from[k]) * 127.0 / static_cast<double>(largest)));
-            to[panel * groups * kPanel * 4 + k / 4 * row + o % kPanel * 4 + k % 4] = level;
-            sum += level;
+        for (size_t k = 0; k < inputs; ++k) {
+            to[panel * groups * kPanel * 4 + k / 4 * row + o % kPanel * 4 + k % 4] = from[k];
+            sum += from[k];
         }
-        corrections_[o] = 128 * sum;
+        corrections_[o] = levels.zero * sum;
     }
 }
 

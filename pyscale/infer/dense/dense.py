@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from pyscale import _core
 from pyscale.config import num_threads as default_threads
 from pyscale.infer import files
-from pyscale.infer.dense.layers import Activation, Affine, DenseDescription, Layer, LayerNorm, Linear, folded
+from pyscale.infer.dense.folding import folded
+from pyscale.infer.dense.layers import (
+    Activation,
+    Affine,
+    DenseDescription,
+    Layer,
+    LayerNorm,
+    Linear,
+    QuantizedLinear,
+)
+from pyscale.infer.dense.quantized import quantized
 from pyscale.infer.dense.saving import pack
 from pyscale.infer.inputs import output_of, rows_of, threads_of
 
@@ -38,12 +48,15 @@ class Dense:
     Parameters
     ----------
     layers : DenseDescription, or iterable of layers
-        :class:`Linear`, :class:`Activation`, :class:`Affine`, :class:`BatchNorm`, :class:`LayerNorm`.
+        :class:`Linear`, :class:`Activation`, :class:`Affine`, :class:`BatchNorm`, :class:`LayerNorm`,
+        :class:`QuantizedLinear`.
     weights : {"float32", "bfloat16", "int8"}
-        How the weights of linear layers are kept. bfloat16, rounded to nearest, takes half the memory, which
-        is what limits small batches of large models; the arithmetic stays that of float32. int8 takes a
-        quarter, and is faster on machines with VNNI, but less exact: each output's weights are rounded to 255
-        levels, as are the inputs of each row, in front of every linear layer; the sums are exact.
+        How the weights of :class:`Linear` layers are kept. bfloat16, rounded to nearest, takes half the
+        memory, which is what limits small batches of large models; the arithmetic stays that of float32. int8
+        takes a quarter, and is faster on machines with VNNI, but less exact: each output's weights are
+        rounded to 255 levels, as are the inputs of each row, in front of every linear layer; the sums are
+        exact. The layers become :class:`QuantizedLinear`; :func:`pyscale.infer.quantize` says what that
+        costs, and can make them with fixed ranges of inputs.
 
     Attributes
     ----------
@@ -84,6 +97,13 @@ class Dense:
             raise ValueError(f"weights: expected float32, bfloat16 or int8, got {weights!r}")
         given = layers if isinstance(layers, DenseDescription) else DenseDescription(layers=tuple(layers))
         checked = folded(given.layers)
+        if weights == "int8":
+            checked = folded(
+                [
+                    quantized(layer, f"layers[{place}]") if isinstance(layer, Linear) else layer
+                    for place, layer in enumerate(checked)
+                ]
+            )
         self._description = dataclasses.replace(given, layers=checked)
         self.weights = weights
         self.num_features = _width(checked[0])
@@ -106,9 +126,13 @@ class Dense:
         return _again, (self._description, self.weights)
 
     def __repr__(self) -> str:
-        widths = [self.num_features]
-        widths += [len(layer.weight) for layer in self._description.layers if isinstance(layer, Linear)]
-        return f"<pyscale.infer.Dense: {'-'.join(map(str, widths))}, {self.weights}, from {self.source}>"
+        widths, kinds = [self.num_features], []
+        for layer in self._description.layers:
+            if isinstance(layer, Linear | QuantizedLinear):
+                widths.append(len(layer.weight))
+                kinds.append(_kind_of(layer, self.weights))
+        kept = " and ".join(dict.fromkeys(kinds)) or self.weights
+        return f"<pyscale.infer.Dense: {'-'.join(map(str, widths))}, {kept}, from {self.source}>"
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -226,8 +250,14 @@ def _again(description: DenseDescription, weights: WeightType) -> Dense:
     return Dense(description, weights=weights)
 
 
-def _width(layer: Layer) -> int:
+def _kind_of(layer: Linear | QuantizedLinear, weights: str) -> str:
     if isinstance(layer, Linear):
+        return weights
+    return "int8" if layer.input_scale is None else "static int8"
+
+
+def _width(layer: Layer) -> int:
+    if isinstance(layer, Linear | QuantizedLinear):
         return int(layer.weight.shape[1])
     assert isinstance(layer, Affine | LayerNorm)
     return len(layer.scale if isinstance(layer, Affine) else layer.weight)
@@ -236,6 +266,8 @@ def _width(layer: Layer) -> int:
 def _add(native: _core.Dense, layer: Layer, weights: str) -> None:
     if isinstance(layer, Linear):
         native.add_linear(layer.weight, layer.bias, weights)
+    elif isinstance(layer, QuantizedLinear):
+        native.add_linear_int8(layer.weight, layer.scale, layer.bias, layer.input_scale, layer.input_zero)
     elif isinstance(layer, Activation):
         native.add_activation(layer.name, layer.parameter)
     elif isinstance(layer, Affine):

@@ -8,10 +8,18 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.infer.dense.layers import Activation, Affine, DenseDescription, Layer, LayerNorm, Linear
+from pyscale.infer.dense.layers import (
+    Activation,
+    Affine,
+    DenseDescription,
+    Layer,
+    LayerNorm,
+    Linear,
+    QuantizedLinear,
+)
 from pyscale.infer.labels import pack_labels, unpack_labels
 
-__all__ = ["pack", "unpack"]
+__all__ = ["bfloat16_bits", "pack", "unpack"]
 
 Array = NDArray[Any]
 
@@ -26,7 +34,18 @@ def pack(description: DenseDescription, weights: str) -> tuple[dict[str, Any], d
         if isinstance(layer, Linear):
             assert layer.bias is not None
             listed.append({"type": "linear"})
+            weight = bfloat16_bits(layer.weight) if weights == "bfloat16" else layer.weight
+            arrays[f"{place}.weight"], arrays[f"{place}.bias"] = weight, layer.bias
+        elif isinstance(layer, QuantizedLinear):
+            listed.append(
+                {
+                    "type": "quantized_linear",
+                    "input_scale": layer.input_scale,
+                    "input_zero": layer.input_zero,
+                }
+            )
             arrays[f"{place}.weight"], arrays[f"{place}.bias"] = layer.weight, layer.bias
+            arrays[f"{place}.scale"] = layer.scale
         elif isinstance(layer, Activation):
             listed.append({"type": "activation", "name": layer.name, "parameter": layer.parameter})
         elif isinstance(layer, Affine):
@@ -48,6 +67,13 @@ def pack(description: DenseDescription, weights: str) -> tuple[dict[str, Any], d
         header["feature_names"] = list(description.feature_names)
     pack_labels(description.classes, header, arrays)
     return header, arrays
+
+
+def bfloat16_bits(weight: Array) -> Array:
+    """Round float32 to the nearest bfloat16, ties to even: the upper 16 bits of each."""
+    word = weight.view(np.uint32)
+    rounded = (word + (0x7FFF + (word >> 16 & 1))) >> 16
+    return np.where(np.isnan(weight), 0x7FC0, rounded).astype(np.uint16)
 
 
 def unpack(
@@ -83,8 +109,23 @@ def _layer(place: int, entry: Any, arrays: Mapping[str, Array]) -> Layer:
     here = f"layers[{place}]"
     kind = entry.get("type") if isinstance(entry, dict) else None
     if kind == "linear":
-        weight = _array(here, arrays, f"{place}.weight", np.float32, 2)
+        weight = arrays.get(f"{place}.weight")
+        if weight is not None and weight.dtype == np.uint16:  # bfloat16: the upper half of a float32
+            weight = (weight.astype(np.uint32) << 16).view(np.float32)
+        else:
+            weight = _array(here, arrays, f"{place}.weight", np.float32, 2)
         return Linear(weight, _array(here, arrays, f"{place}.bias", np.float32, 1))
+    if kind == "quantized_linear":
+        zero = _number(here, entry, "input_zero")
+        if zero != int(zero):
+            _refuse(here, "input_zero, a whole number", repr(zero))
+        return QuantizedLinear(
+            _array(here, arrays, f"{place}.weight", np.int8, 2),
+            _array(here, arrays, f"{place}.scale", np.float32, 1),
+            _array(here, arrays, f"{place}.bias", np.float32, 1),
+            None if entry.get("input_scale") is None else _number(here, entry, "input_scale"),
+            int(zero),
+        )
     if kind == "affine":
         scale = _array(here, arrays, f"{place}.scale", np.float64, 1)
         return Affine(scale, _array(here, arrays, f"{place}.shift", np.float64, 1))
@@ -94,7 +135,9 @@ def _layer(place: int, entry: Any, arrays: Mapping[str, Array]) -> Layer:
         return LayerNorm(weight, bias, _number(here, entry, "epsilon"))
     if kind == "activation":
         return Activation(str(entry.get("name")), _number(here, entry, "parameter"))
-    return _refuse(here, "a linear, affine, layer_norm or activation layer", repr(kind)[:80])
+    return _refuse(
+        here, "a linear, quantized_linear, affine, layer_norm or activation layer", repr(kind)[:80]
+    )
 
 
 def _array(where: str, arrays: Mapping[str, Array], name: str, dtype: Any, ndim: int) -> Array:

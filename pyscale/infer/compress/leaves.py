@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.trees import Trees
 
-__all__ = ["PruneReport", "prune"]
-
-Array = NDArray[Any]
+__all__ = ["merge_leaves"]
 
 
-@dataclass(frozen=True, slots=True)
-class PruneReport:
-    """
-    What pruning changed.
-
-    Attributes
-    ----------
-    nodes_before, nodes_after : int
-        Nodes of all trees, leaves included.
-    bytes_before, bytes_after : int
-        Of the trees' arrays, which is about the size of a saved model.
-    seconds_before, seconds_after : float
-        Of predicting the rows that were given, the best of three times.
-    largest_change, mean_change : float
-        Of the answers to them: absolute, over all outputs.
-    labels_changed : float
-        Share of the rows whose label is another now; 0 for models that do not classify.
-    """
-
-    nodes_before: int
-    nodes_after: int
-    bytes_before: int
-    bytes_after: int
-    seconds_before: float
-    seconds_after: float
-    largest_change: float
-    mean_change: float
-    labels_changed: float
-
-
-def prune(model: Forest, X: Any, *, tolerance: float) -> tuple[Forest, PruneReport]:
+def merge_leaves(model: Forest, tolerance: float) -> tuple[Forest, tuple[str, ...]]:
     """
     Merge leaves below one node whose values differ by no more than a tolerance.
 
@@ -56,18 +21,15 @@ def prune(model: Forest, X: Any, *, tolerance: float) -> tuple[Forest, PruneRepo
     ----------
     model : Forest
         Is not changed.
-    X : array
-        Rows x features: on which the change of the answers and of the speed is measured.
     tolerance : float
-        In the units of the leaves' values: what a tree adds to a row changes by half of it at most, since
-        leaves that become one get the middle of the smallest and the largest value.
+        In the units of the leaves' values.
 
     Returns
     -------
     Forest
-        The smaller model.
-    PruneReport
-        What it cost and brought.
+        The smaller model: leaves that become one get the middle of the smallest and the largest value.
+    tuple of str
+        What was done.
 
     Raises
     ------
@@ -79,37 +41,9 @@ def prune(model: Forest, X: Any, *, tolerance: float) -> tuple[Forest, PruneRepo
     description = model._description
     if description.trees.linear is not None:
         raise ValueError("model: expected leaves that hold numbers, got linear functions")
-    smaller = Forest(dataclasses.replace(description, trees=_merged(description.trees, tolerance)))
-    before, seconds_before = _timed(model, X)
-    after, seconds_after = _timed(smaller, X)
-    change = np.abs(after.astype(np.float64) - before)
-    classifies = description.kind in ("binary", "multiclass") and len(before)
-    return smaller, PruneReport(
-        nodes_before=description.trees.num_nodes,
-        nodes_after=smaller._description.trees.num_nodes,
-        bytes_before=_bytes(description.trees),
-        bytes_after=_bytes(smaller._description.trees),
-        seconds_before=seconds_before,
-        seconds_after=seconds_after,
-        largest_change=float(change.max(initial=0)),
-        mean_change=float(change.mean()) if change.size else 0.0,
-        labels_changed=float((before.argmax(1) != after.argmax(1)).mean()) if classifies else 0.0,
-    )
-
-
-def _timed(model: Forest, X: Any) -> tuple[Array, float]:
-    classifies = model.kind in ("binary", "multiclass")
-    least, answers = np.inf, np.empty(0)
-    for _ in range(3):
-        start = time.perf_counter()
-        answers = model.predict_proba(X) if classifies else model.raw(X)
-        least = min(least, time.perf_counter() - start)
-    return answers, least
-
-
-def _bytes(trees: Trees) -> int:
-    arrays = (getattr(trees, field.name) for field in dataclasses.fields(trees))
-    return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+    trees = _merged(description.trees, tolerance)
+    note = f"{description.trees.num_nodes:,} nodes became {trees.num_nodes:,}"
+    return Forest(dataclasses.replace(description, trees=trees)), (note,)
 
 
 def _merged(trees: Trees, tolerance: float) -> Trees:
