@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import gc
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -417,9 +418,22 @@ def fork_with_a_batcher_open() -> None:
         assert value_of(batcher.predict(row(2))) == 2
 
 
-def test_a_forked_child_is_refused_and_may_make_its_own() -> None:
+def fork_while_the_lock_is_held() -> None:
+    with Batcher(Model()) as batcher:
+        with batcher._lock:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)
+                batcher.stats()
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert value_of(batcher.predict(row(1))) == 1
+
+
+@pytest.mark.parametrize("way", ["fork_with_a_batcher_open", "fork_while_the_lock_is_held"])
+def test_a_forked_child_is_refused_and_may_make_its_own(way: str) -> None:
     # In a process of its own, since libraries that others imported here warn of a fork.
-    program = "import test_batcher; test_batcher.fork_with_a_batcher_open()"
+    program = f"import test_batcher; test_batcher.{way}()"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60
     )

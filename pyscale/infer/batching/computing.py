@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.batching.compute import Outcome, answers_of, compute
@@ -23,6 +25,7 @@ _now = time.perf_counter_ns
 class Computing(Entering):
     """The batches of a batcher."""
 
+    _workers: list[Worker]
     _warning: str | None = None
     _warned = False
 
@@ -38,11 +41,13 @@ class Computing(Entering):
     def _compute_here(self, worker: Worker, served: Served, rows: NDArray[Any]) -> NDArray[Any]:
         """Compute a request alone, in its own thread."""
         answer = None
+        worker.user = threading.get_ident()
         begin = _now()
         try:
             answer = answers_of(served.call, rows)
         finally:
             spent = _now() - begin
+            worker.user = worker.thread.ident
             with self._lock:
                 if answer is not None:
                     served.alone.append((len(rows), spent))
@@ -54,6 +59,25 @@ class Computing(Entering):
                     worker.wake(self)
                 else:
                     self._idle.append(worker)
+        return answer
+
+    def _computes(self) -> bool:
+        """Tell whether this thread computes already: the model, or what a future called back, asks again."""
+        me = threading.get_ident()
+        return any(worker.user == me for worker in self._workers)
+
+    def _compute_inside(self, served: Served, rows: NDArray[Any]) -> NDArray[Any]:
+        """Compute a request at once, in a thread that the queue would wait for."""
+        most = self._max_batch
+        answer = None
+        try:
+            pieces = [answers_of(served.call, rows[k : k + most]) for k in range(0, max(len(rows), 1), most)]
+            answer = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        finally:
+            with self._lock:
+                served.counters["requests"] += 1
+                served.counters["rows"] += len(rows)
+                served.counters["answered" if answer is not None else "failed"] += 1
         return answer
 
     def _serve(self, worker: Worker) -> bool:
@@ -93,7 +117,8 @@ class Computing(Entering):
         except BaseException as fault:  # of the batcher itself: nobody waits for ever
             with self._lock:
                 for work in batch:
-                    self._flights.pop(work.key, None)
+                    if work.key is not None:
+                        self._flights.pop(work.key, None)
                     told += [Outcome(one, None, fault) for one in lose(work.waiting())]
             raise
         finally:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from pyscale.errors import BatcherClosed, QueueFull
-from pyscale.infer.batching.cache import Answers
+from pyscale.infer.batching.cache import Answers, Key
 from pyscale.infer.batching.queue import Queue, Served
 from pyscale.infer.batching.requests import DROPPED, QUEUED, Awaited, Part, Promised, Request, Wakeups
 from pyscale.infer.batching.workers import Worker
@@ -27,7 +29,7 @@ class Entering:
         self._max_queue = max_queue
         self._queue = Queue(list(served.values()), max_batch)
         self._answers = answers
-        self._flights: dict[Hashable, Request] = {}
+        self._flights: dict[Key, Request] = {}
         self._idle: list[Worker] = []
         self._refusal: str | None = None
         self._closing = self._forked = False
@@ -57,12 +59,11 @@ class Entering:
             if request.key is not None:
                 answer = self._known(request)
             if answer is None and request.leader is None:
-                if self._queue.rows + count > self._max_queue:
+                # Requests without rows take room as well.
+                room = self._max_queue - max(self._queue.rows, self._queue.requests)
+                if max(count, 1) > room:
                     counters["rejected"] += 1
-                    raise QueueFull(
-                        f"rows: expected at most {self._max_queue - self._queue.rows} that the queue has "
-                        f"room for, got {count}"
-                    )
+                    raise QueueFull(f"rows: expected at most {room} that the queue has room for, got {count}")
                 for work in request.parts or (request,):
                     self._queue.push(work)
                     if self._idle:
@@ -81,14 +82,16 @@ class Entering:
 
     def _known(self, request: Request) -> Any:
         """Look for the answer; or for an equal request, which this one then follows."""
+        key = request.key
         assert self._answers is not None
+        assert key is not None
         counters = request.served.counters
-        answer = self._answers.get(request.key, request.entered)
+        answer = self._answers.get(key, request.entered)
         if answer is not None:
             counters["cache_hits"] += 1
             counters["answered"] += 1
             return answer
-        leader = self._flights.get(request.key)
+        leader = self._flights.get(key)
         # One that should be computed sooner does not wait in another's place.
         if (
             leader is None
@@ -156,7 +159,7 @@ class Entering:
         wakeups.go()
 
     def _part_done(self, part: Part) -> bool:
-        """Note a part of a larger request; return whether the whole is to be finished now."""
+        """Note a part of a larger request; return whether the whole has an answer, or an error, now."""
         whole = part.whole
         assert whole.parts is not None
         with self._lock:
@@ -164,8 +167,15 @@ class Entering:
             if not whole.alive or (part.error is None and not all(one.done for one in whole.parts)):
                 return False
             whole.alive = False
-            whole.served.counters["answered" if part.error is None else "failed"] += 1
             self._forget(whole)
+        whole.error = part.error
+        if part.error is None:
+            try:
+                whole.answer = np.concatenate([one.answer for one in whole.parts])
+            except Exception as error:  # answers of different shapes, or no memory
+                whole.error = error
+        with self._lock:
+            whole.served.counters["answered" if whole.error is None else "failed"] += 1
         return True
 
     def _cancelled(self, request: Promised) -> None:
