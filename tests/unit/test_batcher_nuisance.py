@@ -209,3 +209,46 @@ def test_a_future_cancelled_at_the_last_moment_is_done_for_all() -> None:
         request.deliver()
         done, _ = concurrent.futures.wait([request.future], LONG)
         assert done == {request.future}
+
+
+@pytest.mark.parametrize("where", ["_compute_here", "_take_worker", "_rest"])
+def test_an_interrupt_at_any_time_costs_no_worker(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Batcher(Model()) as batcher:
+        for before in (True, False):
+            with monkeypatch.context() as patch:
+                real = getattr(batcher, where)
+
+                def interrupted(*arguments: Any, real: Any = real, before: bool = before) -> None:
+                    if threading.current_thread() is not threading.main_thread():
+                        return real(*arguments)  # type: ignore[no-any-return]
+                    if not before:
+                        real(*arguments)
+                    raise KeyboardInterrupt
+
+                patch.setattr(batcher, where, interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    batcher.predict(row(1))
+            assert value_of(batcher.submit(row(2)).result(LONG)) == 2
+            assert value_of(batcher.predict(row(3))) == 3
+            assert [worker.user for worker in batcher._workers] == [
+                worker.thread.ident for worker in batcher._workers
+            ]
+
+
+def test_an_interrupt_while_a_worker_is_woken_costs_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Batcher(Model()) as batcher:
+        for ask in (batcher.submit, lambda x: asyncio.run(batcher.predict_async(x))):
+            with monkeypatch.context() as patch:
+                calls: list[Any] = []
+                real = Worker.wake
+
+                def interrupted(worker: Worker, batcher: Any, calls: Any = calls, real: Any = real) -> None:
+                    calls.append(worker)
+                    if len(calls) == 1:
+                        raise KeyboardInterrupt
+                    real(worker, batcher)
+
+                patch.setattr(Worker, "wake", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    ask(row(1))
+            assert value_of(batcher.submit(row(2)).result(LONG)) == 2

@@ -131,7 +131,6 @@ class Batcher(Computing):
         self._method = method
         self._only = next(iter(all_served.values())) if len(models) == 1 else None
         refuse_in_children(self)
-        self._workers = []
         self._finalizer = weakref.finalize(self, _wake_all, self._workers)
         self._finalizer.atexit = False
         for k in range(count):
@@ -206,9 +205,15 @@ class Batcher(Computing):
         """
         served, array, now, deadline = self._checked(rows, model, deadline_ms, priority)
         if self._idle and self._answers is None and len(array) <= self._max_batch and deadline == math.inf:
-            worker = self._borrow(served, len(array))
-            if worker is not None:
-                return self._compute_here(worker, served, array)
+            try:
+                worker = self._borrow(served, len(array))
+                if worker is not None:
+                    return self._compute_here(worker, served, array)
+            except Exception:
+                raise
+            except BaseException:  # Ctrl-C
+                self._recover()
+                raise
         if self._computes():
             return self._compute_inside(served, array)
         request = Waiting(served, array, now, deadline, priority)
@@ -348,15 +353,15 @@ class Batcher(Computing):
             waiting = [] if drain else self._queue.clear()
             if not drain:
                 self._flights = {key: work for key, work in self._flights.items() if work.state == TAKEN}
-            idle, self._idle = self._idle, []
+            self._idle = []
+            for worker in self._workers:
+                worker.wake(self)
         self._fail(
             waiting, [BatcherClosed("batcher: closed before this request was computed") for _ in waiting]
         )
-        for worker in idle:
-            worker.wake(self)
         if not self._computes():  # else a thread would wait for its own end
             for worker in self._workers:
-                worker.thread.join()
+                worker.join()
 
     def __enter__(self) -> Batcher:
         return self

@@ -25,7 +25,6 @@ _now = time.perf_counter_ns
 class Computing(Entering):
     """The batches of a batcher."""
 
-    _workers: list[Worker]
     _warning: str | None = None
     _warned = False
 
@@ -36,18 +35,16 @@ class Computing(Entering):
                 return None
             served.counters["requests"] += 1
             served.counters["rows"] += rows
-            return self._idle.pop()
+            return self._take_worker()
 
     def _compute_here(self, worker: Worker, served: Served, rows: NDArray[Any]) -> NDArray[Any]:
         """Compute a request alone, in its own thread."""
         answer = None
-        worker.user = threading.get_ident()
         begin = _now()
         try:
             answer = answers_of(served.call, rows)
         finally:
             spent = _now() - begin
-            worker.user = worker.thread.ident
             with self._lock:
                 if answer is not None:
                     served.alone.append((len(rows), spent))
@@ -58,7 +55,7 @@ class Computing(Entering):
                 if self._queue.requests or self._closing:
                     worker.wake(self)
                 else:
-                    self._idle.append(worker)
+                    self._rest(worker)
         return answer
 
     def _computes(self) -> bool:
@@ -97,7 +94,7 @@ class Computing(Entering):
                 elif not late:
                     if self._closing:
                         return False
-                    self._idle.append(worker)
+                    self._rest(worker)
                     return True
             if late:
                 self._fail(late, [too_late(request) for request in late])

@@ -30,6 +30,7 @@ class Entering:
         self._queue = Queue(list(served.values()), max_batch)
         self._answers = answers
         self._flights: dict[Key, Request] = {}
+        self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._refusal: str | None = None
         self._closing = self._forked = False
@@ -40,6 +41,15 @@ class Entering:
 
     def _enter(self, request: Request) -> None:
         """Queue a request; or answer it from what is known; or let it follow an equal one."""
+        try:
+            self._put(request)
+        except Exception:  # refused
+            raise
+        except BaseException:  # Ctrl-C
+            self._recover()
+            raise
+
+    def _put(self, request: Request) -> None:
         served = request.served
         count = request.count
         if self._answers is not None and count <= self._max_batch:
@@ -51,7 +61,6 @@ class Entering:
             pieces = range(0, count, self._max_batch)
             request.parts = [Part(request, request.rows[k : k + self._max_batch]) for k in pieces]
         answer = None
-        wake: list[Worker] = []
         with self._lock:
             if self._refusal is not None:
                 raise BatcherClosed(self._refusal)
@@ -67,18 +76,39 @@ class Entering:
                 for work in request.parts or (request,):
                     self._queue.push(work)
                     if self._idle:
-                        wake.append(self._idle.pop())
+                        self._take_worker().wake(self)
                 if request.key is not None:
                     self._flights[request.key] = request
             counters["requests"] += 1
             counters["rows"] += count
-        for worker in wake:
-            worker.wake(self)
         if answer is not None:
             wakeups = Wakeups()
             request.finish(answer, None, wakeups)
             wakeups.go()
         return None
+
+    def _take_worker(self) -> Worker:
+        """Take an idle worker, which says whose it is before it is taken; under the lock."""
+        worker = self._idle[-1]
+        worker.user = threading.get_ident()
+        self._idle.pop()
+        return worker
+
+    def _rest(self, worker: Worker) -> None:
+        """Count a worker among those that are idle; under the lock."""
+        if worker not in self._idle:  # it was woken twice
+            self._idle.append(worker)
+        worker.user = worker.thread.ident
+
+    def _recover(self) -> None:
+        """Let workers go that this thread had taken when it was interrupted."""
+        me = threading.get_ident()
+        with self._lock:
+            for worker in self._workers:
+                if worker.user == me and worker not in self._idle:
+                    worker.wake(self)
+                elif worker.user == me:
+                    worker.user = worker.thread.ident
 
     def _known(self, request: Request) -> Any:
         """Look for the answer; or for an equal request, which this one then follows."""

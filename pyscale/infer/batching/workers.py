@@ -30,13 +30,19 @@ class Worker:
         self._bell.acquire()
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
         self.thread.start()
-        self.user = self.thread.ident  # the thread that computes, if any does
+        self.user = self.thread.ident  # whose thread computes
 
     def wake(self, batcher: Entering | None) -> None:
         """Let the thread compute what there is, or end where nobody wants it any more."""
         self._batcher = batcher
-        with contextlib.suppress(RuntimeError):  # it ends already
+        with contextlib.suppress(RuntimeError):  # it was woken, or ends already
             self._bell.release()
+        self.user = self.thread.ident  # last: before that, it may be woken again
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        self.thread.join()
+        self._batcher = None
 
     def _work(self) -> None:
         while True:
