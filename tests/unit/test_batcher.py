@@ -372,6 +372,8 @@ def test_close(gate: Gate) -> None:
     with pytest.raises(BatcherClosed):
         batcher.predict(row(1))
     batcher.close()
+    found = counters(batcher)
+    assert (found["requests"], found["answered"], found["failed"]) == (3, 1, 2)
 
     slow = Model(seconds=0.005)
     with Batcher(slow, max_batch=2) as batcher:

@@ -80,6 +80,30 @@ def test_a_callback_that_raises_keeps_no_answer_from_others(
     assert [one.exc_type for one in shown] == [SystemExit]
 
 
+def test_a_loop_that_cannot_be_woken_keeps_no_answer_from_others(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+
+    async def ask(batcher: Batcher) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(batcher.predict_async(row(1)))
+        await asyncio.sleep(0)
+        future = batcher.submit(row(2))
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", lambda *_: [][0])
+            gate.open()
+            assert value_of(future.result(LONG)) == 2
+        task.cancel()
+
+    with Batcher(gate) as batcher:
+        batcher.submit(row(0))
+        gate.wait_for_calls(1)
+        asyncio.run(ask(batcher))
+    assert [one.exc_type for one in shown] == [IndexError]
+
+
 def test_parts_whose_answers_do_not_fit_together_are_an_error() -> None:
     calls: list[int] = []
 

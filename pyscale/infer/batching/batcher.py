@@ -351,6 +351,8 @@ class Batcher(Computing):
             self._closing = True
             self._refusal = "batcher: expected an open one, got one that was closed"
             waiting = [] if drain else self._queue.clear()
+            for request in waiting:
+                request.served.counters["failed"] += 1
             if not drain:
                 self._flights = {key: work for key, work in self._flights.items() if work.state == TAKEN}
             self._idle = []

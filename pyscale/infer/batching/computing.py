@@ -116,7 +116,9 @@ class Computing(Entering):
                 for work in batch:
                     if work.key is not None:
                         self._flights.pop(work.key, None)
-                    told += [Outcome(one, None, fault) for one in lose(work.waiting())]
+                    lost = lose(work.waiting())
+                    served.counters["failed"] += len(lost)
+                    told += [Outcome(one, None, fault) for one in lost]
             raise
         finally:
             wakeups = Wakeups()

@@ -50,8 +50,12 @@ class Wakeups:
         for one in threads[:_CHAINS]:
             one.lock.release()
         for loop, requests in self.loops.items():
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody awaits any more
+            try:
                 loop.call_soon_threadsafe(_deliver, requests)
+            except RuntimeError:  # the loop is closed, and nobody awaits any more
+                pass
+            except Exception:  # of a loop of somebody's own
+                show_fault()
         for promised in self.futures:  # last, since these may call back, and take their time
             try:
                 promised.deliver()
