@@ -151,9 +151,11 @@ class Batcher(Computing):
             Which one, where there are several.
         deadline_ms : float, optional
             The answer is of no use after so many milliseconds: a request that cannot be answered by then
-            fails without being computed. One that is being computed by then is answered, late.
+            fails without being computed. One that is being computed by then is answered, late. A future
+            fails when a worker comes to it; :meth:`predict` and :meth:`predict_async` at that time.
         priority : int
-            Requests of a larger one are computed first, among those for the same model.
+            Requests of a larger one are computed first, among those for the same model; they are not
+            counted, so that those of a smaller one may wait for long.
 
         Returns
         -------
