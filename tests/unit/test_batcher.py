@@ -513,3 +513,10 @@ def test_a_fault_of_the_batcher_itself_leaves_nobody_waiting(monkeypatch: pytest
                     batcher.submit(row(1)).result(LONG)
             assert value_of(batcher.submit(row(2)).result(LONG)) == 2
         assert [one.exc_type for one in shown] == [ZeroDivisionError] * 2
+    with Batcher(Model()) as batcher, monkeypatch.context() as patch:
+        patch.setattr(batcher, "_note", lambda *arguments: 1 / 0)
+        batcher._only.noted = -(10**12)  # type: ignore[union-attr]
+        with pytest.raises(ZeroDivisionError):
+            batcher.predict(row(1))
+        patch.undo()
+        assert value_of(batcher.submit(row(2)).result(LONG)) == 2

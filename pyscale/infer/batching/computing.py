@@ -46,16 +46,16 @@ class Computing(Entering):
         finally:
             spent = _now() - begin
             with self._lock:
+                if self._queue.requests or self._closing:
+                    worker.wake(self)
+                else:
+                    self._rest(worker)
                 if answer is not None:
                     served.alone.append((len(rows), spent))
                     if len(served.alone) >= _NOTE or begin - served.noted > _NOTE_NS:
                         self._note(served)
                 else:
                     served.counters["failed"] += 1
-                if self._queue.requests or self._closing:
-                    worker.wake(self)
-                else:
-                    self._rest(worker)
         return answer
 
     def _computes(self) -> bool:

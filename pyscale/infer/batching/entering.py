@@ -143,7 +143,7 @@ class Entering:
             counters["rows"] += request.count
             counters["expired"] += 1
             request.begin()
-            request.alive = False
+            request.alive, request.given_up = False, True
         self._fail([request], [too_late(request)])
 
     def _forget(self, request: Request) -> None:
