@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def test_goes_on_after_a_kill_with_other_ranks(data: Path, tmp_path: Path, sourc
     job = predict(data, source, out, 3, "dies", 2, hide_deaths=True, check=False)
     assert [result and result["error"] for result in job.results] == ["CommError", "CommError", None]
     assert not out.exists()
-    done = len(list((tmp_path / f".{name}.draft").glob("*.done")))
+    draft = tmp_path / f".{name}.draft"
+    done = len([*draft.glob("*.done"), *draft.glob("parts/*.parquet")])
     assert done >= 3  # of a round, whose units are a batch or two
     again = predict(data, source, out, 2)
     assert again.results[0]["reached"][0] > UNIT * done // 2
@@ -94,6 +96,18 @@ def test_all_learn_what_failed_on_one(data: Path, tmp_path: Path) -> None:
     assert job.results[0]["notes"] == ["predict_distributed: raised on rank 2"]
     assert predict(data, "rows.npy", tmp_path / "out.npy", 1).results[0]["rows"] == ROWS
     check(data, tmp_path / "out.npy")
+
+
+def test_all_learn_that_the_callback_failed(data: Path, tmp_path: Path) -> None:
+    job = predict(data, "rows.npy", tmp_path / "out.npy", 3, "interrupts", 2)
+    assert {result["error"] for result in job.results} == {"ArithmeticError"}
+    assert job.results[1]["notes"] == ["predict_distributed: raised on rank 0"]
+
+
+def test_ranks_with_other_rows_are_refused(data: Path, tmp_path: Path) -> None:
+    job = predict(data, "rows.npy", tmp_path / "out.npy", 2, "differs", 1)
+    assert {result["error"] for result in job.results} == {"ValueError"}
+    assert "units_of_source to be the same on every rank" in job.results[0]["message"]
 
 
 def test_refuses(data: Path, tmp_path: Path) -> None:
@@ -119,6 +133,9 @@ def test_refuses(data: Path, tmp_path: Path) -> None:
         ps.infer.predict_distributed(model, str(tmp_path / "nowhere"), out=tmp_path / "c")
     with pytest.raises(ValueError, match="expected rows, got none"):
         ps.infer.predict_distributed(model, x[:0], out=tmp_path / "c.npy")
+    assert not (tmp_path / ".c.npy.draft").exists()
+    with pytest.raises(ValueError, match="got Python objects"):
+        ps.infer.predict_distributed(Constant(np.array(["a"], object)), x, out=tmp_path / "c.npy")
 
 
 def test_a_draft_of_another_job_is_refused(data: Path, tmp_path: Path) -> None:
@@ -139,6 +156,76 @@ def test_a_draft_of_another_job_is_refused(data: Path, tmp_path: Path) -> None:
         ps.infer.predict_distributed(ps.infer.load(data / "model"), x, out=out, batch_rows=UNIT)
     with pytest.raises(ValueError, match="expected an answer for each of"):
         ps.infer.predict_distributed(Sums(), x, out=tmp_path / "b.npy", batch_rows=UNIT)
+
+
+def test_other_rows_of_the_same_shape_are_another_job(tmp_path: Path) -> None:
+    x = np.zeros((5000, 2))
+    out = tmp_path / "out.npy"
+
+    def fail(_: Any) -> None:
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        ps.infer.predict_distributed(Constant(1.0), x, out=out, batch_rows=UNIT, progress=fail)
+    with pytest.raises(ValueError, match="expected the draft of this job"):
+        ps.infer.predict_distributed(Constant(1.0), x + 1, out=out, batch_rows=UNIT)
+    ps.infer.predict_distributed(Constant(1.0), x, out=out, batch_rows=UNIT)
+    assert np.load(out).tolist() == [1.0] * len(x)
+
+
+@pytest.mark.parametrize(("source", "name"), [("rows.npy", "out.npy"), ("rows", "out")])
+def test_a_kill_while_the_draft_is_removed_does_no_harm(
+    data: Path, tmp_path: Path, source: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ps.infer.load(data / "model")
+    x: Any = np.load(data / "rows.npy") if source.endswith(".npy") else str(data / source)
+    keep = [] if source.endswith(".npy") else ["id"]
+    out = tmp_path / name
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as far as it came
+        ps.infer.predict_distributed(model, x, out=out, keep=keep, batch_rows=UNIT)
+    with pytest.raises(FileExistsError):
+        ps.infer.predict_distributed(model, x, out=out, keep=keep, batch_rows=UNIT)
+    if out.is_dir():
+        shutil.rmtree(out)
+    else:
+        out.unlink()
+    done = ps.infer.predict_distributed(model, x, out=out, keep=keep, batch_rows=UNIT)
+    assert done.rows == ROWS
+    check(data, out)
+
+
+def test_row_groups_without_rows_and_columns_of_text_and_nulls(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    schema = pa.schema([("a", pa.float32()), ("name", pa.string()), ("when", pa.timestamp("us"))])
+    whole = pa.table({"a": [1.0, None, 3.0], "name": ["x", None, "z"], "when": [None, 5, 6]}, schema=schema)
+    with parquet.ParquetWriter(tmp_path / "rows.parquet", schema) as writer:
+        for piece in (whole[:0], whole[:1], whole[:0], whole[1:]):
+            writer.write_table(piece)
+
+    class Numbers:
+        def predict(self, table: Any) -> Any:
+            assert len(table) > 0
+            assert table.column_names == ["a"]
+            return table["a"].to_numpy()
+
+    ps.infer.predict_distributed(
+        Numbers(), str(tmp_path / "rows.parquet"), out=tmp_path / "out", keep=["name", "when"]
+    )
+    found = parquet.read_table(tmp_path / "out")
+    assert found["name"].to_pylist() == ["x", None, "z"]
+    assert found["when"].to_pylist() == whole["when"].to_pylist()
+    assert np.array_equal(found["prediction"].to_numpy(), [1.0, np.nan, 3.0], equal_nan=True)
+
+
+class Constant:
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def predict(self, x: Any) -> Any:
+        return np.full(len(x), self._answer)
 
 
 class Sums:

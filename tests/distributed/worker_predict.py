@@ -24,7 +24,7 @@ class Slow:
             self._left -= 1
             if self._left < 0 and self._how == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if self._left < 0:
+            if self._left < 0 and self._how == "fails":
                 raise ArithmeticError("a model that has had enough")
         return self._model.predict(x)
 
@@ -39,7 +39,15 @@ def main() -> None:
 
         job = predict._job
         predict._job = lambda model, *rest: job(model._model, *rest)
+    if how == "differs" and ps.rank() > 0:
+        data = data[:-1]
     reached = []
+
+    def progress(now: Any) -> None:
+        reached.append(now.rows)
+        if how == "interrupts" and len(reached) == int(at):
+            raise ArithmeticError("a callback that has had enough")
+
     try:
         done = ps.infer.predict_distributed(
             model,
@@ -49,7 +57,7 @@ def main() -> None:
             batch_rows=int(rows),
             keep=kept,
             columns=None,
-            progress=lambda at: reached.append(at.rows),
+            progress=progress,
         )
         report({"rows": done.rows, "total": done.total, "reached": reached})
     except Exception as error:

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import gc
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -371,6 +372,8 @@ def test_close(gate: Gate) -> None:
     with pytest.raises(BatcherClosed):
         batcher.predict(row(1))
     batcher.close()
+    found = counters(batcher)
+    assert (found["requests"], found["answered"], found["failed"]) == (3, 1, 2)
 
     slow = Model(seconds=0.005)
     with Batcher(slow, max_batch=2) as batcher:
@@ -417,9 +420,22 @@ def fork_with_a_batcher_open() -> None:
         assert value_of(batcher.predict(row(2))) == 2
 
 
-def test_a_forked_child_is_refused_and_may_make_its_own() -> None:
+def fork_while_the_lock_is_held() -> None:
+    with Batcher(Model()) as batcher:
+        with batcher._lock:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)
+                batcher.stats()
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert value_of(batcher.predict(row(1))) == 1
+
+
+@pytest.mark.parametrize("way", ["fork_with_a_batcher_open", "fork_while_the_lock_is_held"])
+def test_a_forked_child_is_refused_and_may_make_its_own(way: str) -> None:
     # In a process of its own, since libraries that others imported here warn of a fork.
-    program = "import test_batcher; test_batcher.fork_with_a_batcher_open()"
+    program = f"import test_batcher; test_batcher.{way}()"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60
     )
@@ -497,3 +513,10 @@ def test_a_fault_of_the_batcher_itself_leaves_nobody_waiting(monkeypatch: pytest
                     batcher.submit(row(1)).result(LONG)
             assert value_of(batcher.submit(row(2)).result(LONG)) == 2
         assert [one.exc_type for one in shown] == [ZeroDivisionError] * 2
+    with Batcher(Model()) as batcher, monkeypatch.context() as patch:
+        patch.setattr(batcher, "_note", lambda *arguments: 1 / 0)
+        batcher._only.noted = -(10**12)  # type: ignore[union-attr]
+        with pytest.raises(ZeroDivisionError):
+            batcher.predict(row(1))
+        patch.undo()
+        assert value_of(batcher.submit(row(2)).result(LONG)) == 2

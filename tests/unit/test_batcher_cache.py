@@ -67,7 +67,13 @@ def test_answers_of_another_version_are_not_used() -> None:
     with Batcher(Model(), cache_size=9) as batcher:
         assert value_of(batcher.predict(row(1))) == 1
         batcher.swap(Model(factor=3))
+        assert batcher.stats()["cached"] == 0
         assert value_of(batcher.predict(row(1))) == 3
+    with Batcher({"a": Model(), "b": Model()}, cache_size=9) as batcher:
+        for name in "ab":
+            batcher.predict(row(1), model=name)
+        batcher.swap(Model(), name="a")
+        assert batcher.stats()["cached"] == 1
 
 
 def test_equal_requests_at_the_same_time_are_computed_once() -> None:

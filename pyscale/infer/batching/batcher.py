@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
 import warnings
 import weakref
@@ -22,7 +21,9 @@ from pyscale.infer.batching.checks import (
     features_of,
     models_of,
     nanoseconds_of,
+    number_of,
     positive,
+    whole,
 )
 from pyscale.infer.batching.computing import Computing
 from pyscale.infer.batching.entering import too_late
@@ -130,10 +131,11 @@ class Batcher(Computing):
         self._method = method
         self._only = next(iter(all_served.values())) if len(models) == 1 else None
         refuse_in_children(self)
-        self._workers = [Worker(rows, f"pyscale-batcher-{k}") for k in range(count)]
-        self._idle = list(self._workers)
         self._finalizer = weakref.finalize(self, _wake_all, self._workers)
         self._finalizer.atexit = False
+        for k in range(count):
+            self._workers.append(Worker(rows, f"pyscale-batcher-{k}"))
+        self._idle = list(self._workers)
 
     def submit(
         self, rows: Any, *, model: str | None = None, deadline_ms: float | None = None, priority: int = 0
@@ -149,9 +151,11 @@ class Batcher(Computing):
             Which one, where there are several.
         deadline_ms : float, optional
             The answer is of no use after so many milliseconds: a request that cannot be answered by then
-            fails without being computed. One that is being computed by then is answered, late.
+            fails without being computed. One that is being computed by then is answered, late. A future
+            fails when a worker comes to it; :meth:`predict` and :meth:`predict_async` at that time.
         priority : int
-            Requests of a larger one are computed first, among those for the same model.
+            Requests of a larger one are computed first, among those for the same model; they are not
+            counted, so that those of a smaller one may wait for long.
 
         Returns
         -------
@@ -170,7 +174,7 @@ class Batcher(Computing):
         ValueError
             It has another shape than the model wants; or there is no such model.
         """
-        served, array, now, deadline = self._checked(rows, model, deadline_ms)
+        served, array, now, deadline = self._checked(rows, model, deadline_ms, priority)
         request = Promised(served, array, now, deadline, priority)
         self._enter(request)
         return request.future
@@ -180,6 +184,9 @@ class Batcher(Computing):
     ) -> Array:
         """
         Compute rows, and wait for the answer.
+
+        A model that asks for other rows, or what a future calls back, has them computed at once: the thread
+        that it runs in is one that the queue would wait for.
 
         Parameters
         ----------
@@ -198,14 +205,22 @@ class Batcher(Computing):
         QueueFull, BatcherClosed, TypeError, ValueError
             As :meth:`submit`; and what the model raises for these rows.
         """
-        served, array, now, deadline = self._checked(rows, model, deadline_ms)
+        served, array, now, deadline = self._checked(rows, model, deadline_ms, priority)
         if self._idle and self._answers is None and len(array) <= self._max_batch and deadline == math.inf:
-            worker = self._borrow(served, len(array))
-            if worker is not None:
-                return self._compute_here(worker, served, array)
+            try:
+                worker = self._borrow(served, len(array))
+                if worker is not None:
+                    return self._compute_here(worker, served, array)
+            except Exception:
+                raise
+            except BaseException:  # Ctrl-C
+                self._recover()
+                raise
+        if self._computes():
+            return self._compute_inside(served, array)
         request = Waiting(served, array, now, deadline, priority)
-        self._enter(request)
         try:
+            self._enter(request)
             expired = False
             if deadline == math.inf:
                 request.lock.acquire()
@@ -213,6 +228,8 @@ class Batcher(Computing):
                 expired = self._expire(request)
                 if not expired:
                     request.lock.acquire()
+        except Exception:  # refused
+            raise
         except BaseException:  # Ctrl-C
             if not self._abandon(request) and not request.given_up:
                 # It is told just now, and has to wake the next of its chain.
@@ -251,7 +268,7 @@ class Batcher(Computing):
         QueueFull, BatcherClosed, TypeError, ValueError
             As :meth:`submit`; and what the model raises for these rows.
         """
-        served, array, now, deadline = self._checked(rows, model, deadline_ms)
+        served, array, now, deadline = self._checked(rows, model, deadline_ms, priority)
         request = Awaited(served, array, now, deadline, priority)
         request.loop = loop = asyncio.get_running_loop()
         request.future = loop.create_future()
@@ -273,7 +290,8 @@ class Batcher(Computing):
         Take another model from the next batch on.
 
         Requests that wait are computed by the new one; batches that are being computed are finished by the
-        old one. Answers that were kept are not used any more.
+        old one. So both may have a part in the answer to a request larger than a batch. Answers that were
+        kept are forgotten.
 
         Parameters
         ----------
@@ -287,9 +305,12 @@ class Batcher(Computing):
         if None not in (features, served.num_features) and features != served.num_features:
             raise ValueError(f"model: expected one for {served.num_features} features, got {features}")
         with self._lock:
-            served.call, served.num_features = call, features
+            served.call = call
+            served.num_features = features if features is not None else served.num_features
             served.version += 1
             served.forget_costs()
+            if self._answers is not None:
+                self._answers.forget(served.name)
 
     def stats(self) -> dict[str, Any]:
         """
@@ -323,7 +344,8 @@ class Batcher(Computing):
         Parameters
         ----------
         drain : bool
-            Compute what waits; otherwise it fails with `BatcherClosed`. What is being computed is finished.
+            Compute what waits; otherwise it fails with `BatcherClosed`. What is being computed is finished:
+            this waits for it, but for a call by the model, or by what a future calls back.
         """
         if self._forked:
             return
@@ -331,17 +353,19 @@ class Batcher(Computing):
             self._closing = True
             self._refusal = "batcher: expected an open one, got one that was closed"
             waiting = [] if drain else self._queue.clear()
+            for request in waiting:
+                request.served.counters["failed"] += 1
             if not drain:
                 self._flights = {key: work for key, work in self._flights.items() if work.state == TAKEN}
-            idle, self._idle = self._idle, []
+            self._idle = []
+            for worker in self._workers:
+                worker.wake(self)
         self._fail(
             waiting, [BatcherClosed("batcher: closed before this request was computed") for _ in waiting]
         )
-        for worker in idle:
-            worker.wake(self)
-        for worker in self._workers:
-            if worker.thread is not threading.current_thread():
-                worker.thread.join()
+        if not self._computes():  # else a thread would wait for its own end
+            for worker in self._workers:
+                worker.join()
 
     def __enter__(self) -> Batcher:
         return self
@@ -366,7 +390,7 @@ class Batcher(Computing):
         return found
 
     def _checked(
-        self, rows: Any, model: str | None, deadline_ms: float | None
+        self, rows: Any, model: str | None, deadline_ms: float | None, priority: int
     ) -> tuple[Served, Array, int, float]:
         if self._refusal is not None:
             raise BatcherClosed(self._refusal)
@@ -375,12 +399,12 @@ class Batcher(Computing):
             warnings.warn(text, RuntimeWarning, stacklevel=3)
         served = self._only if model is None and self._only is not None else self._served_by(model)
         array = checked_rows(rows, served.num_features)
+        if type(priority) is not int:
+            whole(priority, "priority")
         now = _now()
         if deadline_ms is None:
             return served, array, now, math.inf
-        if math.isnan(deadline_ms):
-            raise ValueError("deadline_ms: expected a number, got NaN")
-        return served, array, now, now + deadline_ms * 1e6
+        return served, array, now, now + number_of(deadline_ms, "deadline_ms") * 1e6
 
 
 def _wake_all(workers: list[Worker]) -> None:

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from pyscale.arrays import DTYPES, view
 
-__all__ = ["callable_of", "checked_rows", "features_of", "models_of", "nanoseconds_of", "positive"]
+__all__ = [
+    "callable_of",
+    "checked_rows",
+    "features_of",
+    "models_of",
+    "nanoseconds_of",
+    "number_of",
+    "positive",
+    "whole",
+]
 
 _KNOWN = frozenset(DTYPES.values())
 
@@ -49,22 +58,36 @@ def features_of(model: Any) -> int | None:
     return None
 
 
-def positive(value: Any, what: str) -> int:
-    """Return a whole number from 1."""
+def whole(value: Any, what: str) -> int:
+    """Return a whole number."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{what}: expected a whole number, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{what}: expected 1 or more, got {value}")
     return int(value)
 
 
-def nanoseconds_of(value: float, unit: float, what: str) -> float:
-    """Return a duration of more than nothing."""
+def positive(value: Any, what: str) -> int:
+    """Return a whole number from 1."""
+    number = whole(value, what)
+    if number < 1:
+        raise ValueError(f"{what}: expected 1 or more, got {value}")
+    return number
+
+
+def number_of(value: Any, what: str) -> float:
+    """Return a number."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{what}: expected a number, got {value!r}") from None
-    if not number > 0 or math.isnan(number):
+    if math.isnan(number):
+        raise ValueError(f"{what}: expected a number, got NaN")
+    return number
+
+
+def nanoseconds_of(value: float, unit: float, what: str) -> float:
+    """Return a duration of more than nothing."""
+    number = number_of(value, what)
+    if not number > 0:
         raise ValueError(f"{what}: expected more than 0, got {value!r}")
     return number * unit
 

@@ -15,9 +15,16 @@ from pyscale.infer.batching.requests import Request
 __all__ = ["Buffers", "Outcome", "answers_of", "compute"]
 
 _KINDS = 4  # buffers that are kept, of different types and shapes of rows
-_OWN_COPY = (
-    64 * 1024
-)  # bytes of a batch's answers, above which each answer is a copy and keeps no other alive
+_OWN_COPY = 64 * 1024  # bytes of a batch's answers, above which each is a copy and keeps no other alive
+
+
+def _count_alone() -> int:
+    """Return the count of references to what only a local variable knows; newer Pythons count one less."""
+    out = np.empty(1)
+    return sys.getrefcount(out)
+
+
+_ALONE = _count_alone()
 
 
 class Outcome(NamedTuple):
@@ -51,13 +58,18 @@ class Buffers:
 
 def answers_of(call: Callable[[Any], Any], rows: NDArray[Any]) -> NDArray[Any]:
     """Call the model; return an answer for each row, in memory of its own."""
-    out = call(rows)
+    try:
+        out = call(rows)
+    except StopIteration as error:  # would end a generator or a coroutine silently
+        raise RuntimeError("model: raised StopIteration") from error
     if type(out) is not np.ndarray:
+        if isinstance(out, tuple):  # of two answers for all rows, and there may be two rows
+            raise TypeError("model: expected an array with an answer for each row, got a tuple")
         out = np.asarray(out)
     if out.ndim == 0 or len(out) != len(rows):
         raise ValueError(f"model: expected an answer for each of {len(rows)} rows, got shape {out.shape}")
     # The model may write to memory again that is not the answer's alone.
-    if out.base is not None or out is rows or sys.getrefcount(out) > 2:
+    if out.base is not None or out is rows or sys.getrefcount(out) > _ALONE:
         out = out.copy()
     return out  # type: ignore[no-any-return]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.batching.compute import Outcome, answers_of, compute
@@ -33,7 +35,7 @@ class Computing(Entering):
                 return None
             served.counters["requests"] += 1
             served.counters["rows"] += rows
-            return self._idle.pop()
+            return self._take_worker()
 
     def _compute_here(self, worker: Worker, served: Served, rows: NDArray[Any]) -> NDArray[Any]:
         """Compute a request alone, in its own thread."""
@@ -44,16 +46,35 @@ class Computing(Entering):
         finally:
             spent = _now() - begin
             with self._lock:
+                if self._queue.requests or self._closing:
+                    worker.wake(self)
+                else:
+                    self._rest(worker)
                 if answer is not None:
                     served.alone.append((len(rows), spent))
                     if len(served.alone) >= _NOTE or begin - served.noted > _NOTE_NS:
                         self._note(served)
                 else:
                     served.counters["failed"] += 1
-                if self._queue.requests or self._closing:
-                    worker.wake(self)
-                else:
-                    self._idle.append(worker)
+        return answer
+
+    def _computes(self) -> bool:
+        """Tell whether this thread computes already: the model, or what a future called back, asks again."""
+        me = threading.get_ident()
+        return any(worker.user == me for worker in self._workers)
+
+    def _compute_inside(self, served: Served, rows: NDArray[Any]) -> NDArray[Any]:
+        """Compute a request at once, in a thread that the queue would wait for."""
+        most = self._max_batch
+        answer = None
+        try:
+            pieces = [answers_of(served.call, rows[k : k + most]) for k in range(0, max(len(rows), 1), most)]
+            answer = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        finally:
+            with self._lock:
+                served.counters["requests"] += 1
+                served.counters["rows"] += len(rows)
+                served.counters["answered" if answer is not None else "failed"] += 1
         return answer
 
     def _serve(self, worker: Worker) -> bool:
@@ -73,7 +94,7 @@ class Computing(Entering):
                 elif not late:
                     if self._closing:
                         return False
-                    self._idle.append(worker)
+                    self._rest(worker)
                     return True
             if late:
                 self._fail(late, [too_late(request) for request in late])
@@ -93,8 +114,11 @@ class Computing(Entering):
         except BaseException as fault:  # of the batcher itself: nobody waits for ever
             with self._lock:
                 for work in batch:
-                    self._flights.pop(work.key, None)
-                    told += [Outcome(one, None, fault) for one in lose(work.waiting())]
+                    if work.key is not None:
+                        self._flights.pop(work.key, None)
+                    lost = lose(work.waiting())
+                    served.counters["failed"] += len(lost)
+                    told += [Outcome(one, None, fault) for one in lost]
             raise
         finally:
             wakeups = Wakeups()

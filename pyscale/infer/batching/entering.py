@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from pyscale.errors import BatcherClosed, QueueFull
-from pyscale.infer.batching.cache import Answers
+from pyscale.infer.batching.cache import Answers, Key
 from pyscale.infer.batching.queue import Queue, Served
 from pyscale.infer.batching.requests import DROPPED, QUEUED, Awaited, Part, Promised, Request, Wakeups
 from pyscale.infer.batching.workers import Worker
@@ -27,7 +29,8 @@ class Entering:
         self._max_queue = max_queue
         self._queue = Queue(list(served.values()), max_batch)
         self._answers = answers
-        self._flights: dict[Hashable, Request] = {}
+        self._flights: dict[Key, Request] = {}
+        self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._refusal: str | None = None
         self._closing = self._forked = False
@@ -38,6 +41,15 @@ class Entering:
 
     def _enter(self, request: Request) -> None:
         """Queue a request; or answer it from what is known; or let it follow an equal one."""
+        try:
+            self._put(request)
+        except Exception:  # refused
+            raise
+        except BaseException:  # Ctrl-C
+            self._recover()
+            raise
+
+    def _put(self, request: Request) -> None:
         served = request.served
         count = request.count
         if self._answers is not None and count <= self._max_batch:
@@ -49,7 +61,6 @@ class Entering:
             pieces = range(0, count, self._max_batch)
             request.parts = [Part(request, request.rows[k : k + self._max_batch]) for k in pieces]
         answer = None
-        wake: list[Worker] = []
         with self._lock:
             if self._refusal is not None:
                 raise BatcherClosed(self._refusal)
@@ -57,38 +68,60 @@ class Entering:
             if request.key is not None:
                 answer = self._known(request)
             if answer is None and request.leader is None:
-                if self._queue.rows + count > self._max_queue:
+                # Requests without rows take room as well.
+                room = self._max_queue - max(self._queue.rows, self._queue.requests)
+                if max(count, 1) > room:
                     counters["rejected"] += 1
-                    raise QueueFull(
-                        f"rows: expected at most {self._max_queue - self._queue.rows} that the queue has "
-                        f"room for, got {count}"
-                    )
+                    raise QueueFull(f"rows: expected at most {room} that the queue has room for, got {count}")
                 for work in request.parts or (request,):
                     self._queue.push(work)
                     if self._idle:
-                        wake.append(self._idle.pop())
+                        self._take_worker().wake(self)
                 if request.key is not None:
                     self._flights[request.key] = request
             counters["requests"] += 1
             counters["rows"] += count
-        for worker in wake:
-            worker.wake(self)
         if answer is not None:
             wakeups = Wakeups()
             request.finish(answer, None, wakeups)
             wakeups.go()
         return None
 
+    def _take_worker(self) -> Worker:
+        """Take an idle worker, which says whose it is before it is taken; under the lock."""
+        worker = self._idle[-1]
+        worker.user = threading.get_ident()
+        self._idle.pop()
+        return worker
+
+    def _rest(self, worker: Worker) -> None:
+        """Count a worker among those that are idle; under the lock."""
+        if worker not in self._idle:  # it was woken twice
+            self._idle.append(worker)
+        worker.user = worker.thread.ident
+
+    def _recover(self) -> None:
+        """Let workers go that this thread had taken when it was interrupted."""
+        me = threading.get_ident()
+        with self._lock:
+            for worker in self._workers:
+                if worker.user == me and worker not in self._idle:
+                    worker.wake(self)
+                elif worker.user == me:
+                    worker.user = worker.thread.ident
+
     def _known(self, request: Request) -> Any:
         """Look for the answer; or for an equal request, which this one then follows."""
+        key = request.key
         assert self._answers is not None
+        assert key is not None
         counters = request.served.counters
-        answer = self._answers.get(request.key, request.entered)
+        answer = self._answers.get(key, request.entered)
         if answer is not None:
             counters["cache_hits"] += 1
             counters["answered"] += 1
             return answer
-        leader = self._flights.get(request.key)
+        leader = self._flights.get(key)
         # One that should be computed sooner does not wait in another's place.
         if (
             leader is None
@@ -110,7 +143,7 @@ class Entering:
             counters["rows"] += request.count
             counters["expired"] += 1
             request.begin()
-            request.alive = False
+            request.alive, request.given_up = False, True
         self._fail([request], [too_late(request)])
 
     def _forget(self, request: Request) -> None:
@@ -156,7 +189,7 @@ class Entering:
         wakeups.go()
 
     def _part_done(self, part: Part) -> bool:
-        """Note a part of a larger request; return whether the whole is to be finished now."""
+        """Note a part of a larger request; return whether the whole has an answer, or an error, now."""
         whole = part.whole
         assert whole.parts is not None
         with self._lock:
@@ -164,8 +197,15 @@ class Entering:
             if not whole.alive or (part.error is None and not all(one.done for one in whole.parts)):
                 return False
             whole.alive = False
-            whole.served.counters["answered" if part.error is None else "failed"] += 1
             self._forget(whole)
+        whole.error = part.error
+        if part.error is None:
+            try:
+                whole.answer = np.concatenate([one.answer for one in whole.parts])
+            except Exception as error:  # answers of different shapes, or no memory
+                whole.error = error
+        with self._lock:
+            whole.served.counters["answered" if whole.error is None else "failed"] += 1
         return True
 
     def _cancelled(self, request: Promised) -> None:

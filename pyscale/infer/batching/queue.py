@@ -148,7 +148,7 @@ class Queue:
         lane = served.lanes.get(kind)
         if lane is None:
             lane = served.lanes[kind] = Lane(kind)
-        work.lane = lane
+        work.lane, work.state = lane, QUEUED
         heapq.heappush(lane.heap, (-work.priority, next(self._numbers), work))
         if served.queued == 0 and served.taken < self._turn:
             served.taken = self._turn  # who did not ask for long has no claim to all of the time now

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import sys
 import threading
 import time
-from collections.abc import Hashable
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from pyscale.infer.batching.cache import Key
     from pyscale.infer.batching.queue import Lane, Served
 
-__all__ = ["Awaited", "Part", "Promise", "Promised", "Request", "Waiting", "Wakeups"]
+__all__ = ["Awaited", "Part", "Promise", "Promised", "Request", "Waiting", "Wakeups", "show_fault"]
 
-# The states of work.
+# The states of work; what is in no queue yet is as if dropped.
 QUEUED, TAKEN, DROPPED = range(3)
 
 _CHAINS = 16  # one would be the cheapest, were it not for threads that get no core at once
@@ -50,10 +50,22 @@ class Wakeups:
         for one in threads[:_CHAINS]:
             one.lock.release()
         for loop, requests in self.loops.items():
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody awaits any more
+            try:
                 loop.call_soon_threadsafe(_deliver, requests)
+            except RuntimeError:  # the loop is closed, and nobody awaits any more
+                pass
+            except Exception:  # of a loop of somebody's own
+                show_fault()
         for promised in self.futures:  # last, since these may call back, and take their time
-            promised.deliver()
+            try:
+                promised.deliver()
+            except BaseException:  # of what was called back: the others are told all the same
+                show_fault()
+
+
+def show_fault() -> None:
+    """Show the exception that is being handled as one of any thread."""
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 def _deliver(requests: list[Awaited]) -> None:
@@ -99,10 +111,10 @@ class Request:
         self.entered = entered  # nanoseconds, as the deadline
         self.deadline = deadline
         self.priority = priority
-        self.state = QUEUED
+        self.state = DROPPED
         self.alive = True  # somebody still waits
         self.given_up = False  # its caller knows already that it is too late
-        self.key: Hashable = None
+        self.key: Key | None = None
         self.leader: Request | None = None
         self.followers: list[Request] | None = None
         self.parts: list[Part] | None = None
@@ -201,7 +213,7 @@ class Promised(Request):
             else:
                 self.future.set_exception(error)
         except InvalidStateError:  # it was cancelled while it followed another's computation
-            pass
+            self.future.set_running_or_notify_cancel()  # tell those who wait for one of several futures
 
 
 class Awaited(Request):
@@ -245,12 +257,5 @@ class Part(Request):
     def finish(self, answer: Any, error: BaseException | None, wakeups: Wakeups) -> None:
         """Finish the whole, if this is the last part or the first that fails."""
         self.answer, self.error = answer, error
-        whole = self.whole
-        parts = whole.parts
-        assert parts is not None
-        if not whole.served.part_done(self):
-            return
-        if error is not None:
-            whole.finish(None, error, wakeups)
-        else:
-            whole.finish(np.concatenate([part.answer for part in parts]), None, wakeups)
+        if self.whole.served.part_done(self):
+            self.whole.finish(self.whole.answer, self.whole.error, wakeups)

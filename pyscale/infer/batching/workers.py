@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING
 
 from pyscale.infer.batching.compute import Buffers
+from pyscale.infer.batching.requests import show_fault
 
 if TYPE_CHECKING:
     from pyscale.infer.batching.entering import Entering
@@ -30,12 +30,19 @@ class Worker:
         self._bell.acquire()
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
         self.thread.start()
+        self.user = self.thread.ident  # whose thread computes
 
     def wake(self, batcher: Entering | None) -> None:
         """Let the thread compute what there is, or end where nobody wants it any more."""
         self._batcher = batcher
-        with contextlib.suppress(RuntimeError):  # it ends already
+        with contextlib.suppress(RuntimeError):  # it was woken, or ends already
             self._bell.release()
+        self.user = self.thread.ident  # last: before that, it may be woken again
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        self.thread.join()
+        self._batcher = None
 
     def _work(self) -> None:
         while True:
@@ -47,8 +54,7 @@ class Worker:
                 if not batcher._serve(self):
                     return
             except BaseException:
-                # A fault of the batcher itself is shown as one of any thread; who waits is still served.
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self.thread)))
+                show_fault()  # of the batcher itself; who waits is still served
                 self.wake(batcher)
             del batcher
 
@@ -60,6 +66,7 @@ def refuse_in_children(batcher: Entering) -> None:
 
 def _after_fork() -> None:
     for batcher in list(_batchers):
+        batcher._lock = threading.Lock()  # a thread of the parent may have had it
         batcher._refusal = (
             "batcher: expected one made in this process, got one from before a fork, "
             "whose threads are the parent's"

@@ -243,7 +243,11 @@ class Dense:
         OSError
             The file cannot be written.
         """
-        files.write(path, *pack(self._description, self.weights))
+        files.write(path, *self._packed())
+
+    def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return all that is saved."""
+        return pack(self._description, self.weights)
 
 
 def _again(description: DenseDescription, weights: WeightType) -> Dense:

@@ -319,7 +319,11 @@ class Forest:
         ValueError
             The labels are neither numbers nor text.
         """
-        files.write(path, *pack(self._description))
+        files.write(path, *self._packed())
+
+    def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return all that is saved."""
+        return pack(self._description)
 
     def _checked_trees(self, num_trees: int | None) -> int:
         if num_trees is None:

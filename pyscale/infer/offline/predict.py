@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pyscale.comm.communicator import Communicator
 from pyscale.comm.together import agree, together
+from pyscale.infer.dense.dense import Dense
 from pyscale.infer.forest.forest import Forest
-from pyscale.infer.forest.saving import pack
 from pyscale.infer.offline.results import Results
 from pyscale.infer.offline.sources import Source, Unit, open_source
 
@@ -117,26 +117,28 @@ def predict_distributed(
     with together(comm, "predict_distributed"):
         predict = getattr(model, method)
         rows = open_source(source, columns, keep, batch_rows)
-        results = Results(out, _job(model, method, rows))
-        if results.is_npy == hasattr(rows, "_keep"):
+        job = _job(model, method, rows)
+        results = Results(out, job)
+        if results.is_npy == rows.is_table:
             raise ValueError(
                 f"out: expected a file that ends with .npy for an array, else a folder, got {out}"
             )
+        if not rows.units:
+            raise ValueError("source: expected rows, got none")
+        units = hashlib.sha256(repr([unit.rows for unit in rows.units]).encode()).hexdigest()
+    agree(comm, "predict_distributed", model=job["model"], units_of_source=units)
     try:
         done: set[int] = set()
         with together(comm, "predict_distributed"):
             if first:
                 done = results.begin()
-                if rows.units:
-                    sample = _sample(predict, rows)
-                    results.prepare(sum(unit.rows for unit in rows.units), sample.shape[1:], sample.dtype)
+                sample = _sample(predict, rows)
+                results.prepare(sum(unit.rows for unit in rows.units), sample.shape[1:], sample.dtype)
         if comm is not None:
             done = comm.broadcast_object(done)
         reached = _run(predict, rows, results, done, comm, progress if first else None)
         with together(comm, "predict_distributed"):
             if first:
-                if not rows.units:
-                    raise ValueError("source: expected rows, got none")
                 results.finish()
         return reached
     finally:
@@ -161,12 +163,15 @@ def _run(
     for begin in range(0, len(left), size):
         turn = left[begin : begin + size]
         with together(comm, "predict_distributed"):
+            if progress is not None and begin > 0:  # here, so that what it raises is raised on all ranks
+                progress(reached)
             if rank < len(turn):
                 results.write(turn[rank], _predicted(predict, rows, turn[rank]))
         seconds = time.perf_counter() - start
         now = reached.rows + sum(unit.rows for unit in turn)
         reached = Progress(now, total, (now - before) / seconds, seconds)
-        if progress is not None:
+    with together(comm, "predict_distributed"):
+        if progress is not None and left:
             progress(reached)
     return reached
 
@@ -189,8 +194,8 @@ def _sample(predict: Callable[[Any], Array], rows: Source) -> Array:
 
 def _job(model: Any, method: str, rows: Source) -> dict[str, Any]:
     """Describe the job: a draft that another one has left is not gone on with."""
-    if isinstance(model, Forest):
-        header, arrays = pack(model._description)
+    if isinstance(model, Dense | Forest):
+        header, arrays = model._packed()
         digest = hashlib.sha256(repr(sorted(header.items())).encode())
         for name, array in sorted(arrays.items()):
             digest.update(name.encode())

@@ -7,6 +7,7 @@ import fcntl
 import io
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,13 +39,13 @@ class Results:
         self.out = Path(out)
         self.folder = self.out.with_name(f".{self.out.name}.draft")
         self.is_npy = self.out.suffix == ".npy"
+        self._data = self.folder / ("rows.npy" if self.is_npy else "parts")
         self._job = json.loads(json.dumps(job))
         self._lock: io.BufferedWriter | None = None
 
     def begin(self) -> set[int]:
         """Make the draft, or take up the one that is there; returns the units that are done. On one rank."""
-        if self.out.exists():
-            raise FileExistsError(f"{self.out}: expected nothing there, since results are written once")
+        self._refuse_results()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.folder / "lock", "wb")  # noqa: SIM115
         try:
@@ -54,6 +55,7 @@ class Results:
             raise RuntimeError(
                 f"{self.out}: expected nobody to write there, got another job that does"
             ) from None
+        self._refuse_results()  # of whom this had to wait for
         file = self.folder / "job.json"
         if file.exists():
             try:
@@ -69,15 +71,28 @@ class Results:
             draft = file.with_suffix(".new")
             draft.write_text(json.dumps(self._job))
             os.replace(draft, file)
-        return {int(path.stem) for path in self.folder.glob("*.done")}
+        if self.is_npy:
+            marks = list(self.folder.glob("*.done"))
+            if self._data.exists():
+                return {int(path.stem) for path in marks}
+            for path in marks:  # of results that were complete, and are gone
+                path.unlink()
+            return set()
+        self._data.mkdir(exist_ok=True)
+        return {int(path.stem.removeprefix("part-")) for path in self._data.iterdir()}
+
+    def _refuse_results(self) -> None:
+        if self.out.exists():
+            raise FileExistsError(f"{self.out}: expected nothing there, since results are written once")
 
     def prepare(self, rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Make room for all rows; `shape` is of one. On one rank, before any writes."""
         if not self.is_npy:
             return
-        path = self.folder / "rows.npy"
-        if path.exists():
+        if self._data.exists():
             return
+        if dtype.hasobject:
+            raise ValueError("predictions: expected numbers or texts for a .npy file, got Python objects")
         draft = self.folder / "rows.new"
         with open(draft, "wb") as file:
             header = {
@@ -87,7 +102,7 @@ class Results:
             }
             np.lib.format.write_array_header_2_0(file, header)
             file.truncate(file.tell() + rows * int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
-        os.replace(draft, path)
+        os.replace(draft, self._data)
 
     def write(self, unit: Unit, batches: Iterable[tuple[Array, Any]]) -> None:
         """Write a unit's predictions, and the columns that are kept beside them; then say that it is done."""
@@ -95,10 +110,9 @@ class Results:
             self._write_rows(unit, batches)
         else:
             self._write_table(unit, batches)
-        (self.folder / f"{unit.number:08}.done").touch()
 
     def _write_rows(self, unit: Unit, batches: Iterable[tuple[Array, Any]]) -> None:
-        with open(self.folder / "rows.npy", "r+b") as file:
+        with open(self._data, "r+b") as file:
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_2_0(file)
             row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
@@ -112,13 +126,15 @@ class Results:
                 file.write(np.ascontiguousarray(predicted).tobytes())
             file.flush()
             os.fsync(file.fileno())
+        (self.folder / f"{unit.number:08}.done").touch()
 
     def _write_table(self, unit: Unit, batches: Iterable[tuple[Array, Any]]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
-        path = self.folder / f"part-{unit.number:08}.parquet"
-        draft = path.with_suffix(".new")
+        path = self._data / f"part-{unit.number:08}.parquet"
+        # Its own name, since a rank of a run that was killed may still be about to write its own.
+        draft = self.folder / f"{path.stem}-{secrets.token_hex(8)}.new"
         writer = None
         try:
             for predicted, kept in batches:
@@ -140,15 +156,8 @@ class Results:
 
     def finish(self) -> None:
         """Make the draft the output. On one rank, when all units are done."""
-        if self.is_npy:
-            os.replace(self.folder / "rows.npy", self.out)
-            shutil.rmtree(self.folder)
-        else:
-            for path in self.folder.iterdir():
-                if path.suffix != ".parquet" and path.name != "lock":
-                    path.unlink()
-            os.rename(self.folder, self.out)
-            (self.out / "lock").unlink()
+        os.replace(self._data, self.out)
+        shutil.rmtree(self.folder, ignore_errors=True)  # the results are there whatever becomes of it
         self.abandon()
 
     def abandon(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 __all__ = ["ArraySource", "ParquetSource", "Source", "Unit", "open_source"]
 
 Array = NDArray[Any]
+_SAMPLED = 1024  # rows that an array is known by
+
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -33,6 +36,7 @@ class Source(Protocol):
     """Rows in units, in order."""
 
     units: list[Unit]
+    is_table: bool  # of columns with names, which may be kept; else an array
 
     def describe(self) -> dict[str, Any]:
         """Say in JSON's terms what it is, so that a job that goes on can be told from another."""
@@ -44,6 +48,8 @@ class Source(Protocol):
 class ArraySource:
     """An array that every rank has, or has mapped."""
 
+    is_table = False
+
     def __init__(self, array: Array, batch_rows: int) -> None:
         if array.ndim != 2:
             raise ValueError(f"source: expected rows x features, got shape {array.shape}")
@@ -54,9 +60,15 @@ class ArraySource:
         ]
 
     def describe(self) -> dict[str, Any]:
-        """Say its shape, its type, and how it is cut."""
-        rows = self.units[0].rows if self.units else 0
-        return {"shape": list(self._array.shape), "dtype": str(self._array.dtype), "unit_rows": rows}
+        """Say its shape, its type, some of its rows, and how it is cut."""
+        array = self._array
+        some = array[:: max(1, len(array) // _SAMPLED)]
+        return {
+            "shape": list(array.shape),
+            "dtype": str(array.dtype),
+            "some_rows": hashlib.sha256(np.ascontiguousarray(some).tobytes()).hexdigest(),
+            "unit_rows": self.units[0].rows if self.units else 0,
+        }
 
     def batches(self, unit: Unit) -> Iterator[tuple[Array, None]]:
         """Give the unit's rows at once."""
@@ -65,6 +77,8 @@ class ArraySource:
 
 class ParquetSource:
     """The row groups of Parquet files; a unit has whole ones of one file."""
+
+    is_table = True
 
     def __init__(
         self, files: Sequence[str], columns: Sequence[str] | None, keep: Sequence[str], batch_rows: int
@@ -111,6 +125,8 @@ class ParquetSource:
 
         with parquet.ParquetFile(unit.file) as opened:
             for group in unit.row_groups:
+                if opened.metadata.row_group(group).num_rows == 0:
+                    continue
                 wanted = None if self._columns is None else [*dict.fromkeys([*self._columns, *self._keep])]
                 table = opened.read_row_group(group, columns=wanted)
                 features = self._columns or [name for name in table.column_names if name not in self._keep]
