@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
+from pyscale.infer.categories import Categories, codes_of, is_categorical
 
 __all__ = ["output_of", "rows_of", "threads_of", "whole_number"]
 
@@ -26,6 +27,7 @@ def rows_of(
     what: str = "X",
     *,
     whole: type[np.floating[Any]] = np.float64,
+    categories: Categories | None = None,
 ) -> NDArray[Any]:
     """
     Open rows for a model.
@@ -43,6 +45,8 @@ def rows_of(
     whole : type
         What an array's whole numbers of 32 and 64 bits become: float64, or at once float32, as by way of
         float64 they would be rounded twice.
+    categories : Categories, optional
+        What the model's numbers of categories stand for; without them, a table has to have numbers alone.
 
     Returns
     -------
@@ -54,11 +58,11 @@ def rows_of(
     TypeError
         `X` holds no numbers.
     ValueError
-        It has another shape, or other names.
+        It has another shape, other names, or categories that the model does not know.
     """
     columns = _columns_of(X)
     if columns is not None:
-        return _from_table(X, columns, num_features, names, what)
+        return _from_table(X, columns, num_features, names, what, categories)
     array = view(X, what=what).array
     if array.ndim != 2 or array.shape[1] != num_features:
         raise ValueError(f"{what}: expected rows x {num_features} features, got shape {array.shape}")
@@ -117,7 +121,12 @@ def _columns_of(table: Any) -> list[str] | None:
 
 
 def _from_table(
-    table: Any, columns: list[str], num_features: int, names: Sequence[str] | None, what: str
+    table: Any,
+    columns: list[str],
+    num_features: int,
+    names: Sequence[str] | None,
+    what: str,
+    categories: Categories | None,
 ) -> NDArray[Any]:
     if names is not None and columns != list(names):
         for place, (expected, got) in enumerate(zip(names, columns, strict=False)):
@@ -125,10 +134,19 @@ def _from_table(
                 raise ValueError(f"{what}: expected column {place} to be {expected!r}, got {got!r}")
     if len(columns) != num_features:
         raise ValueError(f"{what}: expected {num_features} columns, got {len(columns)}")
+    series = [
+        table.iloc[:, place] if hasattr(table, "iloc") else table[name] for place, name in enumerate(columns)
+    ]
+    known = {}
+    if categories is not None:
+        known = categories.of([k for k, one in enumerate(series) if is_categorical(one)], columns, what)
     parts = []
-    for place, name in enumerate(columns):
-        column = table.iloc[:, place] if hasattr(table, "iloc") else table[name]
-        parts.append(_column(column, f"{what}[{name!r}]"))
+    for place, (name, column) in enumerate(zip(columns, series, strict=True)):
+        where = f"{what}[{name!r}]"
+        if categories is not None and place in known:
+            parts.append(codes_of(column, known[place], categories.unknown, where))
+        else:
+            parts.append(_column(column, where))
     wide = any(part.dtype == np.float64 for part in parts)
     rows = len(parts[0]) if parts else 0
     out = np.empty((rows, num_features), np.float64 if wide else np.float32, order="F")
@@ -139,7 +157,7 @@ def _from_table(
 
 def _column(column: Any, what: str) -> NDArray[Any]:
     kind = str(getattr(column, "type", getattr(column, "dtype", "")))
-    if kind == "category" or kind.startswith(("dictionary", "Categorical", "Enum")):
+    if is_categorical(column):
         # Which number stands for which category, the model does not say.
         raise TypeError(
             f"{what}: expected numbers, got {kind.split('<')[0]}: give the numbers it was trained with"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyscale.infer.categories import check_categories
 from pyscale.infer.forest.trees import ModelDescription, Trees
 from pyscale.infer.importers.reading import integers, refuse
 
@@ -52,6 +53,8 @@ def check(description: ModelDescription) -> None:
     _whole("trees_per_round", description.trees_per_round, 1)
     if not (_is_number(description.offset) and math.isfinite(description.offset)):
         refuse("offset", "a number", description.offset)
+    if description.categories is not None:
+        check_categories(description.categories, trees.num_features)
     missing = description.missing
     if missing is not None and not (_is_number(missing) and trees.precision == "float32"):
         refuse("missing", "a number, of trees of float32", missing)

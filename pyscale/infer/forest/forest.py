@@ -336,7 +336,13 @@ class Forest:
         return num_trees
 
     def _rows(self, X: Any) -> Array:
-        x = rows_of(X, self.num_features, self.feature_names, whole=self._whole)
+        x = rows_of(
+            X,
+            self.num_features,
+            self.feature_names,
+            whole=self._whole,
+            categories=self._description.categories,
+        )
         missing = self._description.missing
         if missing is None:
             return x

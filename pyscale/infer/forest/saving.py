@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyscale.infer.categories import pack_categories, unpack_categories
 from pyscale.infer.forest.checking import check
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.importers.reading import refuse
@@ -67,6 +68,8 @@ def pack(description: ModelDescription) -> tuple[dict[str, Any], dict[str, Array
     header["link"] = {name: kind(getattr(link, name)) for name, kind in _LINK.items()}
     if description.missing is not None:
         header["missing"] = float(description.missing)
+    if description.categories is not None:
+        header["categories"] = pack_categories(description.categories)
     names = description.feature_names
     header["feature_names"] = None if names is None else list(names)
     pack_labels(description.classes, header, arrays)
@@ -102,6 +105,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> ModelDescr
         link=Link(**{name: _entry(link, name, f"link.{name}", kind) for name, kind in _LINK.items()}),
         feature_names=None if names is None else tuple(names),
         classes=unpack_labels(header, arrays),
+        categories=unpack_categories(header.get("categories")),
         missing=_entry(header, "missing", "missing", float) if "missing" in header else None,
         **entries,
     )

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pyscale.infer.categories import Categories
+
 __all__ = ["LinearLeaves", "Link", "ModelDescription", "Precision", "Trees", "empty_nodes"]
 
 Array = NDArray[Any]
@@ -182,6 +184,8 @@ class ModelDescription:
         ``positive``, where the sum is above 0; ``not_negative``, where it is 0 or above.
     missing : float, optional
         A number that stands for a missing value, beside NaN; of trees that compare float32.
+    categories : Categories, optional
+        What the numbers of a table's categorical columns stand for, where the model knows that.
     """
 
     trees: Trees
@@ -194,6 +198,7 @@ class ModelDescription:
     offset: float = 0.0
     decides: str = "probability"
     missing: float | None = None
+    categories: Categories | None = None
 
 
 def empty_nodes(count: int) -> dict[str, Array]:

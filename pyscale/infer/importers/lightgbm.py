@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyscale.infer.categories import Categories
 from pyscale.infer.forest.trees import Link, ModelDescription
 from pyscale.infer.importers.lightgbm_objectives import link_and_kind
 from pyscale.infer.importers.lightgbm_text import parse
@@ -22,7 +23,8 @@ def read_lightgbm(content: bytes | str) -> ModelDescription:
 
     The trees mean what LightGBM 4 makes of such a text, also where it was written by an older version.
     Values from -1e-35f to 1e-35f count as 0, as it has them in dense rows (in sparse ones it compares them).
-    Categories of a pandas DataFrame are their codes.
+    A data frame's categorical columns are numbered by the categories that the text notes, as LightGBM does;
+    in an array, categories are their numbers.
 
     Parameters
     ----------
@@ -53,6 +55,10 @@ def read_lightgbm(content: bytes | str) -> ModelDescription:
         source=f"LightGBM, model format {header.version}",
         feature_names=header.feature_names,
         trees_per_round=per_round,
+        # LightGBM goes by the order of a frame's categorical columns, not by which they are.
+        categories=None
+        if header.table is None
+        else Categories(header.table, in_turn=True, unknown="missing"),
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyscale.infer.categories import Values
 from pyscale.infer.importers.reading import floats, integers, refuse
 
 __all__ = ["Header", "TextTree", "parse"]
@@ -63,6 +65,7 @@ class Header:
     objective: str | None
     average: bool
     num_trees: int | None
+    table: tuple[Values, ...] | None = None  # the categories of a data frame's columns, which come last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,7 +107,7 @@ def parse(text: str) -> tuple[Header, list[TextTree]]:
         refuse("trees", f"the {header.num_trees} trees of tree_sizes", len(trees))
     if len(trees) % header.trees_per_round:
         refuse("trees", f"a multiple of num_tree_per_iteration, {header.trees_per_round}", len(trees))
-    return header, trees
+    return replace(header, table=_table(lines)), trees
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -129,6 +132,27 @@ def _fields(lines: Iterator[str], keys: frozenset[str], where: str) -> tuple[dic
                 refuse(f"{where}{key}", "to be there once", "it twice")
             found[key] = value
     return found, None
+
+
+def _table(lines: Iterator[str]) -> tuple[Values, ...] | None:
+    """Give the categories of each categorical column of a data frame, which come after all else."""
+    key = "pandas_categorical:"
+    text = next((line.removeprefix(key) for line in lines if line.startswith(key)), "null")
+    # Empty lists take thirty times the memory of their text.
+    if text.count("[") + text.count("{") > 1000 + len(text) // 8:
+        refuse("pandas_categorical", "fewer lists for its size", f"{len(text)} characters")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        refuse("pandas_categorical", "JSON", str(error))
+    if not found and (found is None or isinstance(found, list)):
+        return None
+    if not isinstance(found, list) or not all(isinstance(one, list) for one in found):
+        refuse("pandas_categorical", "a list of lists", found)
+    for place, one in enumerate(found):
+        if not all(isinstance(value, str | int | float) for value in one):
+            refuse(f"pandas_categorical[{place}]", "text or numbers", one)
+    return tuple(tuple(one) for one in found)
 
 
 def _get(raw: dict[str, str], key: str, where: str) -> str:

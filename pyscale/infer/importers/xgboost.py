@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer.forest.trees import Link, ModelDescription, Trees
 from pyscale.infer.importers.reading import floats, integers, refuse
+from pyscale.infer.importers.xgboost_categories import read_categories
 from pyscale.infer.importers.xgboost_documents import entry, load, whole
 from pyscale.infer.importers.xgboost_join import joined
 from pyscale.infer.importers.xgboost_objectives import OBJECTIVES, base_margins
@@ -32,7 +33,8 @@ def read_xgboost(content: bytes, *, best_iteration: bool = False) -> ModelDescri
     Read a model file of XGBoost 1.6 to 3.x, without XGBoost.
 
     Predictions are those of ``Booster.predict`` of XGBoost 2 or later on float32 inputs in which NaN stands
-    for a missing value. Categories are given as their numbers.
+    for a missing value. Categories are given as their numbers; those of a table's categorical columns are
+    found by the categories that XGBoost 3.1 and later keep in the model, as it does itself.
 
     Parameters
     ----------
@@ -102,6 +104,7 @@ def read_xgboost(content: bytes, *, best_iteration: bool = False) -> ModelDescri
         source="XGBoost " + ".".join(map(str, version)),
         feature_names=_names(learner, features),
         trees_per_round=int(steps[0]) if len(steps) == 1 else 1,
+        categories=read_categories(model, features),
     )
 
 
