@@ -21,6 +21,7 @@ from pathlib import Path
 
 import _comparison
 import _infer_report
+import _infer_report_batcher
 import _infer_report_networks
 from _environments import BUILD, ROOT
 from _infer_environment import FOLDER, FORESTS
@@ -31,6 +32,8 @@ from _infer_report import THREADS, Measured, Shape
 from _progress import Progress
 from _report import fill
 from _runs import Run, environments, load_all, read_about, start_all, version_lines, write_about
+from infer_batcher import SUBJECTS as BATCHED
+from infer_collect import KINDS as COLLECTED
 
 from pyscale.config import num_cores
 
@@ -69,6 +72,8 @@ RUNS = (
     ),
     *(Run("infer_loading", model, FORESTS, 600, variables=_ONE) for model in _LOADED),
     Run("infer_callers", "xgb500", FORESTS, 300, variables=_ONE),
+    *(Run("infer_batcher", subject, FORESTS, 300, variables=_ONE) for subject in BATCHED),
+    *(Run("infer_collect", kind, FORESTS, 100, variables=_ONE) for kind in COLLECTED),
     Run("infer_large", "5000x8", FORESTS, 300, variables=_ONE),
 )
 
@@ -79,7 +84,11 @@ def write_page(results: Path, quick: bool) -> Path:
     shapes = {name: Shape(model.title, model.shallow) for name, model in MODELS.items()}
     measured = Measured(recordings, shapes, num_cores(), tuple(NETWORKS))
     about = read_about(results)
-    bars = list(_comparison.bars((*_infer_report.BARS, *_infer_report_networks.BARS), measured))
+    bars = list(
+        _comparison.bars(
+            (*_infer_report.BARS, *_infer_report_networks.BARS, *_infer_report_batcher.BARS), measured
+        )
+    )
     everything = {**load_all(list(PREPARE.values()), results), **recordings}
     sections = {
         "machine": [*about.get("machine", []), *version_lines(recordings)],
@@ -87,6 +96,7 @@ def write_page(results: Path, quick: bool) -> Path:
         "networks": list(_infer_report_networks.networks(measured)) or ["Not measured."],
         "forests": list(_infer_report.forests(measured)) or ["Not measured."],
         "differences": list(_infer_report.differences(measured)),
+        "batcher": list(_infer_report_batcher.batcher(measured)),
         "callers": list(_infer_report.callers(measured)),
         "loading": list(_infer_report.loading(measured)),
         "large": list(_infer_report.large(measured)),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import _comparison
 import _infer_report
+import _infer_report_batcher
 import _infer_report_networks
 import numpy as np
 import pytest
@@ -148,6 +149,7 @@ def test_the_page_has_a_place_for_everything_and_keeps_what_was_written(tmp_path
     page = (ROOT / "docs" / "benchmarks_inference.md").read_text()
     found = measured(quick())
     sections = {
+        "batcher": _infer_report_batcher.batcher(found),
         "networks": _infer_report_networks.networks(found),
         "machine": ["- a machine"],
         "bars": _comparison.bars(_infer_report.BARS, found),
