@@ -19,7 +19,7 @@ say = @printf '\033[1m» %s\033[0m\n' "$(1)"
 help:
 	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks, lose a rank and go on, predict with other libraries' models"
 	@echo "make test      set up, run every test (C++, Python, under mpirun; several hosts where root)"
-	@echo "make stress    ten minutes of random collectives"
+	@echo "make stress    ten minutes of random collectives, and a million requests to a batcher"
 	@echo "make fuzz      ten minutes of random files for what reads models, under the address sanitizer"
 	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 40 minutes)"
 	@echo "make bench-data  compare pyscale.data with every peer and write docs/benchmarks_data.md (about 40 minutes)"
@@ -54,6 +54,7 @@ ctest: $(STAMPS)/tools
 
 stress: $(STAMPS)/mpich $(STAMPS)/dev build
 	PYSCALE_STRESS_SECONDS=600 $(BIN)/python -m pytest tests/distributed/test_stress.py
+	PYSCALE_STRESS_REQUESTS=1000000 $(BIN)/python -m pytest tests/unit/test_batcher_faults.py
 
 # The Python module under the sanitizers, beside a copy of the package, so that the installed one stays as it
 # is. Python itself is not built with them: their libraries come first in the process.

@@ -24,7 +24,7 @@ _REQUESTS, _COLUMNS = 64, 30
 
 
 def measure(options: argparse.Namespace) -> Iterator[Figure | Note]:
-    """Requests of a row each."""
+    """Time requests of a row each."""
     dtype, step = KINDS[options.kind]
     random = np.random.default_rng(0)
     rows = [random.random((1, _COLUMNS * step)).astype(dtype)[:, ::step] for _ in range(_REQUESTS)]
