@@ -18,6 +18,7 @@ from pyscale.infer.dense.layers import (
 )
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
+from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.loading import FORMATS, convert, load
 from pyscale.infer.offline.predict import Progress, predict_distributed
 
@@ -38,6 +39,7 @@ __all__ = [
     "LinearLeaves",
     "Link",
     "ModelDescription",
+    "OnnxModel",
     "Progress",
     "QuantizedLinear",
     "QueueFull",

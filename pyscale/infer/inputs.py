@@ -13,7 +13,7 @@ from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer.categories import Categories, codes_of, is_categorical
 
-__all__ = ["output_of", "rows_of", "threads_of", "whole_number"]
+__all__ = ["columns_of", "output_of", "rows_of", "threads_of", "whole_number"]
 
 _WITHOUT_A_COPY = ("float32", "float64")
 _NUMBERS = frozenset("fiub")  # NumPy's kinds
@@ -60,7 +60,7 @@ def rows_of(
     ValueError
         It has another shape, other names, or categories that the model does not know.
     """
-    columns = _columns_of(X)
+    columns = columns_of(X)
     if columns is not None:
         return _from_table(X, columns, num_features, names, what, categories)
     array = view(X, what=what).array
@@ -105,7 +105,7 @@ def _as_float(array: NDArray[Any], whole: type[np.floating[Any]] = np.float64) -
     return array.astype(np.float32 if array.dtype.itemsize < 4 else whole)
 
 
-def _columns_of(table: Any) -> list[str] | None:
+def columns_of(table: Any) -> list[str] | None:
     """Name a table's columns; None of what is no table."""
     if isinstance(table, np.ndarray) or hasattr(table, "__dlpack__"):
         return None

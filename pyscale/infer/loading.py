@@ -14,6 +14,7 @@ from pyscale.infer.dense.saving import unpack as unpack_dense
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.saving import unpack
 from pyscale.infer.forest.trees import ModelDescription
+from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.importers.reading import refuse
 
 __all__ = ["FORMATS", "convert", "load"]
@@ -40,8 +41,9 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Any:
 
     Returns
     -------
-    Forest or Dense
-        The model.
+    Forest, Dense or OnnxModel
+        The model; the last only where one was saved. Other graphs of ONNX are refused: :class:`OnnxModel`
+        runs them.
 
     Raises
     ------
@@ -107,20 +109,37 @@ def convert(model: Any, layers: Any = None) -> Any:
     return _made(_converter(library, model)(model))
 
 
-def _from_file(path: Path, format: str) -> Forest | Dense:
+def _from_file(path: Path, format: str) -> Forest | Dense | OnnxModel:
     if format == "pyscale":
         header, arrays = files.read(path)
         kind = header.get("model")
         if kind == "dense":
             description, weights = unpack_dense(header, arrays)
             return Dense(description, weights=weights)
+        if kind == "onnx":
+            return _graph(header, arrays)
         if kind != "forest":
-            refuse("model", "forest or dense", kind)
+            refuse("model", "forest, dense or onnx", kind)
         return Forest(unpack(header, arrays))
     size = path.stat().st_size
     if size > _MOST_BYTES:
         refuse("the file", f"at most {_MOST_BYTES} bytes", size)
     return _made(_reader(format)(path.read_bytes()))
+
+
+def _graph(header: dict[str, Any], arrays: dict[str, Any]) -> OnnxModel:
+    """Open a graph that ``OnnxModel.save`` wrote."""
+    content, output = arrays.get("graph"), header.get("output")
+    if content is None or content.dtype != "u1" or content.ndim != 1:
+        refuse(
+            "graph",
+            "an array of bytes",
+            None if content is None else f"{content.ndim} axes of {content.dtype}",
+        )
+    names = output if isinstance(output, list) else [output]
+    if output is not None and not all(isinstance(name, str) for name in names):
+        refuse("output", "a name, names or null", output)
+    return OnnxModel(content.tobytes(), output=output)
 
 
 def _is_of_torch(model: Any) -> bool:

@@ -1,0 +1,1 @@
+"""ONNX graphs of any kind, which onnxruntime runs."""

@@ -1,0 +1,312 @@
+"""Any ONNX graph as a model, through onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyscale.infer import files
+from pyscale.infer.graph.ports import Port, feeds_of, port_of
+from pyscale.infer.graph.session import open_session, run
+from pyscale.infer.graph.zipmap import without_zipmaps
+from pyscale.infer.inputs import output_of, threads_of
+
+__all__ = ["OnnxModel"]
+
+Array = NDArray[Any]
+Answer = Array | dict[str, Array]
+
+_PROVIDERS = ("CPUExecutionProvider",)
+
+
+class OnnxModel:
+    """
+    An ONNX graph of any kind, which onnxruntime runs.
+
+    For what :func:`pyscale.infer.load` does not take over as a forest or a chain of dense layers: those are
+    faster, and promise more. onnxruntime does not promise that a row's answer is the same in any batch, nor
+    on any machine: the last bits may differ. What a hostile graph can do inside it, it decides.
+
+    The first axis of all inputs and outputs is that of the rows. A graph that says it takes `k` rows gets
+    them in pieces of `k`, the last one filled up with its last row, whose answers are cut off.
+
+    Any number of threads may call at once; they share the model's threads, which sleep between calls. Each
+    model has its own: onnxruntime could share them between models only as long as nobody else in the process
+    has used it, and would let them spin. A process that was forked opens the graph again when it first needs
+    it.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        The graph. Weights in other files are read of a path only.
+    num_threads : int, optional
+        Threads that compute a node; by default :func:`pyscale.config`'s: the cores that this process may use,
+        shared with the ranks on its node.
+    output : str or sequence of str, optional
+        What `predict` gives: one output, or, of several, a dictionary of them. By default the only one, the
+        labels of a classifier, or all.
+    providers : sequence of str, optional
+        Those of onnxruntime, in order; by default ``CPUExecutionProvider``.
+
+    Attributes
+    ----------
+    inputs, outputs : tuple of Port
+        Names, types and shapes of what the graph takes and gives.
+    num_features : int or None
+        Columns of an input, where there is one of rows x columns, or as many as there are inputs of a column.
+    feature_names : tuple of str or None
+        The inputs' names, where there are several and each is a column.
+    classes : numpy.ndarray or None
+        The labels, where a node ``ZipMap`` says them.
+    num_threads : int
+        Threads that compute a node.
+
+    Raises
+    ------
+    TypeError
+        `model` is none of these.
+    ValueError
+        onnxruntime does not take the graph, or not in such pieces; there is no such output or provider.
+    OSError
+        The file cannot be read.
+    ImportError
+        onnxruntime is not installed, or onnx, which only a graph with ``ZipMap`` needs.
+
+    Examples
+    --------
+    >>> model = ps.infer.OnnxModel("network.onnx")  # doctest: +SKIP
+    >>> model.predict(X)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        num_threads: int | None = None,
+        output: str | Sequence[str] | None = None,
+        providers: Sequence[str] | None = None,
+    ) -> None:
+        self.num_threads = threads_of(num_threads)
+        self._providers = _PROVIDERS if providers is None else tuple(providers)
+        self._given = (output, num_threads)
+        self._content, self._path = _opened(model)
+        self._open()
+        self.classes: Array | None = None
+        zipped = [value.name for value in self._session.get_outputs() if value.type.startswith("seq(map(")]
+        if zipped:
+            content, classes = without_zipmaps(self._content)
+            self.classes = next((classes[name] for name in zipped if name in classes), None)
+            self._content, self._path = content, None
+            self._open()
+        self.inputs = tuple(port_of(value, "input") for value in self._session.get_inputs())
+        self.outputs = tuple(port_of(value, "output") for value in self._session.get_outputs())
+        self._batch = _batch_of(self.inputs)
+        self._proba = _classifier(self.outputs)
+        self._names, self._one = self._asked(output)
+        columns = len(self.inputs) > 1 and all(port.is_column for port in self.inputs)
+        self.feature_names = tuple(port.name for port in self.inputs) if columns else None
+        self.num_features: int | None = len(self.inputs) if columns else None
+        if len(self.inputs) == 1 and len(self.inputs[0].shape) == 2:
+            self.num_features = self.inputs[0].shape[1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        output, num_threads = self._given
+        return _again, (self._whole("pickle"), num_threads, output, self._providers)
+
+    def __repr__(self) -> str:
+        taken, given = (", ".join(port.name for port in ports) for ports in (self.inputs, self.outputs))
+        return f"<pyscale.infer.OnnxModel: {taken} -> {given}, {self.num_threads} threads>"
+
+    def predict(self, X: Any, *, out: Array | None = None) -> Answer:
+        """
+        Run the graph.
+
+        Parameters
+        ----------
+        X : array, table, or mapping of names to arrays
+            Rows, the first axis: NumPy, torch, DLPack, or a table, of the graph's types, or of those that
+            become them without a loss. A mapping where the graph has several inputs; where each of them is a
+            column, also a table with columns of their names, or rows x inputs.
+        out : numpy.ndarray, optional
+            Where the answer goes: contiguous, of its shape and type. Not of text, nor of several outputs.
+
+        Returns
+        -------
+        numpy.ndarray or dict of numpy.ndarray
+            The output; a dictionary by their names where several were asked for.
+
+        Raises
+        ------
+        TypeError
+            `X` is of another type than the graph's.
+        ValueError
+            Other inputs or another shape, an `out` that does not fit, or answers that are not one a row.
+        """
+        return self._answer(X, self._names, self._one, out)
+
+    def predict_proba(self, X: Any, *, out: Array | None = None) -> Array:
+        """
+        Give what a classifier gives beside its labels: mostly the probability of each class.
+
+        Parameters
+        ----------
+        X, out
+            As of :meth:`predict`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Rows x classes.
+
+        Raises
+        ------
+        ValueError
+            The graph does not give labels and, after these, an array of rows x classes.
+        """
+        if self._proba is None:
+            raise ValueError(
+                "predict_proba: expected a graph that gives labels and probabilities, "
+                f"got the outputs {', '.join(port.name for port in self.outputs)}"
+            )
+        answer = self._answer(X, (self._proba,), True, out)
+        assert isinstance(answer, np.ndarray)
+        return answer
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """
+        Write the graph, and which outputs are asked for, to a file that :func:`pyscale.infer.load` reads.
+
+        Parameters
+        ----------
+        path : path
+            Where; a file that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        ValueError
+            The graph's weights are in other files.
+        OSError
+            The file cannot be written.
+        """
+        output = self._given[0]
+        header = {
+            "model": "onnx",
+            "output": output if output is None or isinstance(output, str) else list(output),
+        }
+        files.write(path, header, {"graph": np.frombuffer(self._whole("save"), np.uint8)})
+
+    def _open(self) -> None:
+        try:
+            self._session = open_session(self._content, self.num_threads, self._providers)
+            self._path = None
+        except ValueError:
+            if self._path is None:
+                raise
+            # Its weights may be in other files, which are looked for beside it.
+            self._session = open_session(self._path, self.num_threads, self._providers)
+        self._process = os.getpid()
+
+    def _whole(self, what: str) -> bytes:
+        if self._path is not None:
+            raise ValueError(
+                f"{what}: expected a graph in one file, got {self._path}, whose weights are in others"
+            )
+        return self._content
+
+    def _asked(self, output: str | Sequence[str] | None) -> tuple[tuple[str, ...], bool]:
+        """Name the outputs that `predict` gives, and say whether it is one array."""
+        names = tuple(port.name for port in self.outputs)
+        if output is None:
+            if self._proba is not None:
+                return names[:1], True
+            return names, len(names) == 1
+        asked = (output,) if isinstance(output, str) else tuple(output)
+        if not asked or any(name not in names for name in asked):
+            raise ValueError(f"output: expected some of {', '.join(names)}, got {output!r}")
+        return asked, isinstance(output, str)
+
+    def _answer(self, X: Any, names: tuple[str, ...], one: bool, out: Array | None) -> Answer:
+        feeds, rows = feeds_of(self.inputs, X)
+        if out is not None and not one:
+            raise ValueError("out: expected none where several outputs are asked for")
+        if self._process != os.getpid():  # a fork does not take the threads along
+            self._open()
+        found = self._run(names, feeds, rows)
+        if not one:
+            return dict(zip(names, found, strict=True))
+        if out is None:
+            return found[0]
+        for array in feeds.values():
+            out = output_of(out, found[0].shape, found[0].dtype, array)
+        np.copyto(out, found[0])
+        return out
+
+    def _run(self, names: tuple[str, ...], feeds: dict[str, Array], rows: int) -> list[Array]:
+        size = rows if self._batch is None else self._batch
+        if rows == size and rows:
+            return self._checked(names, run(self._session, names, feeds), rows)
+        size = size or 1
+        pieces = []
+        for begin in range(0, max(rows, 1), size):
+            piece = {name: _filled(array[begin : begin + size], size) for name, array in feeds.items()}
+            pieces.append(self._checked(names, run(self._session, names, piece), size))
+        return [np.concatenate(arrays)[:rows] for arrays in zip(*pieces, strict=True)]
+
+    def _checked(self, names: tuple[str, ...], found: list[Any], rows: int) -> list[Array]:
+        for name, array in zip(names, found, strict=True):
+            if array.ndim == 0 or len(array) != rows:
+                raise ValueError(
+                    f"output {name!r}: expected an answer for each of {rows} rows, got shape {array.shape}"
+                )
+        return found
+
+
+def _again(
+    content: bytes, num_threads: int | None, output: str | Sequence[str] | None, providers: Sequence[str]
+) -> OnnxModel:
+    return OnnxModel(content, num_threads=num_threads, output=output, providers=providers)
+
+
+def _opened(model: Any) -> tuple[bytes, Path | None]:
+    """Give the bytes of a graph, and its path where it has one."""
+    if isinstance(model, bytes | bytearray | memoryview):
+        return bytes(model), None
+    if isinstance(model, str | os.PathLike):
+        path = Path(model)
+        return path.read_bytes(), path
+    if hasattr(model, "SerializeToString"):
+        return model.SerializeToString(), None
+    raise TypeError(f"model: expected a path, bytes or an onnx.ModelProto, got {type(model).__qualname__}")
+
+
+def _batch_of(ports: Sequence[Port]) -> int | None:
+    """Give the number of rows that a graph takes at once; None of any."""
+    if not ports:
+        raise ValueError("model: expected a graph with an input or more, got none")
+    sizes = {size for port in ports for size in port.shape[:1]} - {None}
+    if len(sizes) > 1 or 0 in sizes:
+        raise ValueError(f"model: expected inputs of as many rows each, got {sorted(map(str, sizes))}")
+    return next(iter(sizes), None)
+
+
+def _classifier(ports: Sequence[Port]) -> str | None:
+    """Name the scores of what gives a label a row and, after it, numbers a class."""
+    if len(ports) != 2:
+        return None
+    label, scores = ports
+    is_label = label.dtype in (np.dtype(np.int64), np.dtype(object)) and label.is_column
+    return scores.name if is_label and scores.dtype.kind == "f" and len(scores.shape) == 2 else None
+
+
+def _filled(rows: Array, size: int) -> Array:
+    """Give `size` rows: the last one again and again, or, where there is none, zeros."""
+    if len(rows) == size:
+        return rows
+    if not len(rows):
+        return np.full((size, *rows.shape[1:]), "" if rows.dtype == object else 0, rows.dtype)
+    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
