@@ -38,7 +38,7 @@ class OnnxModel:
     Any number of threads may call at once; they share the model's threads, which sleep between calls. Each
     model has its own: onnxruntime could share them between models only as long as nobody else in the process
     has used it, and would let them spin. A process that was forked opens the graph again when it first needs
-    it.
+    it; it has to end by ``os._exit``, as those of ``multiprocessing`` do, since onnxruntime hangs otherwise.
 
     Parameters
     ----------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import weakref
 from collections.abc import Sequence
@@ -13,7 +12,9 @@ __all__ = ["open_session", "run"]
 
 # No such folder: weights that lie in other files are read of a graph that is opened by its path only.
 _NOWHERE = "/dev/null/weights"
+# Closing a session of the process that was forked would wait for threads that are not in this one.
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
+_never_closed: list[Any] = []
 
 
 def open_session(model: bytes | Path, threads: int, providers: Sequence[str]) -> Any:
@@ -62,8 +63,7 @@ def open_session(model: bytes | Path, threads: int, providers: Sequence[str]) ->
         )
     except Exception as error:  # of many classes, which have no other base
         _refuse("model", "an ONNX graph that onnxruntime runs", error)
-    if threads > 1:
-        _open.add(session)
+    _open.add(session)
     return session
 
 
@@ -93,11 +93,9 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _keep_for_ever() -> None:
-    """Keep the sessions of the process that was forked: closing one waits for threads that are not here."""
-    for session in list(_open):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+def _after_fork() -> None:
+    _never_closed.extend(_open)
     _open.clear()
 
 
-os.register_at_fork(after_in_child=_keep_for_ever)
+os.register_at_fork(after_in_child=_after_fork)

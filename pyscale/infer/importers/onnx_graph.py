@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
 from pyscale.infer.importers.onnx_after import Label, Scores, follow
-from pyscale.infer.importers.onnx_values import (
-    FLOATS,
-    TENSOR_TYPES,
-    WIDTH,
-    Attributes,
-    cast_type,
-    tensor_values,
-)
+from pyscale.infer.importers.onnx_before import lead
+from pyscale.infer.importers.onnx_scaled import Step
+from pyscale.infer.importers.onnx_values import WIDTH, Attributes, tensor_values
 from pyscale.infer.importers.reading import refuse
 
 __all__ = ["Ensemble", "find_ensemble", "parse"]
@@ -44,6 +39,8 @@ class Ensemble:
         The columns of the input, where the graph says.
     columns : tuple of str or None
         The names of the inputs, where each is one column.
+    steps : tuple of Step
+        What changes the values before it.
     scores : Scores
         What the graph gives of the sums, or makes its labels of.
     label : Label or None
@@ -58,6 +55,7 @@ class Ensemble:
     narrowest: str
     width: int | None
     columns: tuple[str, ...] | None
+    steps: tuple[Step, ...]
     scores: Scores
     label: Label | None
     source: str
@@ -96,7 +94,7 @@ def find_ensemble(model: Any) -> Ensemble:
         refuse(f"opset_import[{DOMAIN}]", "version 1 to 5", version)
     node = graph.node[found[0]]
     walk = _Walk(graph)
-    before = walk.before(node)
+    before = lead(graph, node, walk.inputs, walk.makers, walk.constants, walk.constant)
     done = {found[0], *before.nodes}
     attributes = Attributes(node, node.op_type)
     outputs = ["label", "scores"] if node.op_type == "TreeEnsembleClassifier" else ["scores"]
@@ -119,20 +117,11 @@ def find_ensemble(model: Any) -> Ensemble:
         narrowest=min(before.types, key=lambda name: WIDTH[name]),
         width=before.width,
         columns=before.columns,
+        steps=before.steps,
         scores=scores,
         label=label,
         source=f"ONNX, by {made}" if made else "ONNX",
     )
-
-
-@dataclass(slots=True)
-class _Before:
-    """What leads to the trees: types on the way, from the graph's input on, and the nodes."""
-
-    types: list[str] = field(default_factory=list)
-    nodes: list[int] = field(default_factory=list)
-    width: int | None = None
-    columns: tuple[str, ...] | None = None
 
 
 class _Walk:
@@ -142,6 +131,7 @@ class _Walk:
         self.graph = graph
         self.known: dict[str, Scores | Label] = {}
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.inputs = {value.name: value for value in graph.input if value.name not in self.constants}
         self.makers: dict[str, int] = {}
         for i, node in enumerate(graph.node):
             for name in node.output:
@@ -149,63 +139,12 @@ class _Walk:
                     refuse(f"graph.node[{i}].output", "each tensor made once", name)
                 if name:
                     self.makers[name] = i
-
-    def before(self, node: Any) -> _Before:
-        """Follow the input of the trees back to the graph's."""
-        inputs = {value.name: value for value in self.graph.input if value.name not in self.constants}
-        out = _Before()
-        seen = set()
-        name = node.input[0] if node.input else ""
-        columns = []
-        while name not in inputs:
-            i = self.makers.get(name, -1)
-            if i < 0 or i in seen:
-                refuse(f"{node.op_type}.input", "what comes from the graph's input", name)
-            maker = self.graph.node[i]
-            if maker.op_type == "Concat" and not maker.domain and set(maker.input) == set(inputs):
-                columns = self._columns(maker, inputs, f"graph.node[{i}] (Concat)")
-            elif maker.op_type not in ("Cast", "Identity") or maker.domain or len(maker.input) != 1:
-                refuse(f"graph.node[{i}]", "nothing but Cast and Identity before the trees", maker.op_type)
-            if maker.op_type == "Cast":
-                out.types.append(cast_type(maker, f"graph.node[{i}] (Cast)"))
-            out.nodes.append(i)
-            seen.add(i)
-            name = maker.input[0]
-        if len(inputs) != max(len(columns), 1):
-            refuse("graph.input", "one input", ", ".join(inputs))
-        tensor = inputs[name].type.tensor_type
-        type_name = TENSOR_TYPES.get(tensor.elem_type, (str(tensor.elem_type),))[0]
-        out.types.append(type_name)
-        out.types.reverse()
-        for first, then in zip(out.types, out.types[1:], strict=False):
-            if then not in FLOATS and first != then and (first, then) != ("int32", "int64"):
-                refuse(f"{node.op_type}.input", "values that stay what they are", f"a cast to {then}")
-        if type_name not in WIDTH:
-            refuse(f"graph.input ({name})", f"a tensor of {', '.join(WIDTH)}", type_name)
-        dims = _dims(inputs[name])
-        if len(dims) == 2 and dims[1].HasField("dim_value"):
-            if not 1 <= dims[1].dim_value < 2**31:
-                refuse(f"graph.input ({name})", "1 column or more", dims[1].dim_value)
-            out.width = dims[1].dim_value
-        if columns:
-            out.width, out.columns = len(columns), tuple(columns)
-        return out
-
-    def _columns(self, node: Any, inputs: dict[str, Any], where: str) -> list[str]:
-        """Give the names of inputs of one column each that a node puts beside each other."""
-        columns = list(node.input)
-        if Attributes(node, where).integer("axis", 0) not in (1, -1) or len(columns) != len(inputs):
-            refuse(where, "each input once, beside each other", "another way to put them together")
-        kinds = {inputs[name].type.tensor_type.elem_type for name in columns}
-        wide = [name for name in columns if [d.dim_value for d in _dims(inputs[name])][1:] != [1]]
-        if len(kinds) != 1 or wide:
-            refuse(where, "inputs of one type, and of one column", wide[0] if wide else sorted(kinds))
-        return columns
+            if node.op_type == "Constant" and not node.domain and len(node.output) == 1:
+                self.constants[node.output[0]] = Attributes(node, f"graph.node[{i}] (Constant)")
 
     def after(self, node: Any, where: str) -> None:
         """Say what a node makes of what is known."""
-        if node.op_type == "Constant" and not node.domain and len(node.output) == 1:
-            self.constants[node.output[0]] = Attributes(node, where)
+        if all(name in self.constants for name in node.output):
             return
         values = [self.known.get(name) for name in node.input]
         if not any(value is not None for value in values) or len(node.output) != 1:
@@ -245,7 +184,3 @@ class _Walk:
         if scores:
             return scores[0], label
         return (label.of if label is not None else None) or Scores(), label
-
-
-def _dims(value: Any) -> Any:
-    return value.type.tensor_type.shape.dim

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pyscale.infer.forest.trees import Precision, Trees
 from pyscale.infer.importers.onnx_graph import Ensemble
 from pyscale.infer.importers.onnx_lower import lower
+from pyscale.infer.importers.onnx_scaled import pulled_back
 from pyscale.infer.importers.onnx_table import LEAF, NodeTable
 from pyscale.infer.importers.reading import refuse
 
@@ -58,6 +59,8 @@ def make_trees(
     leaf = nodes["feature"] < 0
     nodes["left"] = np.where(leaf, rows[np.where(leaf, nodes["left"], 0)], nodes["left"]).astype(np.int32)
     nodes["threshold"] = _narrowed(nodes["threshold"], precision)
+    if ensemble.steps:
+        nodes = pulled_back(nodes, ensemble.steps, ensemble.type, where)
     values, nodes, output = _with_base(values, nodes, output, base)
     with np.errstate(over="ignore"):
         values = (sign * values).astype(sums).astype(np.float64)

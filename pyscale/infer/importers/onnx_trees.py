@@ -49,7 +49,8 @@ def read_onnx_trees(content: bytes) -> ModelDescription:
     Read an ONNX model that is one tree ensemble.
 
     The graph may have TreeEnsembleRegressor, TreeEnsembleClassifier (both of ai.onnx.ml 1 to 4) or
-    TreeEnsemble (5). Before it may be casts, and inputs of one column each put beside each other; after it
+    TreeEnsemble (5). Before it may be casts, inputs of one column each put beside each other, and what
+    becomes part of the thresholds: Scaler, Imputer of NaN, and Add, Sub, Mul and Div with constants; after it
     what exporters put there: Cast, Identity, ZipMap, Sigmoid, Softmax, Exp, Neg, a division by a number,
     ``[1 - p, p]``, ArgMax and labels by their number.
 

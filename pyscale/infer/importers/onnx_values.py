@@ -99,10 +99,10 @@ class Attributes:
         value = self._get(name, "INT", "i")
         return default if value is None else int(value)
 
-    def number(self, name: str, default: float) -> float:
-        """Give a finite number."""
+    def number(self, name: str, default: float, *, nan: bool = False) -> float:
+        """Give a finite number, or NaN where that is allowed."""
         value = self._get(name, "FLOAT", "f")
-        if value is not None and not math.isfinite(value):
+        if value is not None and not math.isfinite(value) and not (nan and math.isnan(value)):
             refuse(self.place(name), "a finite number", value)
         return default if value is None else float(value)
 
