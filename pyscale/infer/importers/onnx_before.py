@@ -77,12 +77,14 @@ def lead(
             refuse(f"{node.op_type}.input", "what comes from the graph's input", name)
         maker, where = graph.node[i], f"graph.node[{i}] ({graph.node[i].op_type[:40]})"
         path.append(i)
-        name = next((given for given in maker.input if given not in constants), "")
+        given = [other for other in maker.input if other not in constants]
+        name = given[0] if given else ""
         if maker.op_type == "Concat" and not maker.domain and set(maker.input) == set(inputs):
             columns = _columns(maker, inputs, where)
-        elif not _changes(maker) and (
-            maker.op_type not in ("Cast", "Identity") or maker.domain or len(maker.input) != 1
-        ):
+        elif _changes(maker):
+            if len(given) != 1:
+                refuse(where, "values, and constants", f"{len(given)} of values")
+        elif maker.op_type not in ("Cast", "Identity") or maker.domain or len(maker.input) != 1:
             refuse(where, f"Cast, Identity or {', '.join(OPERATORS)} before the trees", maker.op_type)
     if len(inputs) != max(len(columns), 1):
         refuse("graph.input", "one input", ", ".join(inputs))
