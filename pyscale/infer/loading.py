@@ -159,7 +159,7 @@ def _reader(format: str) -> Callable[[bytes], ModelDescription | DenseDescriptio
         from pyscale.infer.importers.lightgbm import read_lightgbm
 
         return read_lightgbm
-    from pyscale.infer.importers.onnx_dense import read_onnx
+    from pyscale.infer.importers.onnx import read_onnx
 
     return read_onnx
 

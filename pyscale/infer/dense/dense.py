@@ -15,6 +15,7 @@ from pyscale.config import num_threads as default_threads
 from pyscale.infer import files
 from pyscale.infer.dense.folding import folded
 from pyscale.infer.dense.layers import (
+    KINDS,
     Activation,
     Affine,
     DenseDescription,
@@ -65,7 +66,7 @@ class Dense:
     num_outputs : int
         Columns of the last layer.
     kind : str
-        ``values``, ``binary`` or ``multiclass``.
+        ``values``, ``binary``, ``multiclass`` or ``scores``.
     classes : numpy.ndarray or None
         The labels, where `predict` gives labels.
     feature_names : tuple of str or None
@@ -193,8 +194,9 @@ class Dense:
         if out is not None:
             raise ValueError("out: expected none, since labels are predicted; predict_proba and raw take one")
         found = self.raw(X, num_threads=num_threads)
-        if self.kind == "binary":
-            labels: Array = self.classes[(found.reshape(-1) > 0.5).astype(np.intp)]
+        if self.num_outputs == 1:
+            second = found.reshape(-1) > (0.5 if self.kind == "binary" else 0)
+            labels: Array = self.classes[second.astype(np.intp)]
         else:
             labels = self.classes[found.argmax(axis=1)]
         return labels
@@ -221,7 +223,7 @@ class Dense:
         if self.kind == "multiclass":
             return self.raw(X, num_threads=num_threads, out=out)
         if self.kind != "binary":
-            raise ValueError("predict_proba: expected a model that classifies, got one of values")
+            raise ValueError(f"predict_proba: expected a model of probabilities, got one of {self.kind}")
         second = self.raw(X, num_threads=num_threads).reshape(-1)
         shape = (len(second), 2)
         out = np.empty(shape, np.float32) if out is None else output_of(out, shape, self.dtype, second)
@@ -282,12 +284,12 @@ def _add(native: _core.Dense, layer: Layer, weights: str) -> None:
 
 
 def _check_kind(given: DenseDescription, outputs: int) -> None:
-    if given.kind not in ("values", "binary", "multiclass"):
-        raise ValueError(f"kind: expected values, binary or multiclass, got {given.kind!r}")
+    if given.kind not in KINDS:
+        raise ValueError(f"kind: expected {', '.join(KINDS[:-1])} or {KINDS[-1]}, got {given.kind!r}")
     if given.kind == "binary" and outputs != 1:
         raise ValueError(f"kind: expected one output of a binary model, got {outputs}")
     if given.classes is not None and given.kind != "values":
-        wanted = 2 if given.kind == "binary" else outputs
+        wanted = 2 if given.kind == "binary" or (given.kind, outputs) == ("scores", 1) else outputs
         if given.classes.shape != (wanted,):
             raise ValueError(f"classes: expected {wanted}, got shape {given.classes.shape}")
 

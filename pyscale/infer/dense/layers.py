@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ACTIVATIONS",
+    "KINDS",
     "Activation",
     "Affine",
     "BatchNorm",
@@ -25,6 +26,9 @@ Array = NDArray[Any]
 ACTIVATIONS = (
     "identity", "relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softmax",
 )  # fmt: skip
+
+#: What the outputs of a :class:`DenseDescription` may be.
+KINDS = ("values", "binary", "multiclass", "scores")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -166,8 +170,9 @@ class DenseDescription:
     layers : tuple of Layer
         In order.
     kind : str
-        ``values`` (predict gives the outputs), ``binary`` (one output: the probability of the second class)
-        or ``multiclass`` (the outputs are the classes' probabilities).
+        ``values`` (predict gives the outputs), ``binary`` (one output: the probability of the second class),
+        ``multiclass`` (the outputs are the classes' probabilities) or ``scores`` (they are not, but the
+        largest is the label's; of one output, the second class has what is above 0).
     classes : numpy.ndarray or None
         The labels that predict gives, unless the kind is ``values``.
     flat : bool

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.dense.layers import (
+    KINDS,
     Activation,
     Affine,
     DenseDescription,
@@ -87,8 +88,8 @@ def unpack(
     weights, kind, flat = header.get("weights"), header.get("kind"), header.get("flat")
     if weights not in ("float32", "bfloat16", "int8"):
         _refuse("weights", "float32, bfloat16 or int8", repr(weights))
-    if kind not in ("values", "binary", "multiclass"):
-        _refuse("kind", "values, binary or multiclass", repr(kind))
+    if not isinstance(kind, str) or kind not in KINDS:
+        _refuse("kind", f"one of {', '.join(KINDS)}", repr(kind))
     if not isinstance(flat, bool):
         _refuse("flat", "true or false", repr(flat))
     names = header.get("feature_names")

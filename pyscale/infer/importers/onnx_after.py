@@ -74,6 +74,9 @@ def follow(
             return value if isinstance(value, Scores) == (cast_type(node, where) in FLOATS) else None
         case "ZipMap":
             return value
+        case "Normalizer" if isinstance(value, Scores) and (value.link, value.shape) == ("softmax", "all"):
+            # What adds up to 1 already.
+            return value if attributes.text("norm", "MAX") == "L1" else None
         case "Flatten" | "Squeeze":
             return value if isinstance(value, Label) else None
         case "ArgMax" if isinstance(value, Scores) and value.shape in ("all", "both"):

@@ -12,7 +12,7 @@ from pyscale.infer.importers.onnx_scaled import OPERATORS, Step, step_of
 from pyscale.infer.importers.onnx_values import FLOATS, TENSOR_TYPES, WIDTH, Attributes, cast_type
 from pyscale.infer.importers.reading import refuse
 
-__all__ = ["Before", "lead"]
+__all__ = ["Before", "columns_of", "lead"]
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ def lead(
         given = [other for other in maker.input if other not in constants]
         name = given[0] if given else ""
         if maker.op_type == "Concat" and not maker.domain and set(maker.input) == set(inputs):
-            columns = _columns(maker, inputs, where)
+            columns = columns_of(maker, inputs, where)
         elif _changes(maker):
             if len(given) != 1:
                 refuse(where, "values, and constants", f"{len(given)} of values")
@@ -138,7 +138,7 @@ def _forward(
     out.steps = tuple(steps)
 
 
-def _columns(node: Any, inputs: Mapping[str, Any], where: str) -> list[str]:
+def columns_of(node: Any, inputs: Mapping[str, Any], where: str) -> list[str]:
     """Give the names of inputs of one column each that a node puts beside each other."""
     columns = list(node.input)
     if Attributes(node, where).integer("axis", 0) not in (1, -1) or len(columns) != len(inputs):

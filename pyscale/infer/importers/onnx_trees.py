@@ -17,7 +17,7 @@ from pyscale.infer.importers.onnx_table import NodeTable
 from pyscale.infer.importers.onnx_values import Attributes
 from pyscale.infer.importers.reading import refuse
 
-__all__ = ["read_onnx_trees"]
+__all__ = ["read_onnx_trees", "trees_of"]
 
 # As onnxruntime numbers them; in the specification, 1 is SOFTMAX and 2 LOGISTIC.
 POSTS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")
@@ -81,7 +81,12 @@ def read_onnx_trees(content: bytes) -> ModelDescription:
     ImportError
         onnx is not installed.
     """
-    ensemble = find_ensemble(parse(content))
+    return trees_of(parse(content))
+
+
+def trees_of(model: Any) -> ModelDescription:
+    """Read the one tree ensemble of a parsed model."""
+    ensemble = find_ensemble(model)
     if ensemble.operator == "TreeEnsembleClassifier":
         return _classifier(ensemble)
     return _regressor(ensemble)

@@ -1,0 +1,31 @@
+"""ONNX models: what becomes a forest or a chain of dense layers."""
+
+from __future__ import annotations
+
+from pyscale.infer.dense.layers import DenseDescription
+from pyscale.infer.forest.trees import ModelDescription
+from pyscale.infer.importers.onnx_dense import OPERATORS, dense_of
+from pyscale.infer.importers.onnx_graph import parse
+from pyscale.infer.importers.onnx_trees import trees_of
+
+__all__ = ["read_onnx"]
+
+
+def read_onnx(content: bytes) -> ModelDescription | DenseDescription:
+    """
+    Read an ensemble of trees, or a chain of dense layers where the graph has none and multiplies.
+
+    Raises
+    ------
+    ValueError
+        It is neither; the message names the node, and what runs any graph.
+    ImportError
+        The package ``onnx`` is missing.
+    """
+    model = parse(content)
+    operators = {str(node.op_type) for node in model.graph.node}
+    trees = any(operator.startswith("TreeEnsemble") for operator in operators)
+    try:
+        return trees_of(model) if trees or operators.isdisjoint(OPERATORS) else dense_of(model)
+    except ValueError as error:
+        raise ValueError(f"{error} (pyscale.infer.OnnxModel runs graphs of any kind)") from error
