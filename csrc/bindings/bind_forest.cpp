@@ -81,6 +81,7 @@ std::unique_ptr<PyForest> make(const py::dict& arrays, const py::dict& known, in
     trees.width = static_cast<int32_t>(values.shape(1));
     trees.values = elements<double>(arrays, "values", -1);
     trees.base = elements<double>(arrays, "base", trees.outputs);
+    trees.base_last = arrays["base_last"].cast<bool>();
     if (!arrays["linear"].is_none()) {
         const auto linear = arrays["linear"].cast<py::dict>();
         const auto leaves = static_cast<py::ssize_t>(trees.leaves);

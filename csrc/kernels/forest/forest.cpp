@@ -55,6 +55,7 @@ Forest::Forest(const Trees& trees, int num_threads)
       narrow_(trees.narrow),
       narrow_sums_(trees.narrow_sums),
       base_(trees.base, trees.base + trees.outputs),
+      base_last_(trees.base_last),
       coder_(trees, threads_for(trees, num_threads)) {
     if (!Walk::can_take(trees, coder_)) {
         throw std::invalid_argument(
@@ -155,7 +156,7 @@ void Forest::predict_rows(const Input& input, size_t first, size_t rows, size_t 
         const size_t stride = round_up(piece.rows, piece.words == 8 ? kLargeBlock : kSmallBlock);
         T* const sums = static_cast<T*>(sums_scratch.get(stride * outputs * sizeof(T)));
         for (size_t o = 0; o < outputs; ++o) {
-            std::fill_n(sums + o * stride, stride, static_cast<T>(base_[o]));
+            std::fill_n(sums + o * stride, stride, base_last_ ? T{0} : static_cast<T>(base_[o]));
         }
         if (piece.engine == Engine::masks) {
             auto* const bits = static_cast<char*>(
@@ -170,6 +171,12 @@ void Forest::predict_rows(const Input& input, size_t first, size_t rows, size_t 
             auto* const scratch = static_cast<char*>(codes_scratch.get(walk_->scratch_bytes(piece.rows)));
             walk_->code(coder_, input, first + done, piece.rows, scratch);
             add_walked(input, first + done, piece.rows, begin, end, sums, stride, scratch);
+        }
+        if (base_last_) {
+            for (size_t o = 0; o < outputs; ++o) {
+                for (size_t row = 0; row < piece.rows; ++row)
+                    sums[o * stride + row] += static_cast<T>(base_[o]);
+            }
         }
         T* to = out + (first + done) * outputs;
         if (outputs == 1) {

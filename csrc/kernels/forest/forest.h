@@ -77,6 +77,7 @@ class Forest {
     size_t count_;
     bool narrow_, narrow_sums_;
     std::vector<double> base_;
+    bool base_last_;
     Coder coder_;
     std::unique_ptr<Masks> masks_;
     std::unique_ptr<Walk> walk_;

@@ -40,7 +40,8 @@ struct Trees {
     size_t leaves;
     int32_t width;
     const double* values;  // leaves x width
-    const double* base;    // outputs
+    const double* base;    // outputs: what sums begin with
+    bool base_last;        // or what is added to them last
 
     // What leaves add where that is more than their value; linear_first is nullptr where it is not.
     const double* linear_constant;     // leaves

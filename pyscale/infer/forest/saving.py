@@ -43,13 +43,16 @@ _ENTRIES = {
     "sums": str,
     "negative_fractions": bool,
     "whole_categories": bool,
+    "base_last": bool,
     "kind": str,
     "source": str,
     "trees_per_round": int,
     "offset": float,
     "decides": str,
 }
-_IN_TREES = ("num_features", "num_outputs", "precision", "sums", "negative_fractions", "whole_categories")
+_IN_TREES = (
+    "num_features", "num_outputs", "precision", "sums", "negative_fractions", "whole_categories", "base_last",
+)  # fmt: skip
 _LINK = {"name": str, "divisor": float, "scale": float}
 
 

@@ -96,6 +96,8 @@ class Trees:
         the type of `sums`.
     base : numpy.ndarray
         float64, outputs: what the sums begin with.
+    base_last : bool
+        Whether it is added last instead, as onnxruntime does.
     linear : LinearLeaves, optional
         What leaves add where it is more than a constant; only with a width of 1.
     """
@@ -120,6 +122,7 @@ class Trees:
     known_categories: Mapping[int, Array] = field(default_factory=dict)
     negative_fractions: bool = False
     whole_categories: bool = False
+    base_last: bool = False
     linear: LinearLeaves | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""What the leaves of ONNX trees add, and the base that onnxruntime adds last."""
+"""What the leaves of ONNX trees add."""
 
 from __future__ import annotations
 
@@ -61,9 +61,8 @@ def make_trees(
     nodes["threshold"] = _narrowed(nodes["threshold"], precision)
     if ensemble.steps:
         nodes = pulled_back(nodes, ensemble.steps, ensemble.type, where)
-    values, nodes, output = _with_base(values, nodes, output, base)
     with np.errstate(over="ignore"):
-        values = (sign * values).astype(sums).astype(np.float64)
+        values, base = ((sign * array).astype(sums).astype(np.float64) for array in (values, base))
     return Trees(
         num_features=ensemble.width or max(int(used) + 1, 1),
         num_outputs=outputs,
@@ -71,7 +70,8 @@ def make_trees(
         sums=sums,
         output=output.astype(np.int32),
         values=values,
-        base=np.zeros(outputs),
+        base=base,
+        base_last=bool(base.any()),
         **nodes,
     )
 
@@ -116,39 +116,6 @@ def _values(
     values = np.zeros((count, width))
     values[rows[node], target - output[table.tree[node]]] = table.entry_weight
     return values, output
-
-
-def _with_base(
-    values: NDArray[np.float64], nodes: dict[str, Any], output: NDArray[np.int64], base: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], dict[str, Any], NDArray[np.int64]]:
-    """Add trees of one leaf that add the base, as wide as the others."""
-    if not base.any():
-        return values, nodes, output
-    width = values.shape[1]
-    left = base.copy()
-    added, starts = [], []
-    for at in range(0, len(base), width):
-        start = min(at, len(base) - width)
-        if left[start : start + width].any():
-            added.append(left[start : start + width].copy())
-            starts.append(start)
-        left[start : start + width] = 0
-    count = len(starts)
-    more: dict[str, Any] = {
-        "feature": -1,
-        "threshold": 0,
-        "left": len(values) + np.arange(count),
-        "right": 0,
-        "missing_left": False,
-        "category_set": -1,
-    }
-    out = dict(nodes)
-    for name, value in more.items():
-        if name in nodes:
-            tail = np.broadcast_to(value, count).astype(nodes[name].dtype)
-            out[name] = np.append(nodes[name], tail)
-    out["first"] = np.append(nodes["first"], nodes["first"][-1] + 1 + np.arange(count))
-    return np.concatenate([values, np.stack(added)]), out, np.append(output, starts)
 
 
 def _narrowed(thresholds: NDArray[np.float64], precision: Precision) -> NDArray[np.float64]:

@@ -71,7 +71,7 @@ def read_onnx_trees(content: bytes) -> ModelDescription:
     Returns
     -------
     ModelDescription
-        Base values are added last, as onnxruntime does: they are the last of the trees, of one leaf each.
+        Base values are added last, as onnxruntime does.
 
     Raises
     ------
