@@ -27,7 +27,7 @@ struct Owned {
     std::vector<uint8_t> missing_left, zero_is_missing;
     int64_t features = 5;
     int32_t outputs = 2, width = 1;
-    bool narrow = true, narrow_sums = true;
+    bool narrow = true, narrow_sums = true, base_last = false;
 
     Trees view() const {
         Trees trees{};
@@ -53,6 +53,7 @@ struct Owned {
         trees.width = width;
         trees.values = values.data();
         trees.base = base.data();
+        trees.base_last = base_last;
         return trees;
     }
 };
@@ -65,6 +66,7 @@ Owned random_trees(uint64_t seed, size_t count, int most_leaves, bool sets) {
     trees.narrow_sums = seed % 4 < 2;
     trees.width = 1 + static_cast<int32_t>(seed % 2);
     trees.base = {0.5, -0.25};
+    trees.base_last = seed % 8 > 5;
     for (int s = 0; s < 4; ++s) {
         for (int32_t c = s; c < 40; c += 2 + s) trees.set_values.push_back(c);
         trees.set_first.push_back(static_cast<int64_t>(trees.set_values.size()));
@@ -124,6 +126,7 @@ std::vector<T> plain_sums(const Owned& trees, const std::vector<double>& rows, s
     std::vector<T> out;
     for (size_t row = 0; row < count; ++row) {
         std::vector<T> sums(trees.base.begin(), trees.base.end());
+        if (trees.base_last) std::fill(sums.begin(), sums.end(), T{0});
         for (size_t t = 0; t < trees.output.size(); ++t) {
             const auto start = static_cast<size_t>(trees.first[t]);
             size_t node = start;
@@ -138,6 +141,7 @@ std::vector<T> plain_sums(const Owned& trees, const std::vector<double>& rows, s
                     static_cast<T>(trees.values[static_cast<size_t>(trees.left[node] * trees.width + w)]);
             }
         }
+        for (size_t o = 0; o < sums.size() && trees.base_last; ++o) sums[o] += static_cast<T>(trees.base[o]);
         out.insert(out.end(), sums.begin(), sums.end());
     }
     return out;

@@ -58,7 +58,8 @@ def sums(trees: Trees, x: NDArray[Any], num_trees: int | None = None) -> NDArray
     found = leaves(trees, x)
     values = trees.values.astype(dtype)
     width = values.shape[1]
-    out = np.tile(trees.base.astype(dtype), (len(x), 1))
+    base = np.tile(trees.base.astype(dtype), (len(x), 1))
+    out = np.zeros_like(base) if trees.base_last else base
     for tree in range(trees.num_trees if num_trees is None else num_trees):
         rows = trees.left[trees.first[tree] + found[:, tree]]
         start = int(trees.output[tree])
@@ -66,7 +67,7 @@ def sums(trees: Trees, x: NDArray[Any], num_trees: int | None = None) -> NDArray
         if trees.linear is not None:
             added = np.array([[linear(trees, leaf, x[i])] for i, leaf in enumerate(rows)], dtype)
         out[:, start : start + width] += added
-    return out
+    return out + base if trees.base_last else out
 
 
 def predicted(model: ModelDescription, x: NDArray[Any]) -> Any:

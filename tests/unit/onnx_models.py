@@ -211,3 +211,38 @@ def run(onnx_model: Any, x: NDArray[Any] | dict[str, NDArray[Any]]) -> list[Any]
         onnx_model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     return list(session.run(None, x if isinstance(x, dict) else {session.get_inputs()[0].name: x}))
+
+
+def take_booleans(monkeypatch: Any) -> None:
+    """Let skl2onnx write booleans into lists of integers, which newer onnx refuses."""
+    from onnx import helper
+
+    make = helper.make_attribute
+
+    def made(key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if key == "nodes_missing_value_tracks_true":
+            value = [int(item) for item in value]
+        return make(key, value, *args, **kwargs)
+
+    monkeypatch.setattr(helper, "make_attribute", made)
+
+
+def graph_of(
+    nodes: list[Any],
+    inputs: dict[str, tuple[str, list[Any]]],
+    outputs: dict[str, tuple[str, list[Any]]],
+    constants: dict[str, NDArray[Any]] | None = None,
+) -> Any:
+    """A model of any nodes, with inputs and outputs of a type and a shape by their names."""
+    from onnx import helper, numpy_helper
+
+    def values(ports: dict[str, tuple[str, list[Any]]]) -> list[Any]:
+        return [
+            helper.make_tensor_value_info(name, ELEMENTS[kind], shape)
+            for name, (kind, shape) in ports.items()
+        ]
+
+    initializers = [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()]
+    graph = helper.make_graph(nodes, "graph", values(inputs), values(outputs), initializers)
+    versions = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=versions, ir_version=9)

@@ -56,6 +56,7 @@ MODELS: dict[str, ModelDescription] = {
     "names": plain(feature_names=("a", "ü\ud800", "")),
     "categories": described(CATEGORIES),
     "whole categories": described(replace(CATEGORIES, whole_categories=True)),
+    "a base that is added last": described(replace(CATEGORIES, base_last=True)),
     "linear": described(linear(2)),
     "several outputs": described(SEVERAL, trees_per_round=np.int64(3)),
     "link": plain(link=Link(name="logistic", divisor=2, scale=float(np.float32(0.3)))),

@@ -24,15 +24,7 @@ from forest_reference import linked, sums  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def _booleans_as_integers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """skl2onnx writes booleans into lists of integers, which newer onnx refuses."""
-    make = onnx.helper.make_attribute
-
-    def made(key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if key == "nodes_missing_value_tracks_true":
-            value = [int(item) for item in value]
-        return make(key, value, *args, **kwargs)
-
-    monkeypatch.setattr(onnx.helper, "make_attribute", made)
+    om.take_booleans(monkeypatch)
 
 
 def convert(estimator: Any, x: NDArray[Any], zipmap: bool | str = False, version: int = 3) -> Any:

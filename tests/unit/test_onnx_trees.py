@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pyscale.infer import Forest
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.importers.onnx_trees import read_onnx_trees
 
@@ -226,7 +227,7 @@ def test_a_base_that_onnxruntime_adds_at_times() -> None:
     tree = [om.Node("LEQ", 0, 0.5, yes=1, no=2), om.Node(weights={0: 1.0, 1: 2.0}), om.Node(weights={0: 4.0})]
     more = om.attributes([tree], "target", "float")
     made = om.model("TreeEnsembleRegressor", 1, "float", n_targets=3, base_values=[3.0, 0.0, 9.0], **more)
-    assert read(made).trees.num_trees == 2
+    assert read(made).trees.num_trees == 1
     assert_same_sums(made, 0)
     made = om.model("TreeEnsembleRegressor", 1, "float", n_targets=3, base_values=[3.0, 5.0, 9.0], **more)
     with pytest.raises(ValueError, match=r"base_values\[1\]: expected 0, or a tree with a weight"):
@@ -498,3 +499,20 @@ def test_labels_of_several_targets() -> None:
     assert (description.kind, description.link.name) == ("multiclass", "softmax")
     x = inputs(description, 0)
     np.testing.assert_array_equal(labels(description, x), om.run(made, x)[0])
+
+
+def test_fewer_trees_keep_the_base() -> None:
+    rng = np.random.default_rng(0)
+    trees = [om.random_tree(rng, features=2, targets=[0], inner=5) for _ in range(4)]
+
+    def made(count: int) -> Any:
+        more = om.attributes(trees[:count], "target", "float")
+        return om.model("TreeEnsembleRegressor", 2, "float", n_targets=1, base_values=[2.5], **more)
+
+    model = Forest(read(made(4)))
+    assert model.num_trees == 4
+    x = rng.normal(size=(50, 2)).astype(np.float32) * 10
+    for count in range(1, 5):
+        expected = om.run(made(count), x)[0][:, 0]
+        np.testing.assert_array_equal(model.predict(x, num_trees=count), expected)
+    np.testing.assert_array_equal(model.predict(x, num_trees=0), np.full(50, 2.5, np.float32))

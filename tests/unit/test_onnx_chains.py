@@ -1,0 +1,268 @@
+"""Pipelines of scikit-learn, and networks of torch, by their converters, against onnxruntime."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pyscale.infer import Dense, Forest, OnnxModel, load
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+import onnx_models as om  # noqa: E402
+
+Array = NDArray[Any]
+node = onnx.helper.make_node
+RNG = np.random.default_rng(0)
+
+
+def loaded(made: Any, folder: Path) -> Any:
+    path = folder / "graph.onnx"
+    path.write_bytes(made if isinstance(made, bytes) else made.SerializeToString())
+    return load(path)
+
+
+def pipelines() -> dict[str, tuple[Any, str, type, str]]:
+    pytest.importorskip("skl2onnx")
+    from sklearn import decomposition, ensemble, impute, linear_model, neural_network, preprocessing, svm
+    from sklearn.pipeline import make_pipeline
+
+    standard = preprocessing.StandardScaler
+    network = {"hidden_layer_sizes": (16,), "max_iter": 30, "random_state": 0}
+    few = {"n_estimators": 5, "max_depth": 3, "random_state": 0}
+    listed = {
+        "logistic": (linear_model.LogisticRegression(), "breast_cancer", Dense, "multiclass"),
+        "softmax": (linear_model.LogisticRegression(), "wine", Dense, "multiclass"),
+        "digits": (linear_model.LogisticRegression(max_iter=300), "digits", Dense, "multiclass"),
+        "ridge": (linear_model.RidgeClassifier(), "wine", Dense, "scores"),
+        "perceptron": (linear_model.Perceptron(), "breast_cancer", Dense, "scores"),
+        "svr": (svm.LinearSVR(random_state=0), "diabetes", Dense, "values"),
+        "forest": (ensemble.RandomForestClassifier(**few), "breast_cancer", Forest, "binary"),
+        "boosting": (ensemble.GradientBoostingClassifier(**few), "wine", Forest, "multiclass"),
+        "boosted values": (ensemble.GradientBoostingRegressor(**few), "diabetes", Forest, "regression"),
+    }
+    made = {name: (make_pipeline(standard(), last), *more) for name, (last, *more) in listed.items()}
+    minmax, pca = preprocessing.MinMaxScaler(), decomposition.PCA
+    classifier = neural_network.MLPClassifier(**network)
+    made |= {
+        "network": (make_pipeline(minmax, classifier), "wine", Dense, "multiclass"),
+        "network of two": (
+            make_pipeline(minmax, classifier), "breast_cancer", Dense, "binary",
+        ),
+        "network of values": (
+            make_pipeline(minmax, neural_network.MLPRegressor(**network)), "diabetes", Dense, "values",
+        ),
+        "pca": (make_pipeline(pca(5), linear_model.LinearRegression()), "diabetes", Dense, "values"),
+        "whitened": (make_pipeline(pca(5, whiten=True), linear_model.Ridge()), "diabetes", Dense, "values"),
+        "svc": (svm.LinearSVC(random_state=0), "wine", Dense, "scores"),
+        "scaler": (standard(), "diabetes", Dense, "values"),
+        "imputed": (
+            make_pipeline(impute.SimpleImputer(), ensemble.RandomForestRegressor(**few)), "diabetes", Forest,
+            "regression",
+        ),
+    }  # fmt: skip
+    return made
+
+
+NAMES = (
+    "logistic", "softmax", "digits", "ridge", "perceptron", "svr", "forest", "boosting", "boosted values",
+    "network", "network of two", "network of values", "pca", "whitened", "svc", "scaler", "imputed",
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("zipmap", [False, True])
+def test_pipelines(name: str, zipmap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skl2onnx = pytest.importorskip("skl2onnx")
+    from sklearn import datasets
+
+    om.take_booleans(monkeypatch)
+    model, data, kind, wanted = pipelines()[name]
+    x, y = getattr(datasets, f"load_{data}")(return_X_y=True)
+    text = wanted in ("multiclass", "binary", "scores") and not zipmap
+    model.fit(x, np.array([f"class {label}" for label in y]) if text else y)
+    x = x.astype(np.float32)
+    labels = hasattr(model, "classes_")
+    options = {"zipmap": zipmap} if labels and name != "svc" else None
+    made = skl2onnx.to_onnx(model, x[:1], options=options, target_opset={"": 18, "ai.onnx.ml": 3})
+    found, beside = loaded(made, tmp_path), OnnxModel(made)
+    assert isinstance(found, kind)
+    assert found.kind == wanted
+    if not labels:
+        answer = found.predict(x)
+        np.testing.assert_allclose(answer.reshape(len(x), -1), beside.predict(x), rtol=2e-6, atol=1e-6)
+        return
+    np.testing.assert_array_equal(found.predict(x), beside.predict(x))
+    scores = found.raw(x) if wanted == "scores" else found.predict_proba(x)
+    expected = beside.predict_proba(x)
+    if scores.ndim == 1:
+        expected = expected[:, 1]
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=5e-7 * max(1, np.abs(expected).max()))
+    if wanted == "scores":
+        with pytest.raises(ValueError, match="a model of probabilities, got one of scores"):
+            found.predict_proba(x)
+    found.save(tmp_path / "again")
+    np.testing.assert_array_equal(load(tmp_path / "again").predict(x), found.predict(x))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torch(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(), nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU(),
+        nn.GELU("tanh"), nn.SiLU(), nn.Flatten(), nn.Linear(8, 3), nn.Softmax(-1),
+    ).eval()  # fmt: skip
+    file = io.BytesIO()
+    axes = {"x": {0: "n"}}
+    torch.onnx.export(
+        network,
+        (torch.zeros(2, 5),),
+        file,
+        dynamo=False,
+        input_names=["x"],
+        dynamic_axes=axes,
+        opset_version=17,
+    )
+    found = loaded(file.getvalue(), tmp_path)
+    functions = [layer.name for layer in found.layers if hasattr(layer, "parameter")]
+    assert functions == ["relu", "gelu", "gelu_tanh", "silu", "softmax"]
+    x = RNG.normal(size=(50, 5)).astype(np.float32)
+    np.testing.assert_allclose(found.predict(x), network(torch.from_numpy(x)).detach(), rtol=1e-5, atol=1e-6)
+
+
+def chain(nodes: list[Any], output: str, constants: dict[str, Array], kind: str = "float") -> Any:
+    return om.graph_of(nodes, {"x": ("float", ["n", 4])}, {output: (kind, None)}, constants)  # type: ignore[dict-item]
+
+
+W = RNG.normal(size=(4, 3)).astype(np.float32)
+ONE, HALF = np.float32(1), np.float32(0.5)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_ways_to_write_gelu(turned: bool, tmp_path: Path) -> None:
+    nodes = [
+        node("MatMul", ["x", "w"], ["a"]),
+        node("Mul", ["half", "a"], ["b"]),
+        node("Mul", ["a", "root"], ["c"]),
+        node("Erf", ["c"], ["d"]),
+        node("Add", ["one", "d"] if turned else ["d", "one"], ["e"]),
+        node("Mul", ["e", "b"] if turned else ["b", "e"], ["f"]),
+    ]
+    made = chain(nodes, "f", {"w": W, "half": HALF, "one": ONE, "root": np.float32(0.5**0.5)})
+    x = RNG.normal(size=(30, 4)).astype(np.float32)
+    found = loaded(made, tmp_path)
+    assert [layer.name for layer in found.layers[1:]] == ["gelu"]
+    np.testing.assert_allclose(found.predict(x), om.run(made, x)[0], rtol=1e-5, atol=1e-6)
+    wrong = chain(nodes, "f", {"w": W, "half": HALF, "one": ONE, "root": np.float32(0.6)})
+    with pytest.raises(ValueError, match=r"Mul|Erf"):
+        loaded(wrong, tmp_path)
+
+
+def test_constants_of_constants_and_turned_subtraction(tmp_path: Path) -> None:
+    nodes = [
+        node("Transpose", ["wt"], ["w"], perm=[1, 0]),
+        node("Identity", ["c"], ["same"]),
+        node("Sqrt", ["same"], ["root"]),
+        node("MatMul", ["x", "w"], ["a"]),
+        node("Sub", ["root", "a"], ["b"]),
+        node("Reshape", ["b", "shape"], ["y"]),
+    ]
+    constants = {
+        "wt": np.ascontiguousarray(W.T),
+        "c": np.array([1, 2, 3], np.float32),
+        "shape": np.array([-1, 3]),
+    }
+    made = chain(nodes, "y", constants)
+    x = RNG.normal(size=(30, 4)).astype(np.float32)
+    np.testing.assert_allclose(loaded(made, tmp_path).predict(x), om.run(made, x)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_columns_beside_each_other(tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d"]
+    made = om.graph_of(
+        [
+            node("Concat", names, ["x"], axis=1),
+            node("MatMul", ["x", "w"], ["m"]),
+            node("ArgMax", ["m"], ["y"], axis=1),
+        ],
+        {name: ("float", ["n", 1]) for name in names},
+        {"y": ("int64", ["n", 1])},
+        {"w": W},
+    )
+    x = RNG.normal(size=(30, 4)).astype(np.float32)
+    found = loaded(made, tmp_path)
+    assert found.kind == "scores"
+    np.testing.assert_array_equal(found.predict(x), OnnxModel(made).predict(x)[:, 0])
+
+
+LINEAR = {"coefficients": W.T.reshape(-1).tolist(), "intercepts": [0.0] * 3, "domain": "ai.onnx.ml"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([node("Normalizer", ["x"], ["y"], domain="ai.onnx.ml", norm="L2")], "MatMul|Tree|one of"),
+        (
+            [node("LinearRegressor", ["x"], ["y"], **{**LINEAR, "targets": 5})],
+            "as many for each of 5 outputs",
+        ),
+        (
+            [node("LinearRegressor", ["x"], ["y"], post_transform="PROBIT", **LINEAR)],
+            "post_transform: expected NONE",
+        ),
+        (
+            [node("LinearClassifier", ["x"], ["l", "y"], classlabels_ints=[1, 2], **LINEAR)],
+            "an intercept of each of 2",
+        ),
+        (
+            [
+                node(
+                    "LinearClassifier",
+                    ["x"],
+                    ["l", "y"],
+                    classlabels_ints=[1, 2, 3],
+                    post_transform="PROBIT",
+                    **LINEAR,
+                )
+            ],
+            "expected NONE, LOGISTIC, SOFTMAX, got 'PROBIT'",
+        ),
+        (
+            [node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[0.0] * 3, scale=[1.0])],
+            "4 numbers, or one",
+        ),
+        (
+            [node("MatMul", ["x", "w"], ["m"]), node("Reshape", ["m", "s"], ["y"])],
+            "rows and 3 columns, as before",
+        ),
+        ([node("MatMul", ["x", "w"], ["m"]), node("Concat", ["m", "m"], ["y"], axis=1)], r"\[1 - p, p\] or"),
+        ([node("MatMul", ["y", "w"], ["m"]), node("Relu", ["m"], ["y"])], "nodes that follow each other"),
+        ([node("MatMul", ["w", "w"], ["y"])], "values that come from the graph's input"),
+    ],
+)
+def test_refused(nodes: list[Any], message: str, tmp_path: Path) -> None:
+    constants: dict[str, Array] = {"w": W, "s": np.array([-1, 1])}
+    with pytest.raises(ValueError, match=message):
+        loaded(chain(nodes, "y", constants), tmp_path)
+
+
+def test_labels_of_other_scores_are_refused(tmp_path: Path) -> None:
+    nodes = [
+        node("MatMul", ["x", "w"], ["a"]),
+        node("Relu", ["a"], ["b"]),
+        node("ArgMax", ["a"], ["label"], axis=1, keepdims=0),
+    ]
+    made = om.graph_of(
+        nodes, {"x": ("float", ["n", 4])}, {"label": ("int64", ["n"]), "b": ("float", ["n", 3])}, {"w": W}
+    )
+    with pytest.raises(ValueError, match="labels of the scores 'b', got 'a'"):
+        loaded(made, tmp_path)
