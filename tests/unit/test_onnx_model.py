@@ -149,21 +149,20 @@ def test_several_inputs_and_outputs() -> None:
 
 def test_columns_as_inputs() -> None:
     arrow = pytest.importorskip("pyarrow")
+    codes = {"keys_strings": ["red", "blue"], "values_floats": [1.0, 0.0]}
     made = om.graph_of(
         [
-            node("Equal", ["kind", "red"], ["is"]),
-            node("Cast", ["is"], ["red_"], to=1),
-            node("Mul", ["red_", "x"], ["y"]),
+            node("LabelEncoder", ["kind"], ["red"], domain="ai.onnx.ml", **codes),
+            node("Mul", ["red", "x"], ["y"]),
         ],
         {"kind": ("string", ["n", 1]), "x": ("float", ["n", 1])},
         {"y": ("float", ["n", 1])},
-        {"red": np.array(["red"], object)},
     )
     model = OnnxModel(made)
     assert (model.feature_names, model.num_features) == (("kind", "x"), 2)
     table = arrow.table({"kind": ["red", "blue", "red"], "x": np.array([1, 2, 3], np.float32)})
     np.testing.assert_array_equal(model.predict(table), [[1], [0], [3]])
-    given = {"kind": np.array(["red", "x"]), "x": np.array([4, 5], np.float32)}
+    given = {"kind": np.array(["red", "blue"]), "x": np.array([4, 5], np.float32)}
     np.testing.assert_array_equal(model.predict(given), [[4], [0]])
     with pytest.raises(ValueError, match="expected the columns kind, x, got x, kind"):
         model.predict(table.select(["x", "kind"]))

@@ -84,7 +84,7 @@ def test_any_scale(seed: int, values: list[float]) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_imputed(seed: int) -> None:
     imputer = ("Imputer", {"imputed_value_floats": [0.5, -1.0, 7.0], "replaced_value_float": float("nan")})
-    scaler = ("Scaler", {"offset": [1.0], "scale": [2.0, -0.5, 1.0]})
+    scaler = ("Scaler", {"offset": [1.0, 0.0, -3.0], "scale": [2.0, -0.5, 1.0]})
     same(behind([imputer], {}, seed))
     same(behind([imputer, scaler], {}, seed))
     same(behind([scaler, imputer], {}, seed))
