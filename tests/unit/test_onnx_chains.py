@@ -118,8 +118,8 @@ def test_torch(tmp_path: Path) -> None:
     nn = torch.nn
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(), nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU(),
-        nn.GELU("tanh"), nn.SiLU(), nn.Flatten(), nn.Linear(8, 3), nn.Softmax(-1),
+        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(), nn.LayerNorm(8), nn.Linear(8, 8),
+        nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Flatten(), nn.Linear(8, 3), nn.Softmax(-1),
     ).eval()  # fmt: skip
     file = io.BytesIO()
     axes = {"x": {0: "n"}}
