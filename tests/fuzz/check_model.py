@@ -9,10 +9,12 @@ import forest_reference as reference
 import numpy as np
 from forest_inputs import around_thresholds
 
-from pyscale.infer import load
+from pyscale.infer import Dense, load
+from pyscale.infer.dense.saving import pack as pack_dense
+from pyscale.infer.dense.saving import unpack as unpack_dense
 from pyscale.infer.forest.saving import pack, unpack
 
-FORMATS = {"xgboost_json": "xgboost", "xgboost_ubj": "xgboost"}
+FORMATS = {"xgboost_json": "xgboost", "xgboost_ubj": "xgboost", "onnx_dense": "onnx"}
 MOST_STEPS = 20_000  # of nodes of trees that are walked in Python
 MOST_COLUMNS = 1000
 
@@ -26,10 +28,28 @@ def check(format: str, path: Path) -> None:
         raise AssertionError("what was loaded does not predict") from error
 
 
-def predicts(model: object) -> None:
-    """Compare all engines with the plain walk."""
+def predicts_alike(model: Dense) -> None:
+    """Compare a batch with each row, and what is written down with what is read."""
+    if max(model.num_features, model.num_outputs) > MOST_COLUMNS:
+        return
+    x = np.random.default_rng(0).normal(size=(20, model.num_features)).astype(np.float32)
+    x[0], x[1], x[2] = np.nan, np.inf, -1e30
+    whole = model.raw(x)
+    for row in range(len(x)):
+        assert np.array_equal(model.raw(x[row : row + 1])[0], whole[row], equal_nan=True)
+    assert len(model.predict(x)) == len(x)
+    if model.kind in ("binary", "multiclass"):
+        assert model.predict_proba(x).ndim == 2
+    again, weights = unpack_dense(*pack_dense(model._description, model.weights))
+    assert np.array_equal(Dense(again, weights=weights).raw(x), whole, equal_nan=True)
+
+
+def predicts(: object) -> None:
+    """Compare all engines of a forest with the plain walk, and batches of a chain of layers with each row."""
     from pyscale.infer import Forest
 
+    if isinstance(model, Dense):
+        return predicts_alike(model)
     assert isinstance(model, Forest)
     trees = model._description.trees
     if max(trees.num_features, trees.num_outputs) > MOST_COLUMNS:

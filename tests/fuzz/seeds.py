@@ -17,7 +17,7 @@ from mutations import FLOATS, INTEGERS, mutated_bytes, mutated_document, mutated
 
 from pyscale.infer import Forest, Link, ModelDescription, files
 
-FORMATS = ("pyscale", "xgboost_json", "xgboost_ubj", "lightgbm", "onnx")
+FORMATS = ("pyscale", "xgboost_json", "xgboost_ubj", "lightgbm", "onnx", "onnx_dense")
 PREAMBLE = len(files.MAGIC) + 8
 
 
@@ -29,6 +29,7 @@ def seeds(format: str) -> list[bytes]:
         "xgboost_ubj": lambda: [ubjson(document) for document in _xgboost()],
         "lightgbm": _lightgbm,
         "onnx": _onnx,
+        "onnx_dense": _onnx_dense,
     }
     return made[format]()
 
@@ -169,6 +170,80 @@ def _onnx() -> list[bytes]:
             **om.attributes([tree], "class", "float"),
         ),
         om.model("TreeEnsemble", 2, "float", n_targets=2, **om.attributes_v5([members], "float")),
+        om.model(
+            "TreeEnsembleRegressor",
+            2,
+            "float",
+            before=(_scaler("X", "scaled"),),
+            feed="scaled",
+            n_targets=1,
+            **om.attributes([single], "target", "float"),
+        ),
+    ]
+    return [bytes(model.SerializeToString()) for model in found]
+
+
+def _scaler(given: str, made: str) -> Any:
+    from onnx import helper
+
+    more = {"offset": [1.0, 0.5], "scale": [2.0, -3.0]}
+    return helper.make_node("Scaler", [given], [made], domain="ai.onnx.ml", **more)
+
+
+def _onnx_dense() -> list[bytes]:
+    import onnx_models as om
+    from onnx.helper import make_node as node
+
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.normal(size=(2, 2)).astype(np.float32),
+        "b": rng.normal(size=2).astype(np.float32),
+        "root": np.float32(0.5**0.5),
+        "half": np.float32(0.5),
+        "one": np.float32(1),
+        "shape": np.array([-1, 2]),
+        "labels": np.array([7, 9]),
+    }
+    norm = [
+        node("Gemm", ["X", "w", "b"], ["a"], transB=1, alpha=0.5, beta=2.0),
+        node("BatchNormalization", ["a", "b", "b", "b", "b"], ["c"], epsilon=9.0),
+        node("LayerNormalization", ["c", "b", "b"], ["d"], axis=-1, epsilon=0.5),
+        node("LeakyRelu", ["d"], ["e"], alpha=0.25),
+        node("Mul", ["e", "root"], ["f"]),
+        node("Erf", ["f"], ["g"]),
+        node("Add", ["g", "one"], ["h"]),
+        node("Mul", ["e", "h"], ["i"]),
+        node("Mul", ["i", "half"], ["y"]),
+    ]
+    labelled = [
+        node("MatMul", ["X", "w"], ["a"]),
+        node("Sub", ["a", "b"], ["c"]),
+        node("Reshape", ["c", "shape"], ["d"]),
+        node("Softmax", ["d"], ["p"], axis=-1),
+        node("ArgMax", ["p"], ["best"], axis=1, keepdims=1),
+        node("ArrayFeatureExtractor", ["labels", "best"], ["label"], domain="ai.onnx.ml"),
+    ]
+    linear = {"coefficients": [1.0, 2.0, -1.0, 0.5], "intercepts": [0.5, -0.5], "domain": "ai.onnx.ml"}
+    classified = [
+        _scaler("X", "a"),
+        node(
+            "LinearClassifier",
+            ["a"],
+            ["label", "p"],
+            classlabels_ints=[0, 1],
+            post_transform="SOFTMAX",
+            **linear,
+        ),
+        node("Normalizer", ["p"], ["q"], domain="ai.onnx.ml", norm="L1"),
+    ]
+    regressed = [node("LinearRegressor", ["X"], ["y"], targets=2, **linear)]
+    x = {"X": ("float", [None, 2])}
+    rows, labels = ("float", [None, 2]), ("int64", [None])
+    found = [
+        om.graph_of(norm, x, {"y": rows}, constants),
+        om.graph_of(labelled, x, {"label": labels, "p": rows}, constants),
+        om.graph_of(classified, x, {"label": labels, "q": rows}),
+        om.graph_of(regressed, x, {"y": rows}),
     ]
     return [bytes(model.SerializeToString()) for model in found]
 
@@ -181,6 +256,9 @@ def _mutated_onnx(content: bytes, random: Random) -> bytes:
         model = onnx.ModelProto.FromString(content)
     except DecodeError as error:
         raise ValueError(str(error)) from error
+    if random.random() < 0.4:
+        _rewired(model.graph, random)
+        return bytes(model.SerializeToString())
     attributes = [attribute for node in model.graph.node for attribute in node.attribute]
     if not attributes:
         raise ValueError("no attributes")
@@ -206,3 +284,23 @@ def _mutated_onnx(content: bytes, random: Random) -> bytes:
         words = (b"", b"LEAF", b"BRANCH_LEQ", b"BRANCH_EQ", b"BRANCH_MEMBER", b"BRANCH_NEQ", b"\xff")
         values[random.randrange(len(values))] = random.choice(words)
     return bytes(model.SerializeToString())
+
+
+def _rewired(graph: Any, random: Random) -> None:
+    """Give nodes other inputs, outputs or places, or constants other shapes."""
+    node = random.choice(graph.node)
+    names = [name for other in graph.node for name in (*other.input, *other.output)]
+    match random.randrange(6):
+        case 0 if node.input:
+            node.input[random.randrange(len(node.input))] = random.choice(names)
+        case 1:
+            node.output[0] = random.choice(names)
+        case 2:
+            node.op_type = random.choice(graph.node).op_type
+        case 3:
+            graph.node.insert(random.randrange(len(graph.node)), random.choice(graph.node))
+        case 4:
+            graph.node.remove(node)
+        case 5 if graph.initializer:
+            tensor = random.choice(graph.initializer)
+            tensor.dims.append(random.choice((0, 1, 2, -1, 2**40)))
