@@ -44,12 +44,13 @@ def predicts_alike(model: Dense) -> None:
     assert np.array_equal(Dense(again, weights=weights).raw(x), whole, equal_nan=True)
 
 
-def predicts(: object) -> None:
+def predicts(model: object) -> None:
     """Compare all engines of a forest with the plain walk, and batches of a chain of layers with each row."""
     from pyscale.infer import Forest
 
     if isinstance(model, Dense):
-        return predicts_alike(model)
+        predicts_alike(model)
+        return
     assert isinstance(model, Forest)
     trees = model._description.trees
     if max(trees.num_features, trees.num_outputs) > MOST_COLUMNS:

@@ -198,9 +198,9 @@ def _onnx_dense() -> list[bytes]:
     constants = {
         "w": rng.normal(size=(2, 2)).astype(np.float32),
         "b": rng.normal(size=2).astype(np.float32),
-        "root": np.float32(0.5**0.5),
-        "half": np.float32(0.5),
-        "one": np.float32(1),
+        "root": np.array(0.5**0.5, np.float32),
+        "half": np.array(0.5, np.float32),
+        "one": np.array(1, np.float32),
         "shape": np.array([-1, 2]),
         "labels": np.array([7, 9]),
     }

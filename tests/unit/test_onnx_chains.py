@@ -28,7 +28,7 @@ def loaded(made: Any, folder: Path) -> Any:
     return load(path)
 
 
-def pipelines() -> dict[str, tuple[Any, str, type, str]]:
+def pipelines() -> dict[str, tuple[Any, str, Any, str]]:
     pytest.importorskip("skl2onnx")
     from sklearn import decomposition, ensemble, impute, linear_model, neural_network, preprocessing, svm
     from sklearn.pipeline import make_pipeline
@@ -144,7 +144,7 @@ def chain(nodes: list[Any], output: str, constants: dict[str, Array], kind: str 
 
 
 W = RNG.normal(size=(4, 3)).astype(np.float32)
-ONE, HALF = np.float32(1), np.float32(0.5)
+ONE, HALF = np.array(1, np.float32), np.array(0.5, np.float32)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -157,12 +157,12 @@ def test_ways_to_write_gelu(turned: bool, tmp_path: Path) -> None:
         node("Add", ["one", "d"] if turned else ["d", "one"], ["e"]),
         node("Mul", ["e", "b"] if turned else ["b", "e"], ["f"]),
     ]
-    made = chain(nodes, "f", {"w": W, "half": HALF, "one": ONE, "root": np.float32(0.5**0.5)})
+    made = chain(nodes, "f", {"w": W, "half": HALF, "one": ONE, "root": np.array(0.5**0.5, np.float32)})
     x = RNG.normal(size=(30, 4)).astype(np.float32)
     found = loaded(made, tmp_path)
     assert [layer.name for layer in found.layers[1:]] == ["gelu"]
     np.testing.assert_allclose(found.predict(x), om.run(made, x)[0], rtol=1e-5, atol=1e-6)
-    wrong = chain(nodes, "f", {"w": W, "half": HALF, "one": ONE, "root": np.float32(0.6)})
+    wrong = chain(nodes, "f", {"w": W, "half": HALF, "one": ONE, "root": np.array(0.6, np.float32)})
     with pytest.raises(ValueError, match=r"Mul|Erf"):
         loaded(wrong, tmp_path)
 

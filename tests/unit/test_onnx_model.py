@@ -76,7 +76,8 @@ def test_the_ways_to_give_a_graph(tmp_path: Path) -> None:
         model = OnnxModel(given)
         np.testing.assert_allclose(model.predict(x), wanted(x), rtol=1e-5, atol=1e-6)
     assert (model.num_features, model.feature_names, model.classes) == (4, None, None)
-    assert [(port.name, port.dtype, port.shape) for port in model.inputs] == [("x", np.float32, (None, 4))]
+    (port,) = model.inputs
+    assert (port.name, str(port.dtype), port.shape) == ("x", "float32", (None, 4))
     assert [port.name for port in model.outputs] == ["y"]
     assert repr(model).startswith("<pyscale.infer.OnnxModel: x -> y, ")
     assert model.predict(rows(0)).shape == (0, 3)
@@ -306,6 +307,17 @@ def test_batched(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="4 features"):
             batcher.predict(rows(1, 3))
     np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-5, atol=1e-6)
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_distributed(model, x, out=tmp_path / "out.npy", batch_rows=7, progress=stop)
+    other = om.graph_of(
+        [node("MatMul", ["x", "w"], ["y"])], {"x": ("float", ["n", 4])}, {"y": ("float", ["n", 3])}, {"w": W}
+    )
+    with pytest.raises(ValueError, match="draft"):
+        predict_distributed(OnnxModel(other), x, out=tmp_path / "out.npy", batch_rows=7)
     predict_distributed(model, x, out=tmp_path / "out.npy", batch_rows=7)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-5, atol=1e-6)
 

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer import files
-from pyscale.infer.graph.ports import Port, feeds_of, port_of
-from pyscale.infer.graph.session import open_session, run
+from pyscale.infer.graph.pieces import batch_of, run_in_pieces
+from pyscale.infer.graph.ports import feeds_of, port_of, scores_of
+from pyscale.infer.graph.session import open_session
 from pyscale.infer.graph.zipmap import without_zipmaps
 from pyscale.infer.inputs import output_of, threads_of
 
 __all__ = ["OnnxModel"]
 
 Array = NDArray[Any]
-Answer = Array | dict[str, Array]
 
 _PROVIDERS = ("CPUExecutionProvider",)
 
@@ -105,8 +105,8 @@ class OnnxModel:
             self._open()
         self.inputs = tuple(port_of(value, "input") for value in self._session.get_inputs())
         self.outputs = tuple(port_of(value, "output") for value in self._session.get_outputs())
-        self._batch = _batch_of(self.inputs)
-        self._proba = _classifier(self.outputs)
+        self._batch = batch_of(self.inputs)
+        self._proba = scores_of(self.outputs)
         self._names, self._one = self._asked(output)
         columns = len(self.inputs) > 1 and all(port.is_column for port in self.inputs)
         self.feature_names = tuple(port.name for port in self.inputs) if columns else None
@@ -122,7 +122,7 @@ class OnnxModel:
         taken, given = (", ".join(port.name for port in ports) for ports in (self.inputs, self.outputs))
         return f"<pyscale.infer.OnnxModel: {taken} -> {given}, {self.num_threads} threads>"
 
-    def predict(self, X: Any, *, out: Array | None = None) -> Answer:
+    def predict(self, X: Any, *, out: Array | None = None) -> Any:
         """
         Run the graph.
 
@@ -173,8 +173,7 @@ class OnnxModel:
                 "predict_proba: expected a graph that gives labels and probabilities, "
                 f"got the outputs {', '.join(port.name for port in self.outputs)}"
             )
-        answer = self._answer(X, (self._proba,), True, out)
-        assert isinstance(answer, np.ndarray)
+        answer: Array = self._answer(X, (self._proba,), True, out)
         return answer
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -193,12 +192,14 @@ class OnnxModel:
         OSError
             The file cannot be written.
         """
+        self._whole("save")
+        files.write(path, *self._packed())
+
+    def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Give what :func:`pyscale.infer.files.write` takes; of weights in other files, their names."""
         output = self._given[0]
-        header = {
-            "model": "onnx",
-            "output": output if output is None or isinstance(output, str) else list(output),
-        }
-        files.write(path, header, {"graph": np.frombuffer(self._whole("save"), np.uint8)})
+        asked = output if output is None or isinstance(output, str) else list(output)
+        return {"model": "onnx", "output": asked}, {"graph": np.frombuffer(self._content, np.uint8)}
 
     def _open(self) -> None:
         try:
@@ -230,13 +231,13 @@ class OnnxModel:
             raise ValueError(f"output: expected some of {', '.join(names)}, got {output!r}")
         return asked, isinstance(output, str)
 
-    def _answer(self, X: Any, names: tuple[str, ...], one: bool, out: Array | None) -> Answer:
+    def _answer(self, X: Any, names: tuple[str, ...], one: bool, out: Array | None) -> Any:
         feeds, rows = feeds_of(self.inputs, X)
         if out is not None and not one:
             raise ValueError("out: expected none where several outputs are asked for")
         if self._process != os.getpid():  # a fork does not take the threads along
             self._open()
-        found = self._run(names, feeds, rows)
+        found = run_in_pieces(self._session, names, feeds, rows, self._batch)
         if not one:
             return dict(zip(names, found, strict=True))
         if out is None:
@@ -245,25 +246,6 @@ class OnnxModel:
             out = output_of(out, found[0].shape, found[0].dtype, array)
         np.copyto(out, found[0])
         return out
-
-    def _run(self, names: tuple[str, ...], feeds: dict[str, Array], rows: int) -> list[Array]:
-        size = rows if self._batch is None else self._batch
-        if rows == size and rows:
-            return self._checked(names, run(self._session, names, feeds), rows)
-        size = size or 1
-        pieces = []
-        for begin in range(0, max(rows, 1), size):
-            piece = {name: _filled(array[begin : begin + size], size) for name, array in feeds.items()}
-            pieces.append(self._checked(names, run(self._session, names, piece), size))
-        return [np.concatenate(arrays)[:rows] for arrays in zip(*pieces, strict=True)]
-
-    def _checked(self, names: tuple[str, ...], found: list[Any], rows: int) -> list[Array]:
-        for name, array in zip(names, found, strict=True):
-            if array.ndim == 0 or len(array) != rows:
-                raise ValueError(
-                    f"output {name!r}: expected an answer for each of {rows} rows, got shape {array.shape}"
-                )
-        return found
 
 
 def _again(
@@ -282,31 +264,3 @@ def _opened(model: Any) -> tuple[bytes, Path | None]:
     if hasattr(model, "SerializeToString"):
         return model.SerializeToString(), None
     raise TypeError(f"model: expected a path, bytes or an onnx.ModelProto, got {type(model).__qualname__}")
-
-
-def _batch_of(ports: Sequence[Port]) -> int | None:
-    """Give the number of rows that a graph takes at once; None of any."""
-    if not ports:
-        raise ValueError("model: expected a graph with an input or more, got none")
-    sizes = {size for port in ports for size in port.shape[:1]} - {None}
-    if len(sizes) > 1 or 0 in sizes:
-        raise ValueError(f"model: expected inputs of as many rows each, got {sorted(map(str, sizes))}")
-    return next(iter(sizes), None)
-
-
-def _classifier(ports: Sequence[Port]) -> str | None:
-    """Name the scores of what gives a label a row and, after it, numbers a class."""
-    if len(ports) != 2:
-        return None
-    label, scores = ports
-    is_label = label.dtype in (np.dtype(np.int64), np.dtype(object)) and label.is_column
-    return scores.name if is_label and scores.dtype.kind == "f" and len(scores.shape) == 2 else None
-
-
-def _filled(rows: Array, size: int) -> Array:
-    """Give `size` rows: the last one again and again, or, where there is none, zeros."""
-    if len(rows) == size:
-        return rows
-    if not len(rows):
-        return np.full((size, *rows.shape[1:]), "" if rows.dtype == object else 0, rows.dtype)
-    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])

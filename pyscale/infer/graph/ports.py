@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyscale.arrays import view
 from pyscale.infer.inputs import columns_of
 
-__all__ = ["Port", "feeds_of", "port_of"]
+__all__ = ["Port", "feeds_of", "port_of", "scores_of"]
 
 Array = NDArray[Any]
 
@@ -72,6 +72,15 @@ def port_of(argument: Any, what: str) -> Port:
         raise ValueError(f"{what} {argument.name!r}: expected a tensor that NumPy has, got {argument.type}")
     shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in argument.shape)
     return Port(argument.name, dtype, shape)
+
+
+def scores_of(ports: Sequence[Port]) -> str | None:
+    """Name the scores of what gives a label a row and, after it, numbers a class."""
+    if len(ports) != 2:
+        return None
+    label, scores = ports
+    is_label = label.dtype in (np.dtype(np.int64), np.dtype(object)) and label.is_column
+    return scores.name if is_label and scores.dtype.kind == "f" and len(scores.shape) == 2 else None
 
 
 def feeds_of(ports: Sequence[Port], x: Any) -> tuple[dict[str, Array], int]:

@@ -16,6 +16,7 @@ from pyscale.comm.communicator import Communicator
 from pyscale.comm.together import agree, together
 from pyscale.infer.dense.dense import Dense
 from pyscale.infer.forest.forest import Forest
+from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.offline.results import Results
 from pyscale.infer.offline.sources import Source, Unit, open_source
 
@@ -68,7 +69,7 @@ def predict_distributed(
 
     Parameters
     ----------
-    model : Forest or other
+    model : Forest, Dense, OnnxModel or other
         The same on every rank; has `method`, which gives an array with an answer a row.
     source : numpy.ndarray, or paths
         Rows x features, the same on every rank (mapped, with ``np.load(…, mmap_mode="r")``); or Parquet
@@ -194,7 +195,7 @@ def _sample(predict: Callable[[Any], Array], rows: Source) -> Array:
 
 def _job(model: Any, method: str, rows: Source) -> dict[str, Any]:
     """Describe the job: a draft that another one has left is not gone on with."""
-    if isinstance(model, Dense | Forest):
+    if isinstance(model, Dense | Forest | OnnxModel):
         header, arrays = model._packed()
         digest = hashlib.sha256(repr(sorted(header.items())).encode())
         for name, array in sorted(arrays.items()):
