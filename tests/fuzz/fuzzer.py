@@ -93,7 +93,10 @@ def tried(format: str, content: bytes, path: Path) -> str:
     try:
         check_model.check(format, path)
     except ValueError as error:
-        frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        frames = traceback.extract_tb(first.__traceback__)
         return " ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)

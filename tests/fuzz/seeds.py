@@ -288,12 +288,14 @@ def _mutated_onnx(content: bytes, random: Random) -> bytes:
 
 def _rewired(graph: Any, random: Random) -> None:
     """Give nodes other inputs, outputs or places, or constants other shapes."""
+    if not graph.node:
+        raise ValueError("no nodes")
     node = random.choice(graph.node)
     names = [name for other in graph.node for name in (*other.input, *other.output)]
     match random.randrange(6):
         case 0 if node.input:
             node.input[random.randrange(len(node.input))] = random.choice(names)
-        case 1:
+        case 1 if node.output:
             node.output[0] = random.choice(names)
         case 2:
             node.op_type = random.choice(graph.node).op_type

@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_refused() -> None:
         model.predict(np.array([["a"] * 5]))
     with pytest.raises(ValueError, match="num_threads"):
         model.predict(normal(3, 5), num_threads=0)
-    with pytest.raises(ValueError, match="classifies"):
+    with pytest.raises(ValueError, match="a model of probabilities, got one of values"):
         model.predict_proba(normal(3, 5))
 
 

@@ -266,3 +266,9 @@ def test_labels_of_other_scores_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="labels of the scores 'b', got 'a'"):
         loaded(made, tmp_path)
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    made = chain([node("MatMul", ["x", "w"], ["m"]), node("Tanh", ["m"], ["y"])], "y", {"w": W})
+    with pytest.raises(ValueError, match=r"graph.node\[1\] .*: expected names in UTF-8"):
+        loaded(made.SerializeToString().replace(b"Tanh", b"Tan\xff"), tmp_path)

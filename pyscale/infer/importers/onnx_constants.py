@@ -50,6 +50,9 @@ class Graph:
         self._makers: dict[str, tuple[str, Any]] = {}
         for place, node in enumerate(graph.node):
             where = f"graph.node[{place}] ({node.op_type[:40]})"
+            for text in (node.op_type, node.domain, *node.input, *node.output):
+                if not isinstance(text, str):  # protobuf gives bytes of what is no text
+                    refuse(where, "names in UTF-8", text)
             for name in node.output:
                 if name in self._makers or name in self._tensors:
                     refuse(f"{where}.output", "each tensor made once", name)
