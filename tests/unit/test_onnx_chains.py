@@ -200,7 +200,7 @@ def test_columns_beside_each_other(tmp_path: Path) -> None:
     )
     x = RNG.normal(size=(30, 4)).astype(np.float32)
     found = loaded(made, tmp_path)
-    assert found.kind == "scores"
+    assert (found.kind, found.feature_names) == ("scores", tuple(names))
     np.testing.assert_array_equal(found.predict(x), OnnxModel(made).predict(x)[:, 0])
 
 

@@ -159,7 +159,7 @@ def measure_of(model: Forest | Dense, rows: Any, y: Any, score: Score | None) ->
     if y is None:
         if score is not None:
             raise ValueError("score: expected y beside it, got none")
-        labels = model.kind in ("binary", "multiclass", "anomaly")
+        labels = model.kind in ("binary", "multiclass", "scores", "anomaly")
         predicted = _predictions(model, rows, labels)
         return Measure("agreement", rows, predicted, labels, _accuracy if labels else _r2)
     wanted = np.asarray(y)
@@ -170,7 +170,7 @@ def measure_of(model: Forest | Dense, rows: Any, y: Any, score: Score | None) ->
         wanted = wanted[:, 0]
     # A chain that ends with one number a class says nothing of classes.
     classes = answers.ndim == 2 and answers.shape[1] > 1 and wanted.ndim == 1 and wanted.dtype.kind in "iu"
-    labels = model.kind in ("binary", "multiclass", "anomaly") or classes
+    labels = model.kind in ("binary", "multiclass", "scores", "anomaly") or classes
     if score is not None:
         return Measure("score", rows, wanted, labels, score)
     if labels:

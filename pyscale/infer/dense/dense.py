@@ -194,7 +194,7 @@ class Dense:
         if out is not None:
             raise ValueError("out: expected none, since labels are predicted; predict_proba and raw take one")
         found = self.raw(X, num_threads=num_threads)
-        if self.num_outputs == 1:
+        if self.num_outputs == 1 and self.kind != "multiclass":
             second = found.reshape(-1) > (0.5 if self.kind == "binary" else 0)
             labels: Array = self.classes[second.astype(np.intp)]
         else:

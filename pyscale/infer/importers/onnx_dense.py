@@ -57,7 +57,7 @@ def dense_of(model: Any) -> DenseDescription:
     """Read a chain of dense layers of a parsed model."""
     graph = Graph(model.graph)
     head = head_of(graph)
-    chain = _chain(graph, head.tensor)
+    chain, columns = _chain(graph, head.tensor)
     for layer in head.layers:
         if isinstance(layer, Linear):
             chain.add("graph.node (LinearClassifier)", layer, *layer.weight.shape[::-1])
@@ -71,6 +71,7 @@ def dense_of(model: Any) -> DenseDescription:
         classes=_classes(head, chain.width),
         flat=chain.flat or head.shape != "all",
         source="onnx",
+        feature_names=tuple(columns) or None,
     )
 
 
@@ -94,8 +95,8 @@ def _classes(head: Head, width: int | None) -> Any:
     return classes
 
 
-def _chain(graph: Graph, name: str) -> Chain:
-    """Read what leads to a tensor: from there to the input, and then, as layers, from the input on."""
+def _chain(graph: Graph, name: str) -> tuple[Chain, list[str]]:
+    """Read what leads to a tensor, back to the input, as layers; and name the inputs that are columns."""
     path: list[tuple[str, Any, str] | Activation] = []
     seen = set()
     columns: list[str] = []
@@ -126,7 +127,7 @@ def _chain(graph: Graph, name: str) -> Chain:
             chain.layers.append(step)
         else:
             chain.read(*step)
-    return chain
+    return chain, columns
 
 
 def _width(graph: Graph, name: str, columns: list[str]) -> int | None:
