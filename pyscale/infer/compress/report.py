@@ -189,7 +189,7 @@ def _answers(model: Forest | Dense, rows: Any, num_threads: int | None = None) -
 
 
 def _predictions(model: Forest | Dense, rows: Any, labels: bool) -> Array:
-    if model.kind == "anomaly":
+    if model.kind in ("anomaly", "scores"):
         return model.predict(rows)
     answers = _answers(model, rows)
     if not labels:
