@@ -380,3 +380,12 @@ def test_layers_that_make_no_sense(tmp_path: Path, changes: dict[str, Any], mess
     files.write(tmp_path / "other", header, arrays)
     with pytest.raises(ValueError, match=r"layers\[0\]"):
         load(tmp_path / "other")
+
+
+def test_scores_of_classes() -> None:
+    weight = np.random.default_rng(0).normal(size=(3, 4))
+    layers = (Linear(weight),)
+    model = Dense(DenseDescription(layers=layers, kind="scores", classes=np.array(["a", "b", "c"])))
+    x = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)
+    smaller, _ = quantize(model, x)
+    assert (smaller.predict(x) == model.predict(x)).mean() > 0.95

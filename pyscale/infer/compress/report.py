@@ -184,7 +184,7 @@ def measure_of(model: Forest | Dense, rows: Any, y: Any, score: Score | None) ->
 def _answers(model: Forest | Dense, rows: Any, num_threads: int | None = None) -> Array:
     if model.kind in ("binary", "multiclass"):
         return model.predict_proba(rows, num_threads=num_threads)
-    call = model.raw if model.kind == "anomaly" else model.predict
+    call = model.raw if model.kind in ("anomaly", "scores") else model.predict
     return call(rows, num_threads=num_threads)
 
 
