@@ -19,5 +19,6 @@ void bind_loader(pybind11::module_& m);
 void bind_multiset(pybind11::module_& m);
 void bind_rows(pybind11::module_& m);
 void bind_shm(pybind11::module_& m);
+void bind_topk(pybind11::module_& m);
 
 }  // namespace pyscale

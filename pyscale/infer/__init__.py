@@ -20,6 +20,7 @@ from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.loading import FORMATS, convert, load
 from pyscale.infer.offline.predict import Progress, predict_distributed
+from pyscale.infer.topk.topk import TopK
 
 __all__ = [
     "ACTIVATIONS",
@@ -41,6 +42,7 @@ __all__ = [
     "Progress",
     "QuantizedLinear",
     "QueueFull",
+    "TopK",
     "Trees",
     "convert",
     "load",

@@ -15,6 +15,7 @@ from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.saving import unpack
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.importers.reading import refuse
+from pyscale.infer.topk import topk
 
 __all__ = ["FORMATS", "convert", "load"]
 
@@ -40,7 +41,7 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Any:
 
     Returns
     -------
-    Forest or Dense
+    Forest, Dense or TopK
         The model.
 
     Raises
@@ -107,15 +108,17 @@ def convert(model: Any, layers: Any = None) -> Any:
     return _made(_converter(library, model)(model))
 
 
-def _from_file(path: Path, format: str) -> Forest | Dense:
+def _from_file(path: Path, format: str) -> Forest | Dense | topk.TopK:
     if format == "pyscale":
         header, arrays = files.read(path)
         kind = header.get("model")
         if kind == "dense":
             description, weights = unpack_dense(header, arrays)
             return Dense(description, weights=weights)
+        if kind == "topk":
+            return topk.from_file(header, arrays)
         if kind != "forest":
-            refuse("model", "forest or dense", kind)
+            refuse("model", "forest, dense or topk", kind)
         return Forest(unpack(header, arrays))
     size = path.stat().st_size
     if size > _MOST_BYTES:
