@@ -80,7 +80,7 @@ class TopK:
     --------
     >>> import numpy as np
     >>> index = TopK(np.eye(3, dtype=np.float32), metric="l2")
-    >>> scores, rows = index.search([[0.0, 2.0, 1.0]], 2)
+    >>> scores, rows = index.search(np.array([[0.0, 2.0, 1.0]]), 2)
     >>> scores, rows
     (array([[2., 4.]], dtype=float32), array([[1, 2]]))
     """
