@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python bench/bench_topk.py [--quick] [--rows N] [--metric l2] [--json FILE]
 
-Random matrices; all contestants have the same, and their answers are compared first. They take turns; a ratio is
-the median over the turns of the fastest peer's time by ours. Peers that are not installed are left out, with a
-word. torch and NumPy multiply, and take the best of the products: 128 queries at once, so that these fit.
+Random matrices; all contestants have the same, and their answers are compared first. They take turns; a ratio
+is the median over the turns of the fastest peer's time by ours. Peers that are not installed are left out, with
+a word. torch and NumPy multiply, and take the best of the products: 128 queries at once, so that these fit.
 """
 
 from __future__ import annotations
@@ -128,9 +128,7 @@ def check(name: str, found: Found, wanted: Found) -> None:
     assert (found[1] == wanted[1]).mean() > 0.99, name
 
 
-def measure(
-    model: TopK, peers: dict[str, Search], queries: Array, k: int, rounds: int
-) -> dict[str, Any]:
+def measure(model: TopK, peers: dict[str, Search], queries: Array, k: int, rounds: int) -> dict[str, Any]:
     """Time one number of queries and k."""
     calls: dict[str, Callable[[], Any]] = {"pyscale": lambda: model.search(queries, k, num_threads=1)}
     wanted = calls["pyscale"]()

@@ -23,6 +23,7 @@ __all__: list[str] = [
     "Node",
     "Partition",
     "Permutation",
+    "TopK",
     "all_finite",
     "apply_function",
     "available_isas",
@@ -285,6 +286,25 @@ class Dense:
     def threads(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     @property
     def weight_bytes(self) -> int: ...
+
+class TopK:
+    def __init__(self, matrix: typing.Any, metric: str, unit: bool) -> None: ...
+    def copy_rows(self, out: typing.Any) -> None: ...
+    def search(
+        self,
+        queries: typing.Any,
+        k: typing.SupportsInt | typing.SupportsIndex,
+        ids: typing.Any,
+        scores: typing.Any,
+        indices: typing.Any,
+        num_threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def width(self) -> int: ...
 
 def all_finite(x: typing.Any) -> bool: ...
 def apply_function(

@@ -38,8 +38,8 @@ class TopK:
 
     A product is a sum of float32 in the order of the columns, each step rounded once. A squared distance is
     the two squared lengths less twice the product, and 0 where that is negative; of a row to itself it is 0.
-    For cosines, rows and queries are divided by their lengths first; a row of zeros stays one, with cosines of
-    0.
+    For cosines, rows and queries are divided by their lengths first; a row of zeros stays one, and its
+    cosines are 0.
 
     Parameters
     ----------
@@ -214,11 +214,11 @@ def from_file(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> TopK:
     """Make a model of what :func:`pyscale.infer.files.read` gave."""
     matrix, ids, metric, k = arrays.get("matrix"), arrays.get("ids"), header.get("metric"), header.get("k")
     if matrix is None or matrix.dtype != np.float32:
-        refuse("matrix", "an array of float32", "none" if matrix is None else matrix.dtype)
+        refuse("matrix", "an array of float32", "none" if matrix is None else str(matrix.dtype))
     if k is not None and type(k) is not int:
         refuse("k", "a whole number or null", k)
     if ids is not None and ids.dtype != np.int64:
-        refuse("ids", "int64", ids.dtype)
+        refuse("ids", "int64", str(ids.dtype))
     if not isinstance(metric, str):
         refuse("metric", f"one of {', '.join(METRICS)}", metric)
     return _again(matrix, metric, ids, k)
