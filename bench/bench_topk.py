@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python bench/bench_topk.py [--quick] [--rows N] [--metric l2] [--json FILE]
 
 Random matrices; all contestants have the same, and their answers are compared first. They take turns; a ratio
-is the median over the turns of the fastest peer's time by ours. Peers that are not installed are left out, with
-a word. torch and NumPy multiply, and take the best of the products: 128 queries at once, so that these fit.
+is the median over the turns of the fastest peer's time by ours. Peers that are not installed are left out.
+torch and NumPy multiply, and take the best of the products: 128 queries at once, so that these fit.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def test_files_and_pickles_keep_the_bits(metric: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "arrays", "message"),
     [
-        ({}, {"matrix": np.ones((2, 2))}, "matrix: expected an array of float32, got float64"),
+        ({}, {"matrix": np.ones((2, 2))}, "matrix: expected an array of float32, got .float64"),
         ({}, {}, "matrix: expected an array"),
         ({}, {"matrix": np.full((2, 2), np.nan, np.float32)}, "finite"),
         ({}, {"ids": np.arange(3)}, "ids: expected 2"),
