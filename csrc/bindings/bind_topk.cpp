@@ -15,15 +15,6 @@ using topk::TopK;
 
 constexpr double kReleaseWork = 1e6;  // multiplications, about 20 us, from which Python's lock is given up
 
-Raw require(const py::object& array, const char* what, DType dtype, size_t count, bool writable) {
-    const Raw raw = Raw::require(array, what, writable);
-    if (raw.dtype != dtype || raw.count != count) {
-        throw py::value_error(std::string(what) + ": expected " + std::to_string(count) + " elements of " +
-                              name(dtype) + ", got " + std::to_string(raw.count) + " of " + name(raw.dtype));
-    }
-    return raw;
-}
-
 std::unique_ptr<TopK> make(const py::object& matrix, const std::string& metric, bool unit) {
     const Raw raw = Raw::require(matrix, "matrix", false);
     if (raw.dtype != DType::float32 || raw.ndim != 2) {
@@ -39,7 +30,7 @@ std::unique_ptr<TopK> make(const py::object& matrix, const std::string& metric, 
 }
 
 void copy_rows(const TopK& self, const py::object& out) {
-    const Raw raw = require(out, "out", DType::float32, self.count() * self.width(), true);
+    const Raw raw = Raw::require(out, "out", DType::float32, self.count() * self.width(), true);
     py::gil_scoped_release release;
     self.copy_rows(static_cast<float*>(raw.data));
 }
@@ -54,10 +45,10 @@ void search(const TopK& self, const py::object& queries, size_t k, const py::obj
     }
     const int64_t* names = nullptr;
     if (!ids.is_none()) {
-        names = static_cast<const int64_t*>(require(ids, "ids", DType::int64, self.count(), false).data);
+        names = static_cast<const int64_t*>(Raw::require(ids, "ids", DType::int64, self.count(), false).data);
     }
-    const Raw to = require(scores, "scores", DType::float32, number * k, true);
-    const Raw rows = require(indices, "indices", DType::int64, number * k, true);
+    const Raw to = Raw::require(scores, "scores", DType::float32, number * k, true);
+    const Raw rows = Raw::require(indices, "indices", DType::int64, number * k, true);
     Gil gil;
     if (static_cast<double>(from.count) * static_cast<double>(self.count()) > kReleaseWork) gil.release();
     self.search(static_cast<const float*>(from.data), number, k, names, static_cast<float*>(to.data),

@@ -16,6 +16,7 @@ from pyscale.infer.dense.layers import (
     Linear,
     QuantizedLinear,
 )
+from pyscale.infer.embedding.embedding import EmbeddingBag
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.loading import FORMATS, convert, load
@@ -33,6 +34,7 @@ __all__ = [
     "CompressionReport",
     "Dense",
     "DenseDescription",
+    "EmbeddingBag",
     "Forest",
     "LayerNorm",
     "Linear",

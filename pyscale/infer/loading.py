@@ -11,6 +11,7 @@ from pyscale.infer import files
 from pyscale.infer.dense.dense import Dense
 from pyscale.infer.dense.layers import DenseDescription
 from pyscale.infer.dense.saving import unpack as unpack_dense
+from pyscale.infer.embedding import embedding
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.saving import unpack
 from pyscale.infer.forest.trees import ModelDescription
@@ -41,7 +42,7 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Any:
 
     Returns
     -------
-    Forest, Dense or TopK
+    Forest, Dense, TopK or EmbeddingBag
         The model.
 
     Raises
@@ -80,15 +81,15 @@ def convert(model: Any, layers: Any = None) -> Any:
         of LightGBM's; of scikit-learn a fitted tree, forest, boosting, ``MLPClassifier``, ``MLPRegressor``,
         ``LinearRegression``, ``Ridge``, ``LogisticRegression``, ``StandardScaler``, ``MinMaxScaler``,
         ``PCA`` or a pipeline of these (trees without a step before them); a ``torch.nn.Sequential``, or its
-        ``state_dict`` with `layers`. Of an ``XGBClassifier`` of several labels a row, `predict` gives the
-        probabilities.
+        ``state_dict`` with `layers`; a ``torch.nn.EmbeddingBag``. Of an ``XGBClassifier`` of several labels a
+        row, `predict` gives the probabilities.
     layers : list of str or tuple, optional
         What a ``state_dict`` does not say: for each layer of the ``Sequential`` its class's name, as
         ``"Linear"``, or that and its options, as ``("LeakyReLU", {"negative_slope": 0.1})``.
 
     Returns
     -------
-    Forest or Dense
+    Forest, Dense or EmbeddingBag
         A copy: what is done to `model` afterwards does not change it.
 
     Raises
@@ -99,8 +100,10 @@ def convert(model: Any, layers: Any = None) -> Any:
         It is not fitted, or has what is not supported.
     """
     if layers is not None or _is_of_torch(model):
-        from pyscale.infer.importers import dense_torch
+        from pyscale.infer.importers import dense_torch, embedding_torch
 
+        if layers is None and embedding_torch.takes(model):
+            return embedding_torch.from_module(model)
         if layers is not None:
             return Dense(dense_torch.from_state_dict(model, layers))
         return Dense(dense_torch.from_module(model))
@@ -108,7 +111,7 @@ def convert(model: Any, layers: Any = None) -> Any:
     return _made(_converter(library, model)(model))
 
 
-def _from_file(path: Path, format: str) -> Forest | Dense | topk.TopK:
+def _from_file(path: Path, format: str) -> Any:
     if format == "pyscale":
         header, arrays = files.read(path)
         kind = header.get("model")
@@ -117,8 +120,10 @@ def _from_file(path: Path, format: str) -> Forest | Dense | topk.TopK:
             return Dense(description, weights=weights)
         if kind == "topk":
             return topk.from_file(header, arrays)
+        if kind == "embedding_bag":
+            return embedding.from_file(header, arrays)
         if kind != "forest":
-            refuse("model", "forest, dense or topk", kind)
+            refuse("model", "forest, dense, topk or embedding_bag", kind)
         return Forest(unpack(header, arrays))
     size = path.stat().st_size
     if size > _MOST_BYTES:
