@@ -143,8 +143,9 @@ class EmbeddingBag:
         IndexError
             An index is no row of the table; nothing is written.
         """
-        flat, bounds, bags = self._bags_of(indices, offsets)
-        weights = None if per_sample_weights is None else self._weights_of(per_sample_weights, np.shape(indices))
+        found = _whole(indices, "indices")
+        flat, bounds, bags = self._bags_of(found, offsets)
+        weights = None if per_sample_weights is None else self._weights_of(per_sample_weights, found.shape)
         shape, threads = (bags, self.num_outputs), threads_of(num_threads)
         out = np.empty(shape, np.float32) if out is None else output_of(out, shape, self.dtype, flat)
         if weights is not None and np.may_share_memory(out, weights):
@@ -190,9 +191,8 @@ class EmbeddingBag:
             raise ValueError(f"padding_idx: expected a row of {self.num_rows}, got {index}")
         return int(index) % self.num_rows
 
-    def _bags_of(self, indices: Any, offsets: Any) -> tuple[Array, Array | None, int]:
-        """Give all indices, where bags begin and the last ends unless all have as many, and how many there are."""
-        found = _whole(indices, "indices")
+    def _bags_of(self, found: Array, offsets: Any) -> tuple[Array, Array | None, int]:
+        """Give all indices, where bags begin and end unless all have as many, and how many there are."""
         if found.dtype != np.int32:
             found = found.astype(np.int64, copy=False)
         if found.ndim == 2:
@@ -229,7 +229,7 @@ class EmbeddingBag:
 def from_file(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> EmbeddingBag:
     """Make a model of what :func:`pyscale.infer.files.read` gave."""
     table, name, padding = arrays.get("table"), header.get("dtype"), header.get("padding_idx")
-    if name not in _TYPES:
+    if not isinstance(name, str) or name not in _TYPES:
         refuse("dtype", f"one of {', '.join(_TYPES)}", name)
     dtype = _TYPES[name]
     if table is None or table.dtype != (np.uint16 if name == "bfloat16" else dtype):
