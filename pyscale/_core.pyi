@@ -16,6 +16,7 @@ __all__: list[str] = [
     "PERMUTATION_VERSION",
     "Arena",
     "Dense",
+    "EmbeddingTable",
     "Forest",
     "GatherAhead",
     "Group",
@@ -286,6 +287,21 @@ class Dense:
     def threads(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     @property
     def weight_bytes(self) -> int: ...
+
+class EmbeddingTable:
+    def __init__(self, rows: typing.Any) -> None: ...
+    def copy_rows(self, out: typing.Any) -> None: ...
+    def reduce(
+        self,
+        indices: numpy.ndarray,
+        offsets: typing.Any,
+        count: typing.SupportsInt | typing.SupportsIndex,
+        weights: typing.Any,
+        mode: str,
+        padding: typing.SupportsInt | typing.SupportsIndex,
+        out: typing.Any,
+        num_threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
 
 class TopK:
     def __init__(self, matrix: typing.Any, metric: str, unit: bool) -> None: ...

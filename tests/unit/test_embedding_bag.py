@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def test_bags_are_added_in_order(data: Any) -> None:
     ends = np.cumsum([0, *sizes])
     model = EmbeddingBag(table, mode=mode, padding_idx=padding, include_last_offset=last)
     got = model.predict(indices, ends if last else ends[:-1], num_threads=data.draw(st.integers(1, 3)))
-    bags = [indices[begin:end] for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    bags = [indices[begin:end] for begin, end in itertools.pairwise(ends)]
     assert got.tobytes() == reference(table, bags, mode, padding).tobytes()
 
 
