@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python bench/bench_embedding.py [--quick] [--json FILE]
 
-Random tables and indices; all contestants have the same, and their answers are compared first. They take turns;
-a ratio is the median over the turns of the fastest peer's time by ours.
+Random tables and indices; all contestants have the same, and their answers are compared first. They take
+turns; a ratio is the median over the turns of the fastest peer's time by ours.
 """
 
 from __future__ import annotations

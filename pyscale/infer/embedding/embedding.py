@@ -31,9 +31,9 @@ class EmbeddingBag:
     """
     For each bag of indices, the sum, mean or largest values of the rows of a table that they say.
 
-    As ``torch.nn.EmbeddingBag`` in evaluation. Rows are added in the order of the indices, in float32: a bag's
-    answer is the same bits whatever the other bags, the number of threads, the callers at the same time and
-    the instruction set. Any number of threads may call at once; none waits for another.
+    As ``torch.nn.EmbeddingBag`` in evaluation. Rows are added in the order of the indices, in float32: the
+    answer to a bag is the same bits whatever the other bags, the number of threads, the callers at the same
+    time and the instruction set. Any number of threads may call at once; none waits for another.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class EmbeddingBag:
             raise TypeError(f"padding_idx: expected a whole number, got {index!r}")
         if not -self.num_rows <= index < self.num_rows:
             raise ValueError(f"padding_idx: expected a row of {self.num_rows}, got {index}")
-        return int(index) % self.num_rows
+        return int(index) % int(self.num_rows)
 
     def _bags_of(self, found: Array, offsets: Any) -> tuple[Array, Array | None, int]:
         """Give all indices, where bags begin and end unless all have as many, and how many there are."""
