@@ -55,9 +55,14 @@ void reduce(const Table& self, const py::array& indices, const py::object& offse
         bags.each = count > 0 ? bags.indices.count / count : 0;
         if (bags.each * count != bags.indices.count) throw py::value_error("indices: expected as many a bag");
     } else {
-        const Raw raw = Raw::require(offsets, "offsets", DType::int64, count + 1, false);
+        // One more than bags says where the last one ends.
+        const Raw raw = Raw::require(offsets, "offsets", false);
+        if (raw.dtype != DType::int64 || raw.count < count || raw.count > count + 1) {
+            throw py::value_error("offsets: expected as many int64 as bags, or one more");
+        }
         bags.offsets = static_cast<const int64_t*>(raw.data);
-        check_offsets(bags.offsets, count + 1, bags.indices.count);
+        check_offsets(bags.offsets, raw.count, bags.indices.count);
+        bags.end = raw.count > count ? static_cast<size_t>(bags.offsets[count]) : bags.indices.count;
     }
     if (!weights.is_none()) {
         const Raw raw =

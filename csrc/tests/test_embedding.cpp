@@ -109,6 +109,7 @@ TEST(every_level_adds_in_order) {
                                 narrow.size()};
                             given.count = bags.offsets.size() - 1;
                             given.offsets = bags.offsets.data();
+                            given.end = bags.indices.size();
                             given.weights = weighted ? bags.weights.data() : nullptr;
                             given.padding = padding;
                             for (const Isa level : available_isas()) {

@@ -12,12 +12,13 @@ namespace pyscale::embedding {
 
 enum class Mode : uint8_t { sum, mean, max };
 
-// Bag b has the indices from offsets[b] to offsets[b + 1], or `each` of them where there are no offsets.
+// Bag b has the indices from offsets[b] to the next offset, or to `end` where it is the last; or `each` of
+// them where there are no offsets.
 struct Bags {
     Indices indices;
     size_t count;
-    const int64_t* offsets;  // count + 1, or null
-    size_t each;
+    const int64_t* offsets;  // count, or null
+    size_t end, each;
     const float* weights;  // of the indices, of sums; or null
     int64_t padding;       // an index that is left out; -1: none
 };

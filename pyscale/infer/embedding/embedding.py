@@ -25,6 +25,7 @@ Mode = Literal["sum", "mean", "max"]
 MODES = ("sum", "mean", "max")
 
 _TYPES = {np.dtype(dtype).name: np.dtype(dtype) for dtype in (np.float32, np.float16, ml_dtypes.bfloat16)}
+_WHOLE = (np.dtype(np.int64), np.dtype(np.int32))
 
 
 class EmbeddingBag:
@@ -144,14 +145,14 @@ class EmbeddingBag:
             An index is no row of the table; nothing is written.
         """
         found = _whole(indices, "indices")
-        flat, bounds, bags = self._bags_of(found, offsets)
+        begins, bags = self._bags_of(found, offsets)
         weights = None if per_sample_weights is None else self._weights_of(per_sample_weights, found.shape)
         shape, threads = (bags, self.num_outputs), threads_of(num_threads)
-        out = np.empty(shape, np.float32) if out is None else output_of(out, shape, self.dtype, flat)
+        out = np.empty(shape, np.float32) if out is None else output_of(out, shape, self.dtype, found)
         if weights is not None and np.may_share_memory(out, weights):
             raise ValueError("out: expected memory of its own, got some of per_sample_weights'")
         padding = -1 if self.padding_idx is None else self.padding_idx
-        self._native.reduce(flat, bounds, bags, weights, self.mode, padding, out, threads)
+        self._native.reduce(found.reshape(-1), begins, bags, weights, self.mode, padding, out, threads)
         return out
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -191,29 +192,21 @@ class EmbeddingBag:
             raise ValueError(f"padding_idx: expected a row of {self.num_rows}, got {index}")
         return int(index) % int(self.num_rows)
 
-    def _bags_of(self, found: Array, offsets: Any) -> tuple[Array, Array | None, int]:
-        """Give all indices, where bags begin and end unless all have as many, and how many there are."""
-        if found.dtype != np.int32:
-            found = found.astype(np.int64, copy=False)
+    def _bags_of(self, found: Array, offsets: Any) -> tuple[Array | None, int]:
+        """Give where bags begin, None if all have as many indices, and how many there are."""
         if found.ndim == 2:
             if offsets is not None:
                 raise ValueError("offsets: expected none with indices of two axes, got some")
-            bounds = None if found.shape[1] else np.zeros(len(found) + 1, np.int64)
-            return np.ascontiguousarray(found).reshape(-1), bounds, len(found)
+            return None if found.shape[1] else np.zeros(len(found), np.int64), len(found)
         if found.ndim != 1:
             raise ValueError(f"indices: expected one or two axes, got shape {found.shape}")
         if offsets is None:
             raise ValueError("offsets: expected some with indices of one axis, got none")
-        begins = _whole(offsets, "offsets")
+        begins = _whole(offsets, "offsets").astype(np.int64, copy=False)
         if begins.ndim != 1 or (self.include_last_offset and len(begins) == 0):
             least = "1 or more" if self.include_last_offset else "some"
             raise ValueError(f"offsets: expected {least} on one axis, got shape {begins.shape}")
-        bags = len(begins) - self.include_last_offset
-        bounds = np.empty(bags + 1, np.int64)
-        bounds[: len(begins)] = begins
-        if not self.include_last_offset:
-            bounds[bags] = len(found) if bags else 0
-        return np.ascontiguousarray(found), bounds, bags
+        return begins, len(begins) - self.include_last_offset
 
     def _weights_of(self, weights: Any, shape: tuple[int, ...]) -> Array:
         if self.mode != "sum":
@@ -247,7 +240,11 @@ def _again(table: Array, mode: Any, padding: int | None, last: bool) -> Embeddin
 
 
 def _whole(values: Any, what: str) -> Array:
-    array = view(values, what=what).array
-    if array.dtype.kind not in "iu" or array.dtype == np.uint64:
-        raise TypeError(f"{what}: expected whole numbers that int64 has, got {array.dtype}")
-    return array
+    """Open indices: contiguous, int64 or int32."""
+    if type(values) is not np.ndarray or values.dtype not in _WHOLE:
+        values = view(values, what=what).array
+        if values.dtype.kind not in "iu" or values.dtype == np.uint64:
+            raise TypeError(f"{what}: expected whole numbers that int64 has, got {values.dtype}")
+        if values.dtype not in _WHOLE:
+            values = values.astype(np.int64)
+    return values if values.flags.c_contiguous and values.flags.aligned else values.copy()
