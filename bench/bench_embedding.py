@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _calls import take_turns
 from _machine import machine
-from bench_dense import take_turns
 from numpy.typing import NDArray
 
 from pyscale.infer import EmbeddingBag
