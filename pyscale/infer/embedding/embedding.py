@@ -247,4 +247,5 @@ def _whole(values: Any, what: str) -> Array:
             raise TypeError(f"{what}: expected whole numbers that int64 has, got {values.dtype}")
         if values.dtype not in _WHOLE:
             values = values.astype(np.int64)
-    return values if values.flags.c_contiguous and values.flags.aligned else values.copy()
+    found: Array = values if values.flags.c_contiguous and values.flags.aligned else values.copy()
+    return found
