@@ -170,7 +170,7 @@ void TopK::search(const float* queries, size_t number, size_t k, const int64_t* 
     const size_t tiles = divide_up(number, std::min(most, kMostTogether));
     const size_t tile = divide_up(number, tiles);
     // Few queries share the rows among the threads, so that each reads a part of the matrix.
-    size_t segments = divide_up(static_cast<size_t>(num_threads), tiles);
+    size_t segments = divide_up(std::min(static_cast<size_t>(num_threads), most_threads()), tiles);
     segments = std::max<size_t>(1, std::min(segments, panels / kFewestInSegment));
     if (segments == 1) {
         parallel_for(number, tile, num_threads, [&](size_t begin, size_t end) {
