@@ -16,6 +16,7 @@ __all__: list[str] = [
     "PERMUTATION_VERSION",
     "Arena",
     "Dense",
+    "EmbeddingTable",
     "Forest",
     "GatherAhead",
     "Group",
@@ -23,6 +24,7 @@ __all__: list[str] = [
     "Node",
     "Partition",
     "Permutation",
+    "TopK",
     "all_finite",
     "apply_function",
     "available_isas",
@@ -285,6 +287,40 @@ class Dense:
     def threads(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
     @property
     def weight_bytes(self) -> int: ...
+
+class EmbeddingTable:
+    def __init__(self, rows: typing.Any) -> None: ...
+    def copy_rows(self, out: typing.Any) -> None: ...
+    def reduce(
+        self,
+        indices: numpy.ndarray,
+        offsets: typing.Any,
+        count: typing.SupportsInt | typing.SupportsIndex,
+        weights: typing.Any,
+        mode: str,
+        padding: typing.SupportsInt | typing.SupportsIndex,
+        out: typing.Any,
+        num_threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+
+class TopK:
+    def __init__(self, matrix: typing.Any, metric: str, unit: bool) -> None: ...
+    def copy_rows(self, out: typing.Any) -> None: ...
+    def search(
+        self,
+        queries: typing.Any,
+        k: typing.SupportsInt | typing.SupportsIndex,
+        ids: typing.Any,
+        scores: typing.Any,
+        indices: typing.Any,
+        num_threads: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def width(self) -> int: ...
 
 def all_finite(x: typing.Any) -> bool: ...
 def apply_function(

@@ -88,6 +88,17 @@ struct Raw {
         return *raw;
     }
 
+    // As above, and of that type and size.
+    static Raw require(py::handle object, const char* what, DType dtype, size_t count, bool writable) {
+        const Raw raw = require(object, what, writable);
+        if (raw.dtype != dtype || raw.count != count) {
+            throw py::value_error(std::string(what) + ": expected " + std::to_string(count) +
+                                  " elements of " + name(dtype) + ", got " + std::to_string(raw.count) +
+                                  " of " + name(raw.dtype));
+        }
+        return raw;
+    }
+
     bool same_shape(const Raw& other) const {
         if (ndim != other.ndim) return false;
         for (int d = 0; d < ndim; ++d) {

@@ -16,5 +16,7 @@ PYBIND11_MODULE(_core, m) {
     pyscale::bind_exchange(m);
     pyscale::bind_forest(m);
     pyscale::bind_dense(m);
+    pyscale::bind_embedding(m);
+    pyscale::bind_topk(m);
     pyscale::bind_all_reduce(m);
 }

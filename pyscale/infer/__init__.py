@@ -16,11 +16,13 @@ from pyscale.infer.dense.layers import (
     Linear,
     QuantizedLinear,
 )
+from pyscale.infer.embedding.embedding import EmbeddingBag
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.loading import FORMATS, convert, load
 from pyscale.infer.offline.predict import Progress, predict_distributed
+from pyscale.infer.topk.topk import TopK
 
 __all__ = [
     "ACTIVATIONS",
@@ -33,6 +35,7 @@ __all__ = [
     "CompressionReport",
     "Dense",
     "DenseDescription",
+    "EmbeddingBag",
     "Forest",
     "LayerNorm",
     "Linear",
@@ -43,6 +46,7 @@ __all__ = [
     "Progress",
     "QuantizedLinear",
     "QueueFull",
+    "TopK",
     "Trees",
     "convert",
     "load",

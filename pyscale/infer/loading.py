@@ -11,11 +11,13 @@ from pyscale.infer import files
 from pyscale.infer.dense.dense import Dense
 from pyscale.infer.dense.layers import DenseDescription
 from pyscale.infer.dense.saving import unpack as unpack_dense
+from pyscale.infer.embedding import embedding
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.saving import unpack
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.importers.reading import refuse
+from pyscale.infer.topk import topk
 
 __all__ = ["FORMATS", "convert", "load"]
 
@@ -41,7 +43,7 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Any:
 
     Returns
     -------
-    Forest, Dense or OnnxModel
+    Forest, Dense, TopK, EmbeddingBag or OnnxModel
         The model; the last only where one was saved. Other graphs of ONNX are refused: :class:`OnnxModel`
         runs them.
 
@@ -81,15 +83,15 @@ def convert(model: Any, layers: Any = None) -> Any:
         of LightGBM's; of scikit-learn a fitted tree, forest, boosting, ``MLPClassifier``, ``MLPRegressor``,
         ``LinearRegression``, ``Ridge``, ``LogisticRegression``, ``StandardScaler``, ``MinMaxScaler``,
         ``PCA`` or a pipeline of these (trees without a step before them); a ``torch.nn.Sequential``, or its
-        ``state_dict`` with `layers`. Of an ``XGBClassifier`` of several labels a row, `predict` gives the
-        probabilities.
+        ``state_dict`` with `layers`; a ``torch.nn.EmbeddingBag``. Of an ``XGBClassifier`` of several labels a
+        row, `predict` gives the probabilities.
     layers : list of str or tuple, optional
         What a ``state_dict`` does not say: for each layer of the ``Sequential`` its class's name, as
         ``"Linear"``, or that and its options, as ``("LeakyReLU", {"negative_slope": 0.1})``.
 
     Returns
     -------
-    Forest or Dense
+    Forest, Dense or EmbeddingBag
         A copy: what is done to `model` afterwards does not change it.
 
     Raises
@@ -100,8 +102,10 @@ def convert(model: Any, layers: Any = None) -> Any:
         It is not fitted, or has what is not supported.
     """
     if layers is not None or _is_of_torch(model):
-        from pyscale.infer.importers import dense_torch
+        from pyscale.infer.importers import dense_torch, embedding_torch
 
+        if layers is None and embedding_torch.takes(model):
+            return embedding_torch.from_module(model)
         if layers is not None:
             return Dense(dense_torch.from_state_dict(model, layers))
         return Dense(dense_torch.from_module(model))
@@ -109,22 +113,27 @@ def convert(model: Any, layers: Any = None) -> Any:
     return _made(_converter(library, model)(model))
 
 
-def _from_file(path: Path, format: str) -> Forest | Dense | OnnxModel:
+def _from_file(path: Path, format: str) -> Any:
     if format == "pyscale":
         header, arrays = files.read(path)
         kind = header.get("model")
-        if kind == "dense":
-            description, weights = unpack_dense(header, arrays)
-            return Dense(description, weights=weights)
-        if kind == "onnx":
-            return _graph(header, arrays)
-        if kind != "forest":
-            refuse("model", "forest, dense or onnx", kind)
-        return Forest(unpack(header, arrays))
+        opener = _SAVED.get(kind) if isinstance(kind, str) else None
+        if opener is None:
+            refuse("model", f"one of {', '.join(_SAVED)}", kind)
+        return opener(header, arrays)
     size = path.stat().st_size
     if size > _MOST_BYTES:
         refuse("the file", f"at most {_MOST_BYTES} bytes", size)
     return _made(_reader(format)(path.read_bytes()))
+
+
+def _forest(header: dict[str, Any], arrays: dict[str, Any]) -> Forest:
+    return Forest(unpack(header, arrays))
+
+
+def _dense(header: dict[str, Any], arrays: dict[str, Any]) -> Dense:
+    description, weights = unpack_dense(header, arrays)
+    return Dense(description, weights=weights)
 
 
 def _graph(header: dict[str, Any], arrays: dict[str, Any]) -> OnnxModel:
@@ -140,6 +149,16 @@ def _graph(header: dict[str, Any], arrays: dict[str, Any]) -> OnnxModel:
     if output is not None and not all(isinstance(name, str) for name in names):
         refuse("output", "a name, names or null", output)
     return OnnxModel(content.tobytes(), output=output)
+
+
+#: What opens a file of our own, by the kind of its model.
+_SAVED: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
+    "forest": _forest,
+    "dense": _dense,
+    "topk": topk.from_file,
+    "embedding_bag": embedding.from_file,
+    "onnx": _graph,
+}
 
 
 def _is_of_torch(model: Any) -> bool:

@@ -19,4 +19,8 @@ namespace pyscale::dense {
 void multiply(const Packed& weights, const float* bias, const float* x, size_t ldx, size_t rows,
               Activation activation, float parameter, float* y, size_t ldy);
 
+// The same for `count` panels from panel `first` on, and no activation; bias and y begin with theirs.
+void multiply_panels(const Packed& weights, size_t first, size_t count, const float* bias, const float* x,
+                     size_t ldx, size_t rows, float* y, size_t ldy);
+
 }  // namespace pyscale::dense

@@ -46,6 +46,7 @@ class Packed {
     WeightType type() const { return type_; }
     size_t whole_panels() const { return outputs_ / kPanel + (outputs_ % kPanel > kPanel / 2); }
     bool has_narrow_panel() const { return outputs_ % kPanel != 0 && outputs_ % kPanel <= kPanel / 2; }
+    size_t panels() const { return whole_panels() + has_narrow_panel(); }
     // Of int8.
     const Levels& levels() const { return levels_; }
     // For outputs rounded up to 16: scales, and the zero of the levels times the sum of an output's weights.

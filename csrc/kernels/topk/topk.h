@@ -1,0 +1,48 @@
+// The best rows of a matrix for each query: exact, and the same bits whatever the batch and the threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/aligned.h"
+#include "kernels/dense/packed.h"
+
+namespace pyscale::topk {
+
+enum class Metric : uint8_t { inner_product, l2, cosine };
+
+// A product is a sum in the order of the columns, each step a fused multiply-add with one rounding. A squared
+// distance is (norm + norm) - 2 product, no less than 0, where the norms are such products too: it is 0 of a
+// row to itself. A cosine is a product of rows divided by their lengths in double precision.
+class TopK {
+   public:
+    // rows[count][width], finite. Of cosine, `unit` says that they have been divided already. Throws
+    // std::invalid_argument otherwise.
+    TopK(const float* rows, size_t count, size_t width, Metric metric, bool unit);
+
+    size_t count() const { return packed_->outputs(); }
+    size_t width() const { return packed_->inputs(); }
+    size_t bytes() const { return packed_->bytes() + norms_.size() * sizeof(float); }
+    // As they are kept: of cosine, divided.
+    void copy_rows(float* out) const;
+
+    // queries[number][width] -> scores[number][k] and indices[number][k], the best first, the smaller row
+    // first among equal ones, rows with a score of NaN last; 1 <= k <= count(). A row's index is ids[row]
+    // where there are ids. Safe in any number of threads at once.
+    void search(const float* queries, size_t number, size_t k, const int64_t* ids, float* scores,
+                int64_t* indices, int num_threads) const;
+
+   private:
+    struct Call;
+    void search_tile(const Call& call, size_t first, size_t number, size_t first_panel, size_t panels,
+                     uint64_t* keys) const;
+    void answer(const Call& call, size_t query, const uint64_t* keys) const;
+
+    Metric metric_;
+    std::unique_ptr<dense::Packed> packed_;
+    LineVector<float> norms_;  // of l2, with room for whole panels
+};
+
+}  // namespace pyscale::topk

@@ -1,0 +1,1 @@
+"""Sums of rows of a table, bag by bag."""

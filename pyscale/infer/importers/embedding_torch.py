@@ -1,0 +1,46 @@
+"""``torch.nn.EmbeddingBag``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyscale.infer.embedding.embedding import EmbeddingBag
+
+__all__ = ["from_module", "takes"]
+
+
+def takes(model: Any) -> bool:
+    """Tell whether it is torch's EmbeddingBag itself, and no class derived from it."""
+    kind = type(model)
+    return kind.__name__ == "EmbeddingBag" and kind.__module__.partition(".")[0] == "torch"
+
+
+def from_module(model: Any) -> EmbeddingBag:
+    """
+    Take over a ``torch.nn.EmbeddingBag``.
+
+    Parameters
+    ----------
+    model : torch.nn.EmbeddingBag
+        With a table of float32, float16 or bfloat16; answers are float32.
+
+    Returns
+    -------
+    EmbeddingBag
+        With a copy of its table.
+
+    Raises
+    ------
+    ValueError
+        It has hooks, or a `max_norm`: torch changes rows of the table by it as they are used.
+    """
+    if model._forward_hooks or model._forward_pre_hooks:
+        raise ValueError("model: expected no hooks, got some")
+    if model.max_norm is not None:
+        raise ValueError(f"model.max_norm: expected None, got {model.max_norm}")
+    return EmbeddingBag(
+        model.weight.detach().cpu(),
+        mode=model.mode,
+        padding_idx=model.padding_idx,
+        include_last_offset=model.include_last_offset,
+    )
