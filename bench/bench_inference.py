@@ -23,6 +23,7 @@ import _comparison
 import _infer_report
 import _infer_report_batcher
 import _infer_report_networks
+import _infer_report_search
 from _environments import BUILD, ROOT
 from _infer_environment import FOLDER, FORESTS
 from _infer_environment import NETWORKS as NETWORKS_ENVIRONMENT
@@ -34,6 +35,8 @@ from _report import fill
 from _runs import Run, environments, load_all, read_about, start_all, version_lines, write_about
 from infer_batcher import SUBJECTS as BATCHED
 from infer_collect import KINDS as COLLECTED
+from infer_embedding import TABLES
+from infer_topk import SUBJECTS as MATRICES
 
 from pyscale.config import num_cores
 
@@ -70,6 +73,19 @@ RUNS = (
         for network in NETWORKS
         for threads in THREADS
     ),
+    *(
+        Run(
+            "infer_topk",
+            matrix,
+            NETWORKS_ENVIRONMENT,
+            600,
+            variables={"OMP_NUM_THREADS": str(threads)},
+            label=f"-{threads}",
+        )
+        for matrix in MATRICES
+        for threads in THREADS
+    ),
+    *(Run("infer_embedding", table, NETWORKS_ENVIRONMENT, 300, variables=_ONE) for table in TABLES),
     *(Run("infer_loading", model, FORESTS, 600, variables=_ONE) for model in _LOADED),
     Run("infer_callers", "xgb500", FORESTS, 300, variables=_ONE),
     *(Run("infer_batcher", subject, FORESTS, 300, variables=_ONE) for subject in BATCHED),
@@ -86,13 +102,21 @@ def write_page(results: Path, quick: bool) -> Path:
     about = read_about(results)
     bars = list(
         _comparison.bars(
-            (*_infer_report.BARS, *_infer_report_networks.BARS, *_infer_report_batcher.BARS), measured
+            (
+                *_infer_report.BARS,
+                *_infer_report_networks.BARS,
+                *_infer_report_search.BARS,
+                *_infer_report_batcher.BARS,
+            ),
+            measured,
         )
     )
     everything = {**load_all(list(PREPARE.values()), results), **recordings}
     sections = {
         "machine": [*about.get("machine", []), *version_lines(recordings)],
         "bars": bars,
+        "search": list(_infer_report_search.search(measured)) or ["Not measured."],
+        "bags": list(_infer_report_search.bags(measured)),
         "networks": list(_infer_report_networks.networks(measured)) or ["Not measured."],
         "forests": list(_infer_report.forests(measured)) or ["Not measured."],
         "differences": list(_infer_report.differences(measured)),

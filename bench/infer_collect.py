@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from _calls import take_turns
 from _recording import Figure, Note, main
-from _turns import in_turn, seconds
 from numpy.typing import NDArray
 
 from pyscale import _core
@@ -33,19 +33,14 @@ def measure(options: argparse.Namespace) -> Iterator[Figure | Note]:
         "pyscale": partial(_core.collect_rows, rows, out),
         "NumPy concatenate": partial(np.concatenate, rows, out=out),
     }
-    repeats = 10 if options.quick else 300
     for call in calls.values():
         out[:] = 0
         call()
         assert np.array_equal(out, np.concatenate(rows))
 
-    def many(call: Callable[[], object]) -> float:
-        return seconds(lambda: [call() for _ in range(repeats)]) / repeats
-
-    found = in_turn({name: partial(many, call) for name, call in calls.items()}, 3 if options.quick else 31)
     task = f"{_REQUESTS} requests of a row of {_COLUMNS} columns into a batch, {options.kind}"
-    for name, spent in found.items():
-        yield Figure(task, name, "seconds", spent)
+    for name, spent in take_turns(calls, 3 if options.quick else 31).items():
+        yield Figure(task, name, "seconds", spent.tolist())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import _comparison
 import _infer_report
 import _infer_report_batcher
 import _infer_report_networks
+import _infer_report_search
 import numpy as np
 import pytest
 from _infer_measure import BATCHES, Asked, _checks, differing, timed_batches
@@ -149,6 +150,8 @@ def test_the_page_has_a_place_for_everything_and_keeps_what_was_written(tmp_path
     page = (ROOT / "docs" / "benchmarks_inference.md").read_text()
     found = measured(quick())
     sections = {
+        "search": _infer_report_search.search(found),
+        "bags": _infer_report_search.bags(found),
         "batcher": _infer_report_batcher.batcher(found),
         "networks": _infer_report_networks.networks(found),
         "machine": ["- a machine"],
