@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,7 +134,8 @@ def codes_of(column: Any, values: Values, unknown: str, what: str) -> Array:
     Returns
     -------
     numpy.ndarray
-        float32, or float64 where there are more than 2^24 categories; NaN where it is missing.
+        float32, or float64 where there are more than 2^24 categories; NaN where it is missing, as it also is
+        where the category itself is null or NaN.
 
     Raises
     ------
@@ -142,16 +143,25 @@ def codes_of(column: Any, values: Values, unknown: str, what: str) -> Array:
         A row has a category that the model does not know, and it is refused.
     """
     own, codes = _own(column)
-    numbers: Mapping[Any, int] = {value: number for number, value in enumerate(values)}
     dtype = np.float32 if len(values) <= 1 << 24 else np.float64
     # One more at the end, which code -1 takes.
-    table = np.array([numbers.get(value, -1) for value in own] + [-1], np.int64)
+    table = np.array([*_numbers(own, values), -1], np.int64)
+    missing = np.array([value is None or value != value for value in own] + [True])
     found = table[codes]
-    strange = (found < 0) & (codes >= 0)
+    strange = (found < 0) & ~missing[codes]
     if unknown == "refused" and strange.any():
         value = own[int(codes[int(strange.argmax())])]
         raise ValueError(f"{what}: expected categories that the model was trained with, got {value!r}")
     return np.where(found < 0, np.nan, found).astype(dtype)
+
+
+def _numbers(own: list[Any], values: Values) -> Iterable[int]:
+    """Number a column's categories: as LightGBM does, by place if all are equal, else by pandas' equality."""
+    if own == list(values):
+        return range(len(own))
+    # Among others, pandas has no boolean equal a number.
+    known = {(isinstance(value, bool), value): number for number, value in enumerate(values)}
+    return [known.get((isinstance(value, bool), value), -1) for value in own]
 
 
 def _own(column: Any) -> tuple[list[Any], Array]:
@@ -160,12 +170,13 @@ def _own(column: Any) -> tuple[list[Any], Array]:
         return _plain(column.cat.categories), np.asarray(column.cat.codes, np.int64)
     if hasattr(column, "to_arrow"):  # polars
         column = column.to_arrow()
+    elif hasattr(column, "array"):  # pandas, with Arrow's columns
+        column = column.array.__arrow_array__()
     if hasattr(column, "unify_dictionaries"):  # Arrow's chunks, each of which may have its own
         column = column.unify_dictionaries().combine_chunks()
-        chunks = getattr(column, "chunks", None)
-        if chunks is not None:
-            column = chunks[0]
-    codes = np.asarray(column.indices.fill_null(-1), np.int64)
+    codes = np.full(len(column), -1, np.int64)
+    known = np.asarray(column.indices.is_valid())
+    codes[known] = column.indices.drop_null()  # which may be unsigned
     return _plain(column.dictionary.to_pylist()), codes
 
 

@@ -128,6 +128,30 @@ def test_arrows_chunks_may_each_have_their_own_numbers() -> None:
     assert empty.shape == (0, 1)
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint8", "uint32", "uint64"])
+def test_arrows_numbers_may_be_of_any_type(kind: str) -> None:
+    column = arrow.DictionaryArray.from_arrays(
+        arrow.array([0, None, 1, 2], getattr(arrow, kind)()), arrow.array(["b", "a", None])
+    )
+    known = Categories((("a", "b"),))
+    wanted = [[1], [np.nan], [0], [np.nan]]  # null as a category is missing, and not unknown
+    np.testing.assert_array_equal(rows_of(arrow.table({"k": column}), 1, None, categories=known), wanted)
+    series = pandas.Series(column, dtype=pandas.ArrowDtype(column.type))
+    np.testing.assert_array_equal(rows_of(series.to_frame("k"), 1, None, categories=known), wanted)
+
+
+def test_booleans_are_no_numbers() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    frame, y = data()
+    for count in (2, 3):  # of LightGBM, unless all are equal
+        numbers = frame["code"].cat.codes % count
+        table = frame[["size"]].assign(code=numbers.astype("category"))
+        model = lightgbm.LGBMRegressor(n_estimators=5, verbose=-1, n_jobs=1).fit(table, y)
+        for other in (numbers.astype(bool), numbers.astype(float)):
+            table["code"] = other.astype("category")
+            assert np.array_equal(convert(model).predict(table), model.predict(table))
+
+
 @pytest.mark.parametrize(
     "found",
     [

@@ -79,6 +79,13 @@ def test_it_gives_what_torch_gives(mode: Any, padding: int | None) -> None:
         assert (model.predict(indices, offsets) == wanted).all()
 
 
+def test_other_embedding_bags_are_not_taken_for_torchs() -> None:
+    torch = pytest.importorskip("torch")
+    other = type("EmbeddingBag", (torch.nn.Module,), {"__module__": "torch.ao.nn.quantized"})  # as it is
+    with pytest.raises(ValueError, match="got EmbeddingBag"):
+        convert(other())
+
+
 def test_weights_as_torch_has_them() -> None:
     torch = pytest.importorskip("torch")
     module = torch.nn.EmbeddingBag(30, 17, mode="sum", include_last_offset=True)
@@ -181,6 +188,9 @@ def test_what_does_not_fit_is_refused() -> None:
         adding.predict(two, per_sample_weights=np.ones((5, 2)))
     with pytest.raises(ValueError, match="offsets: expected 1 or more"):
         adding.predict(flat, flat[:0])
+    shared = np.zeros(6, np.int64)
+    with pytest.raises(ValueError, match="out: expected memory of its own, got some of offsets'"):
+        model.predict(flat, shared[:4], out=shared.view(np.float32).reshape(4, 3))
     for out in (np.empty((5, 3)), np.empty((4, 3), np.float32), np.empty((3, 5), np.float32).T):
         with pytest.raises(ValueError, match="out: expected a contiguous"):
             model.predict(two, out=out)

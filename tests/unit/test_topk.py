@@ -122,6 +122,9 @@ def test_queries_come_in_any_layout_and_type() -> None:
         torch.from_numpy(queries),
     ):
         assert same(model.search(other, 4), wanted)
+    large = np.array([[2**60 + 2**36 + 1] + [0] * 11])  # by way of float64 it would be rounded twice
+    assert model.search(large, 1)[0][0, 0] == model.search(large.astype(np.float32), 1)[0][0, 0]
+    assert np.isinf(TopK(np.ones((2, 1), np.float32)).search(np.array([[1e300]]), 1)[0]).all()
     whole = np.round(queries)
     assert same(model.search(whole.astype(np.int8), 4), model.search(whole, 4))
 
@@ -259,3 +262,30 @@ def test_a_batcher_gives_each_request_its_rows() -> None:
         got = np.concatenate([future.result(10) for future in futures])
     assert got.dtype.names == ("score", "index")
     assert (got == wanted).all()
+
+
+def test_answers_to_a_data_set_are_written(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    model, queries = TopK(normal(50, 2), k=2), normal(30, 2, seed=1)
+    wanted = model.predict(queries)
+    ps.infer.predict_distributed(model, queries, out=tmp_path / "a.npy")
+    assert (np.load(tmp_path / "a.npy") == wanted).all()
+    parquet.write_table(arrow.table({"a": queries[:, 0], "b": queries[:, 1]}), tmp_path / "q.parquet")
+    ps.infer.predict_distributed(model, tmp_path / "q.parquet", out=tmp_path / "found")
+    found = parquet.read_table(tmp_path / "found")
+    for place in range(2):
+        for field in ("score", "index"):
+            assert (found[f"prediction_{place}_{field}"].to_numpy() == wanted[field][:, place]).all()
+
+
+def test_a_job_of_another_matrix_is_not_gone_on_with(tmp_path: Path) -> None:
+    queries = normal(30, 2)
+
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for k, error in ((2, KeyboardInterrupt), (3, ValueError)):
+        with pytest.raises(error):
+            ps.infer.predict_distributed(
+                TopK(normal(50, 2), k=k), queries, out=tmp_path / "a.npy", batch_rows=10, progress=stop
+            )

@@ -149,8 +149,9 @@ class EmbeddingBag:
         weights = None if per_sample_weights is None else self._weights_of(per_sample_weights, found.shape)
         shape, threads = (bags, self.num_outputs), threads_of(num_threads)
         out = np.empty(shape, np.float32) if out is None else output_of(out, shape, self.dtype, found)
-        if weights is not None and np.may_share_memory(out, weights):
-            raise ValueError("out: expected memory of its own, got some of per_sample_weights'")
+        for other, what in ((begins, "offsets"), (weights, "per_sample_weights")):
+            if other is not None and np.may_share_memory(out, other):
+                raise ValueError(f"out: expected memory of its own, got some of {what}'")
         padding = -1 if self.padding_idx is None else self.padding_idx
         self._native.reduce(found.reshape(-1), begins, bags, weights, self.mode, padding, out, threads)
         return out
@@ -169,6 +170,9 @@ class EmbeddingBag:
         OSError
             The file cannot be written.
         """
+        files.write(path, *self._packed())
+
+    def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         table = self._table()
         header = {
             "model": "embedding_bag",
@@ -178,7 +182,7 @@ class EmbeddingBag:
             "dtype": table.dtype.name,
         }
         stored = table.view(np.uint16) if table.dtype.name == "bfloat16" else table  # files have no bfloat16
-        files.write(path, header, {"table": stored})
+        return header, {"table": stored}
 
     def _table(self) -> Array:
         table = np.empty((self.num_rows, self.num_outputs), self.table_dtype)

@@ -10,9 +10,9 @@ __all__ = ["from_module", "takes"]
 
 
 def takes(model: Any) -> bool:
-    """Tell whether it is torch's EmbeddingBag itself, and no class derived from it."""
+    """Tell whether it is ``torch.nn.EmbeddingBag`` itself, and no class derived from it or quantized."""
     kind = type(model)
-    return kind.__name__ == "EmbeddingBag" and kind.__module__.partition(".")[0] == "torch"
+    return kind.__name__ == "EmbeddingBag" and kind.__module__.startswith("torch.nn.")
 
 
 def from_module(model: Any) -> EmbeddingBag:

@@ -139,12 +139,7 @@ class Results:
         try:
             for predicted, kept in batches:
                 columns = {} if kept is None else {name: kept.column(name) for name in kept.column_names}
-                if predicted.ndim == 1:
-                    columns["prediction"] = pa.array(predicted)
-                else:
-                    for place in range(predicted.shape[1]):
-                        columns[f"prediction_{place}"] = pa.array(predicted[:, place])
-                table = pa.table(columns)
+                table = pa.table(columns | _columns_of(predicted))
                 writer = writer or parquet.ParquetWriter(draft, table.schema)
                 writer.write_table(table)
         finally:
@@ -166,3 +161,18 @@ class Results:
             with contextlib.suppress(OSError):
                 self._lock.close()
             self._lock = None
+
+
+def _columns_of(predicted: Array) -> dict[str, Array]:
+    """Name a table's columns: one, or one for each of a row's answers, or for each field of those."""
+    columns = {"prediction": predicted}
+    if predicted.ndim > 1:
+        columns = {f"prediction_{place}": predicted[:, place] for place in range(predicted.shape[1])}
+    fields = predicted.dtype.names
+    if fields is None:
+        return columns
+    return {
+        f"{name}_{field}": np.ascontiguousarray(one[field])
+        for name, one in columns.items()
+        for field in fields
+    }

@@ -142,7 +142,9 @@ class TopK:
             not fit.
         """
         wanted, threads = self._checked(k), threads_of(num_threads)
-        x = np.ascontiguousarray(rows_of(queries, self.num_features, None, "queries"), np.float32)
+        x = rows_of(queries, self.num_features, None, "queries", whole=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 are its infinities
+            x = np.ascontiguousarray(x, np.float32)
         shape = (len(x), wanted)
         if out is None:
             scores, indices = np.empty(shape, np.float32), np.empty(shape, np.int64)
@@ -191,10 +193,13 @@ class TopK:
         OSError
             The file cannot be written.
         """
+        files.write(path, *self._packed())
+
+    def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         arrays = {"matrix": self._matrix()}
         if self.ids is not None:
             arrays["ids"] = self.ids
-        files.write(path, {"model": "topk", "metric": self.metric, "k": self.k}, arrays)
+        return {"model": "topk", "metric": self.metric, "k": self.k}, arrays
 
     def _matrix(self) -> Array:
         """Give the rows as they are kept: of cosine, of length 1."""
