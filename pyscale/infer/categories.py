@@ -156,7 +156,7 @@ def codes_of(column: Any, values: Values, unknown: str, what: str) -> Array:
 
 
 def _numbers(own: list[Any], values: Values) -> Iterable[int]:
-    """Number a column's categories: as LightGBM does, by place if all are equal, else by pandas' equality."""
+    """Give categories their numbers, as LightGBM: by place if all are equal, else by pandas' equality."""
     if own == list(values):
         return range(len(own))
     # Among others, pandas has no boolean equal a number.

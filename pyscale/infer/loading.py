@@ -11,13 +11,13 @@ from pyscale.infer import files
 from pyscale.infer.dense.dense import Dense
 from pyscale.infer.dense.layers import DenseDescription
 from pyscale.infer.dense.saving import unpack as unpack_dense
-from pyscale.infer.embedding import embedding
+from pyscale.infer.embedding.saving import unpack as unpack_embedding
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.saving import unpack
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.importers.reading import refuse
-from pyscale.infer.topk import topk
+from pyscale.infer.topk.saving import unpack as unpack_topk
 
 __all__ = ["FORMATS", "convert", "load"]
 
@@ -155,8 +155,8 @@ def _graph(header: dict[str, Any], arrays: dict[str, Any]) -> OnnxModel:
 _SAVED: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
     "forest": _forest,
     "dense": _dense,
-    "topk": topk.from_file,
-    "embedding_bag": embedding.from_file,
+    "topk": unpack_topk,
+    "embedding_bag": unpack_embedding,
     "onnx": _graph,
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import ml_dtypes
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 from pyscale import _core
 from pyscale.arrays import view
 from pyscale.infer import files
-from pyscale.infer.importers.reading import refuse
 from pyscale.infer.inputs import output_of, threads_of
 
-__all__ = ["MODES", "EmbeddingBag", "Mode", "from_file"]
+__all__ = ["MODES", "TYPES", "EmbeddingBag", "Mode"]
 
 Array = NDArray[Any]
 Mode = Literal["sum", "mean", "max"]
@@ -24,7 +22,8 @@ Mode = Literal["sum", "mean", "max"]
 #: What :class:`EmbeddingBag` makes of the rows of a bag.
 MODES = ("sum", "mean", "max")
 
-_TYPES = {np.dtype(dtype).name: np.dtype(dtype) for dtype in (np.float32, np.float16, ml_dtypes.bfloat16)}
+#: Of tables, by name.
+TYPES = {np.dtype(dtype).name: np.dtype(dtype) for dtype in (np.float32, np.float16, ml_dtypes.bfloat16)}
 _WHOLE = (np.dtype(np.int64), np.dtype(np.int32))
 
 
@@ -87,8 +86,8 @@ class EmbeddingBag:
         if mode not in MODES:
             raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
         array = view(table, what="table").array
-        if array.dtype not in _TYPES.values():
-            raise TypeError(f"table: expected one of {', '.join(_TYPES)}, got {array.dtype}")
+        if array.dtype not in TYPES.values():
+            raise TypeError(f"table: expected one of {', '.join(TYPES)}, got {array.dtype}")
         if array.ndim != 2:
             raise ValueError(f"table: expected rows x columns, got shape {array.shape}")
         self.num_rows, self.num_outputs = array.shape
@@ -216,27 +215,11 @@ class EmbeddingBag:
         if self.mode != "sum":
             raise ValueError(f"per_sample_weights: expected none with mode {self.mode}, got some")
         array = view(weights, what="per_sample_weights").array
-        if array.dtype not in _TYPES.values():
-            raise TypeError(f"per_sample_weights: expected one of {', '.join(_TYPES)}, got {array.dtype}")
+        if array.dtype not in TYPES.values():
+            raise TypeError(f"per_sample_weights: expected one of {', '.join(TYPES)}, got {array.dtype}")
         if array.shape != shape:
             raise ValueError(f"per_sample_weights: expected shape {shape}, as indices, got {array.shape}")
         return np.ascontiguousarray(array, np.float32).reshape(-1)
-
-
-def from_file(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> EmbeddingBag:
-    """Make a model of what :func:`pyscale.infer.files.read` gave."""
-    table, name, padding = arrays.get("table"), header.get("dtype"), header.get("padding_idx")
-    if not isinstance(name, str) or name not in _TYPES:
-        refuse("dtype", f"one of {', '.join(_TYPES)}", name)
-    dtype = _TYPES[name]
-    if table is None or table.dtype != (np.uint16 if name == "bfloat16" else dtype):
-        refuse("table", f"an array of {name}", "none" if table is None else str(table.dtype))
-    if padding is not None and type(padding) is not int:
-        refuse("padding_idx", "a whole number or null", padding)
-    mode, last = header.get("mode"), header.get("include_last_offset")
-    if mode not in MODES or type(last) is not bool:
-        refuse("mode and include_last_offset", f"one of {', '.join(MODES)}, and a boolean", (mode, last))
-    return _again(table.view(dtype), mode, padding, last)
 
 
 def _again(table: Array, mode: Any, padding: int | None, last: bool) -> EmbeddingBag:

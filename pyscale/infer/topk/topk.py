@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import ml_dtypes
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 from pyscale import _core
 from pyscale.arrays import view
 from pyscale.infer import files
-from pyscale.infer.importers.reading import refuse
 from pyscale.infer.inputs import output_of, rows_of, threads_of
 
-__all__ = ["METRICS", "Metric", "TopK", "from_file"]
+__all__ = ["METRICS", "Metric", "TopK"]
 
 Array = NDArray[Any]
 Metric = Literal["inner_product", "l2", "cosine"]
@@ -36,8 +34,8 @@ class TopK:
     callers at the same time and the instruction set. Any number of threads may call at once; none waits for
     another.
 
-    A product is a sum of float32 in the order of the columns, each step rounded once. A squared distance is
-    the two squared lengths less twice the product, and 0 where that is negative; of a row to itself it is 0.
+    A product is a sum of float32 in the order of the columns, each step rounded once; a squared distance is
+    such a sum of the squares of differences, so that near rows are told apart however far from zero they are.
     For cosines, rows and queries are divided by their lengths first; a row of zeros stays one, and its
     cosines are 0.
 
@@ -102,7 +100,14 @@ class TopK:
         self.dtype = _ANSWER
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self._matrix(), self.metric, self.ids, self.k)
+        return type(self).of_kept, (self._matrix(), self.metric, self.ids, self.k)
+
+    @classmethod
+    def of_kept(cls, matrix: Array, metric: Any, ids: Array | None, k: int | None) -> TopK:
+        """Make a model of a matrix as one keeps it: of cosine, of rows of length 1."""
+        model = cls.__new__(cls)
+        model._fill(matrix, metric, ids, k, unit=True)
+        return model
 
     def __repr__(self) -> str:
         return f"<pyscale.infer.TopK: {self.num_rows} x {self.num_features}, {self.metric}>"
@@ -213,26 +218,6 @@ class TopK:
         if not 1 <= k <= self.num_rows:
             raise ValueError(f"k: expected 1 to {self.num_rows}, the number of rows, got {k}")
         return int(k)
-
-
-def from_file(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> TopK:
-    """Make a model of what :func:`pyscale.infer.files.read` gave."""
-    matrix, ids, metric, k = arrays.get("matrix"), arrays.get("ids"), header.get("metric"), header.get("k")
-    if matrix is None or matrix.dtype != np.float32:
-        refuse("matrix", "an array of float32", "none" if matrix is None else str(matrix.dtype))
-    if k is not None and type(k) is not int:
-        refuse("k", "a whole number or null", k)
-    if ids is not None and ids.dtype != np.int64:
-        refuse("ids", "int64", str(ids.dtype))
-    if not isinstance(metric, str):
-        refuse("metric", f"one of {', '.join(METRICS)}", metric)
-    return _again(matrix, metric, ids, k)
-
-
-def _again(matrix: Array, metric: Any, ids: Array | None, k: int | None) -> TopK:
-    model = TopK.__new__(TopK)
-    model._fill(matrix, metric, ids, k, unit=True)
-    return model
 
 
 def _rows_of(matrix: Any) -> Array:
