@@ -46,6 +46,12 @@ float product(const float* a, const float* b, size_t width) {
     return sum;
 }
 
+float distance(const float* a, const float* b, size_t width) {
+    float sum = 0;
+    for (size_t c = 0; c < width; ++c) sum = std::fma(a[c] - b[c], a[c] - b[c], sum);
+    return sum;
+}
+
 void divide(float* row, size_t width) {
     double sum = 0;
     for (size_t c = 0; c < width; ++c) sum += static_cast<double>(row[c]) * static_cast<double>(row[c]);
@@ -64,11 +70,7 @@ Answer reference(std::vector<float> rows, std::vector<float> queries, size_t wid
         std::vector<float> scores(count);
         for (size_t row = 0; row < count; ++row) {
             const float* const r = rows.data() + row * width;
-            scores[row] = product(query, r, width);
-            if (metric == Metric::l2) {
-                const float distance = product(query, query, width) + product(r, r, width) - 2 * scores[row];
-                scores[row] = distance < 0 ? 0 : distance;
-            }
+            scores[row] = metric == Metric::l2 ? distance(query, r, width) : product(query, r, width);
             scores[row] += 0.0f;
             if (scores[row] != scores[row]) scores[row] = kNan;
         }

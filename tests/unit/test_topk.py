@@ -144,6 +144,18 @@ def test_narrow_matrices_and_ids() -> None:
     assert same((scores, names), (wanted, ids[rows].astype(np.int64)))
 
 
+def test_near_rows_are_told_apart_far_from_zero() -> None:
+    # By way of products, all of these distances would be 0.
+    matrix = np.repeat(np.arange(10_000, 10_050, dtype=np.float32)[:, None], 3, 1)
+    scores, indices = TopK(matrix, metric="l2").search(np.full((1, 3), 10_003.25), 3)
+    assert indices.tolist() == [[3, 4, 2]]
+    assert scores.tolist() == [[3 * 0.0625, 3 * 0.5625, 3 * 1.5625]]
+    huge = np.array([[3e38], [-3e38], [0]], np.float32)  # whose squares are infinite
+    scores, indices = TopK(huge, metric="l2").search(np.array([[3e38], [np.inf]]), 3)
+    assert (indices == [0, 1, 2]).all()
+    assert (scores == [[0, np.inf, np.inf], [np.inf] * 3]).all()
+
+
 def test_nan_in_a_query_leaves_the_first_rows() -> None:
     model = TopK(normal(40, 3), metric="l2")
     queries = np.array([[0, np.nan, 0], [0, 0, 0], [np.inf, 0, 0]], np.float32)

@@ -23,4 +23,8 @@ void multiply(const Packed& weights, const float* bias, const float* x, size_t l
 void multiply_panels(const Packed& weights, size_t first, size_t count, const float* bias, const float* x,
                      size_t ldx, size_t rows, float* y, size_t ldy);
 
+// The same with (x[row][k] - weight[k][output])^2 in place of the product, of weights of float32.
+void add_squares(const Packed& weights, size_t first, size_t count, const float* bias, const float* x,
+                 size_t ldx, size_t rows, float* y, size_t ldy);
+
 }  // namespace pyscale::dense

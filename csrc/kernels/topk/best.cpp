@@ -52,9 +52,8 @@ void add_products(const float* products, size_t count, size_t first, Best& best)
     PYSCALE_PICK_ISA(add_products_isa)(products, count, first, best);
 }
 
-void add_distances(const float* products, size_t count, size_t first, const float* norms, float query_norm,
-                   Best& best) {
-    PYSCALE_PICK_ISA(add_distances_isa)(products, count, first, norms, query_norm, best);
+void add_distances(const float* distances, size_t count, size_t first, Best& best) {
+    PYSCALE_PICK_ISA(add_distances_isa)(distances, count, first, best);
 }
 
 }  // namespace pyscale::topk

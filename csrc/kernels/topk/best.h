@@ -33,8 +33,7 @@ struct Best {
 
 // Adds rows first… with these values, of inner products.
 void add_products(const float* products, size_t count, size_t first, Best& best);
-// The same of squared distances, negative: 2 product - (norm + query_norm), and 0 for what is above.
-void add_distances(const float* products, size_t count, size_t first, const float* norms, float query_norm,
-                   Best& best);
+// The same of distances, whose values are their negatives.
+void add_distances(const float* distances, size_t count, size_t first, Best& best);
 
 }  // namespace pyscale::topk

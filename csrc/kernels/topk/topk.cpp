@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "core/errors.h"
 #include "core/parallel.h"
@@ -34,12 +35,6 @@ size_t divide_up(size_t x, size_t by) { return (x + by - 1) / by; }
 size_t stride_for(size_t width) {
     const size_t stride = round_up(std::max<size_t>(width, 1), 16);
     return stride % 256 == 0 ? stride + 16 : stride;
-}
-
-float product(const float* row, size_t width) {
-    float sum = 0;
-    for (size_t c = 0; c < width; ++c) sum = std::fma(row[c], row[c], sum);
-    return sum;
 }
 
 // A row of zeros stays one.
@@ -82,10 +77,6 @@ TopK::TopK(const float* rows, size_t count, size_t width, Metric metric, bool un
         return;
     }
     packed_ = std::make_unique<dense::Packed>(rows, width, count, dense::WeightType::float32);
-    if (metric == Metric::l2) {
-        norms_.assign(round_up(count, kPanel), 0.0f);
-        for (size_t row = 0; row < count; ++row) norms_[row] = product(rows + row * width, width);
-    }
 }
 
 void TopK::copy_rows(float* out) const {
@@ -116,15 +107,14 @@ void TopK::search_tile(const Call& call, size_t first, size_t number, size_t fir
     const size_t ldx = stride_for(width()), room = Best::room(call.k);
     const size_t together = std::clamp(kProducts / (number * kPanel), kFewestPanels, kMostPanels);
     const size_t ldy = together * kPanel + 16;
-    const size_t floats = number * (ldx + ldy) + together * kPanel + round_up(number, 16);
+    const size_t floats = number * (ldx + ldy) + together * kPanel;
     const size_t key_bytes = round_up(number * room * sizeof(uint64_t), 64);
     auto* const rooms =
         static_cast<uint64_t*>(scratch.get(key_bytes + floats * sizeof(float) + number * sizeof(Best)));
     float* const x = reinterpret_cast<float*>(reinterpret_cast<char*>(rooms) + key_bytes);
     float* const y = x + number * ldx;
     float* const zeros = y + number * ldy;
-    float* const query_norms = zeros + together * kPanel;
-    auto* const bests = reinterpret_cast<Best*>(query_norms + round_up(number, 16));
+    auto* const bests = reinterpret_cast<Best*>(zeros + together * kPanel);
     std::fill(zeros, zeros + together * kPanel, 0.0f);
     for (size_t q = 0; q < number; ++q) {
         const float* const query = call.queries + (first + q) * width();
@@ -133,20 +123,15 @@ void TopK::search_tile(const Call& call, size_t first, size_t number, size_t fir
         } else {
             std::copy(query, query + width(), x + q * ldx);
         }
-        query_norms[q] = metric_ == Metric::l2 ? product(query, width()) : 0.0f;
         new (bests + q) Best(rooms + q * room, call.k);
     }
+    const auto score = metric_ == Metric::l2 ? dense::add_squares : dense::multiply_panels;
+    const auto add = metric_ == Metric::l2 ? add_distances : add_products;
     for (size_t panel = first_panel; panel < first_panel + panels; panel += together) {
         const size_t some = std::min(together, first_panel + panels - panel);
         const size_t row = panel * kPanel, rows = std::min(some * kPanel, count() - row);
-        dense::multiply_panels(*packed_, panel, some, zeros, x, ldx, number, y, ldy);
-        for (size_t q = 0; q < number; ++q) {
-            if (metric_ == Metric::l2) {
-                add_distances(y + q * ldy, rows, row, norms_.data() + row, query_norms[q], bests[q]);
-            } else {
-                add_products(y + q * ldy, rows, row, bests[q]);
-            }
-        }
+        score(*packed_, panel, some, zeros, x, ldx, number, y, ldy);
+        for (size_t q = 0; q < number; ++q) add(y + q * ldy, rows, row, bests[q]);
     }
     for (size_t q = 0; q < number; ++q) {
         const size_t found = bests[q].finish();

@@ -4,9 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
-#include "core/aligned.h"
 #include "kernels/dense/packed.h"
 
 namespace pyscale::topk {
@@ -14,8 +12,8 @@ namespace pyscale::topk {
 enum class Metric : uint8_t { inner_product, l2, cosine };
 
 // A product is a sum in the order of the columns, each step a fused multiply-add with one rounding. A squared
-// distance is (norm + norm) - 2 product, no less than 0, where the norms are such products too: it is 0 of a
-// row to itself. A cosine is a product of rows divided by their lengths in double precision.
+// distance is such a sum of the squares of differences: by way of products, near rows that are far from zero
+// could not be told apart. A cosine is a product of rows divided by their lengths in double precision.
 class TopK {
    public:
     // rows[count][width], finite. Of cosine, `unit` says that they have been divided already. Throws
@@ -24,7 +22,7 @@ class TopK {
 
     size_t count() const { return packed_->outputs(); }
     size_t width() const { return packed_->inputs(); }
-    size_t bytes() const { return packed_->bytes() + norms_.size() * sizeof(float); }
+    size_t bytes() const { return packed_->bytes(); }
     // As they are kept: of cosine, divided.
     void copy_rows(float* out) const;
 
@@ -42,7 +40,6 @@ class TopK {
 
     Metric metric_;
     std::unique_ptr<dense::Packed> packed_;
-    LineVector<float> norms_;  // of l2, with room for whole panels
 };
 
 }  // namespace pyscale::topk
