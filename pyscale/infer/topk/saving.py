@@ -27,4 +27,4 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> TopK:
         refuse("ids", "int64", str(ids.dtype))
     if not isinstance(metric, str):
         refuse("metric", f"one of {', '.join(METRICS)}", metric)
-    return TopK.of_kept(matrix, metric, ids, k)
+    return TopK._of_kept(matrix, metric, ids, k)

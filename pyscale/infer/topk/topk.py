@@ -100,10 +100,10 @@ class TopK:
         self.dtype = _ANSWER
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).of_kept, (self._matrix(), self.metric, self.ids, self.k)
+        return type(self)._of_kept, (self._matrix(), self.metric, self.ids, self.k)
 
     @classmethod
-    def of_kept(cls, matrix: Array, metric: Any, ids: Array | None, k: int | None) -> TopK:
+    def _of_kept(cls, matrix: Array, metric: Any, ids: Array | None, k: int | None) -> TopK:
         """Make a model of a matrix as one keeps it: of cosine, of rows of length 1."""
         model = cls.__new__(cls)
         model._fill(matrix, metric, ids, k, unit=True)
