@@ -92,3 +92,29 @@ def test_refuses() -> None:
     )
     with pytest.raises(ValueError, match="got linear functions"):
         prune(forest(replace(trees, linear=linear)), x, tolerance=1)
+
+
+def test_infinite_leaves_stay() -> None:
+    trees = random_trees(2, sums="float64")
+    values = trees.values.copy()
+    values[: len(values) // 2] = np.inf  # some of them siblings
+    model = forest(replace(trees, values=values))
+    x = close_rows(trees, 50, 2)
+    smaller, report = prune(model, x, tolerance=1)
+    assert np.array_equal(np.isfinite(smaller.raw(x)), np.isfinite(model.raw(x)))
+    assert report.max_error < 10
+
+
+def test_a_classifier_is_compared_by_its_own_rule() -> None:
+    trees = replace(random_trees(3, num_trees=1, sums="float64"), base=np.zeros(1))
+    description = ModelDescription(
+        trees=replace(trees, values=np.zeros_like(trees.values)),
+        link=Link(name="logistic"),
+        kind="binary",
+        source="a test",
+        classes=np.array(["n", "y"]),
+        decides="not_negative",
+    )
+    x = close_rows(trees, 9, 3)
+    assert set(Forest(description).predict(x)) == {"y"}
+    assert prune(Forest(description), x, tolerance=0, y=["y"] * 9)[1].score_before == 1

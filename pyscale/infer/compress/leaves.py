@@ -61,7 +61,8 @@ def _merged(trees: Trees, tolerance: float) -> Trees:
         ready = inner[is_leaf[left[inner]] & is_leaf[right[inner]]]
         least = np.minimum(low[left[ready]], low[right[ready]])
         most = np.maximum(high[left[ready]], high[right[ready]])
-        close = (most - least <= tolerance).all(axis=1)
+        with np.errstate(invalid="ignore"):  # infinite leaves stay
+            close = (most - least <= tolerance).all(axis=1)
         merged = ready[close]
         if not len(merged):
             break

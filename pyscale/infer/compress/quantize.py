@@ -12,6 +12,7 @@ from pyscale.infer.compress.report import CompressionReport, Score, compare, mea
 from pyscale.infer.dense.dense import Dense
 from pyscale.infer.dense.layers import Layer, Linear
 from pyscale.infer.dense.quantized import quantized
+from pyscale.infer.inputs import whole_number
 
 __all__ = ["quantize"]
 
@@ -72,8 +73,8 @@ def quantize(
     TypeError
         `model` is no :class:`Dense`, or `rows` are no numbers.
     ValueError
-        `rows` are none, of another width or not finite; `model` is quantized already, or has weights that are
-        not finite; an argument is none of the above.
+        `rows` are none, of another width or not finite, or numbers that layers make of them are not; `model`
+        is quantized already, or has weights that are not finite; an argument is none of the above.
     """
     for name, value, known in (
         ("weights", weights, ("int8", "bfloat16")),
@@ -95,12 +96,14 @@ def quantize(
     bytewise = _bytewise(model, x, percentile if activations == "static" else None)
     measured = measure_of(model, x, y, score)
     smaller = _with(model, bytewise, kept)
-    if tolerance is not None and measured(smaller) < measured(model) - tolerance:
+    lowest = None if tolerance is None else measured(model) - tolerance
+    # A score that is NaN is no good one.
+    if lowest is not None and not measured(smaller) >= lowest:
         harm = {place: _harm(model, bytewise, place, x) for place in bytewise if place not in kept}
         for place in sorted(harm, key=lambda place: -harm[place]):
             kept.add(place)
             smaller = _with(model, bytewise, kept)
-            if not measured(smaller) < measured(model) - tolerance:
+            if measured(smaller) >= lowest:
                 break
     note = f"{activations} int8"
     if kept:
@@ -112,7 +115,9 @@ def quantize(
 def _places(model: Dense, keep: Iterable[int]) -> set[int]:
     linear = [place for place, layer in enumerate(model.layers) if isinstance(layer, Linear)]
     kept = set()
-    for number in keep:
+    if not isinstance(keep, Iterable):
+        raise TypeError(f"keep: expected numbers of linear layers, got {keep!r}")
+    for number in (whole_number(number, "keep") for number in keep):
         if not -len(linear) <= number < len(linear):
             raise ValueError(f"keep: expected numbers of {len(linear)} linear layers, got {number}")
         kept.add(linear[number])

@@ -119,11 +119,14 @@ def _quantized(layer: QuantizedLinear, where: str, width: int | None) -> Quantiz
         if not np.isfinite(array).all():
             raise ValueError(f"{where}.{name}: expected finite numbers for int8, got others")
     step, zero = layer.input_scale, layer.input_zero
-    if step is not None and not SCALES[0] <= step <= SCALES[1]:
-        raise ValueError(f"{where}.input_scale: expected 2^-100 to 2^100, got {step}")
-    if not isinstance(zero, int) or not 0 <= zero <= 255:
+    if step is not None and not (
+        isinstance(step, int | float | np.floating) and SCALES[0] <= step <= SCALES[1]
+    ):
+        raise ValueError(f"{where}.input_scale: expected 2^-100 to 2^100, got {step!r:.80}")
+    if not isinstance(zero, int | np.integer) or not 0 <= zero <= 255:
         raise ValueError(f"{where}.input_zero: expected a whole number from 0 to 255, got {zero}")
-    return QuantizedLinear(weight, scale, bias, step, zero)
+    # Plain numbers, which can be saved.
+    return QuantizedLinear(weight, scale, bias, None if step is None else float(step), int(zero))
 
 
 def _narrow(weight: Array, bias: Array) -> Linear:
