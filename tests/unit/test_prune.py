@@ -36,6 +36,10 @@ def test_a_tree_changes_by_half_the_tolerance_at_most(
     assert pruned.num_nodes <= trees.num_nodes
     assert report.notes == (f"{trees.num_nodes:,} nodes became {pruned.num_nodes:,}",)
     assert np.array_equal(smaller.raw(x).reshape(60, width), reference.sums(pruned, x))
+    if categories:
+        assert pruned.category_set is not None
+        assert pruned.set_first is not None
+        assert set(pruned.category_set) - {-1} == set(range(len(pruned.set_first) - 1))
     for tree in range(trees.num_trees):
         old = reference.sums(trees, x, tree + 1) - reference.sums(trees, x, tree)
         new = reference.sums(pruned, x, tree + 1) - reference.sums(pruned, x, tree)
@@ -92,6 +96,17 @@ def test_refuses() -> None:
     )
     with pytest.raises(ValueError, match="got linear functions"):
         prune(forest(replace(trees, linear=linear)), x, tolerance=1)
+
+
+def test_sets_that_no_node_has_any_more_go() -> None:
+    trees = random_trees(4, sums="float64", categories=True)
+    assert trees.set_values is not None
+    assert len(trees.set_values)
+    smaller, _ = prune(forest(trees), close_rows(trees, 20, 4), tolerance=np.inf)
+    pruned = smaller._description.trees
+    assert pruned.num_nodes == pruned.num_trees
+    assert pruned.set_values is not None
+    assert not len(pruned.set_values)
 
 
 def test_infinite_leaves_stay() -> None:
