@@ -345,6 +345,21 @@ def test_refuses_other_models() -> None:
         smaller.predict(normal(3, 9))
 
 
+def test_layers_that_cannot_be_int8_can_stay() -> None:
+    wide = Dense([Linear(np.ones((2, 65537))), Linear(normal(3, 2))])
+    x = normal(2, 65537)
+    for make in (lambda: quantize(wide, x), lambda: Dense(wide.layers, weights="int8")):
+        with pytest.raises(ValueError, match=r"layers\[0\].weight: expected at most 65536 inputs for int8"):
+            make()
+    kept, report = quantize(wide, x, keep=[0])
+    assert [type(layer).__name__ for layer in kept.layers] == ["Linear", "QuantizedLinear"]
+    assert report.notes == ("dynamic int8; linear layers 0 stay float32",)
+    weight = np.ones((1, 65537), np.int8)
+    large = QuantizedLinear(weight, np.ones(1, np.float32), np.zeros(1, np.float32))
+    with pytest.raises(ValueError, match="expected outputs x 1 to 65536 inputs of int8"):
+        Dense([Affine(np.ones(65537), np.ones(65537)), large])
+
+
 def test_layers_in_any_layout() -> None:
     model, x = static(network(8, 16, 4), normal(50, 8))[0], normal(50, 8)
     wanted = model.raw(x).tobytes()

@@ -74,7 +74,8 @@ def quantize(
         `model` is no :class:`Dense`, or `rows` are no numbers.
     ValueError
         `rows` are none, of another width or not finite, or numbers that layers make of them are not; `model`
-        is quantized already, or has weights that are not finite; an argument is none of the above.
+        is quantized already, or has a layer, not kept, of more than 65,536 inputs or weights that are not
+        finite; an argument is none of the above.
     """
     for name, value, known in (
         ("weights", weights, ("int8", "bfloat16")),
@@ -93,13 +94,13 @@ def quantize(
             raise ValueError("keep, tolerance: expected none of bfloat16, which all layers get")
         smaller = Dense(model._description, weights="bfloat16")
         return smaller, compare(model, smaller, x, y=y, score=score, notes=("weights of bfloat16",))
-    bytewise = _bytewise(model, x, percentile if activations == "static" else None)
+    bytewise = _bytewise(model, x, kept, percentile if activations == "static" else None)
     measured = measure_of(model, x, y, score)
     smaller = _with(model, bytewise, kept)
     lowest = None if tolerance is None else measured(model) - tolerance
     # A score that is NaN is no good one.
     if lowest is not None and not measured(smaller) >= lowest:
-        harm = {place: _harm(model, bytewise, place, x) for place in bytewise if place not in kept}
+        harm = {place: _harm(model, bytewise, place, x) for place in bytewise}
         for place in sorted(harm, key=lambda place: -harm[place]):
             kept.add(place)
             smaller = _with(model, bytewise, kept)
@@ -107,13 +108,17 @@ def quantize(
                 break
     note = f"{activations} int8"
     if kept:
-        numbers = [number for number, place in enumerate(bytewise) if place in kept]
+        numbers = [number for number, place in enumerate(_linear_places(model)) if place in kept]
         note += f"; linear layers {', '.join(map(str, numbers))} stay {model.weights}"
     return smaller, compare(model, smaller, x, y=y, score=score, notes=(note,))
 
 
+def _linear_places(model: Dense) -> list[int]:
+    return [place for place, layer in enumerate(model.layers) if isinstance(layer, Linear)]
+
+
 def _places(model: Dense, keep: Iterable[int]) -> set[int]:
-    linear = [place for place, layer in enumerate(model.layers) if isinstance(layer, Linear)]
+    linear = _linear_places(model)
     kept = set()
     if not isinstance(keep, Iterable):
         raise TypeError(f"keep: expected numbers of linear layers, got {keep!r}")
@@ -124,12 +129,14 @@ def _places(model: Dense, keep: Iterable[int]) -> set[int]:
     return kept
 
 
-def _bytewise(model: Dense, x: Any, percentile: float | None) -> dict[int, Layer]:
-    """Quantize every linear layer, by its place; without a percentile, inputs by each row's range."""
+def _bytewise(model: Dense, x: Any, kept: set[int], percentile: float | None) -> dict[int, Layer]:
+    """Quantize the other linear layers, by place; without a percentile, inputs by each row's range."""
     found: dict[int, Layer] = {}
     for place, inputs in inputs_of_linears(model.layers, x):
         layer = model.layers[place]
         assert isinstance(layer, Linear)
+        if place in kept:
+            continue
         where = f"layers[{place}]"
         if percentile is None:
             found[place] = quantized(layer, where)

@@ -18,12 +18,14 @@ from pyscale.infer.dense.layers import (
     QuantizedLinear,
 )
 
-__all__ = ["SCALES", "folded"]
+__all__ = ["MOST_INPUTS", "SCALES", "folded"]
 
 Array = NDArray[Any]
 
 #: The smallest and the largest step of a quantized layer's inputs.
 SCALES = (2.0**-100, 2.0**100)
+#: Of a quantized layer, whose sums then fit 32 bits.
+MOST_INPUTS = 65536
 
 
 def folded(layers: tuple[Layer, ...] | list[Layer]) -> tuple[Layer, ...]:
@@ -107,8 +109,8 @@ def _quantized(layer: QuantizedLinear, where: str, width: int | None) -> Quantiz
     if weight.dtype != np.int8 or weight.ndim != 2:
         raise ValueError(f"{where}.weight: expected int8, 2 axes, got {weight.dtype}, shape {weight.shape}")
     outputs, inputs = weight.shape
-    if not outputs or not 0 < inputs <= 65536 or (width is not None and inputs != width):
-        wanted = f"{width} inputs" if width is not None else "1 to 65536 inputs of int8"
+    if not outputs or not 0 < inputs <= MOST_INPUTS or (width is not None and inputs != width):
+        wanted = f"{width} inputs" if width not in (None, inputs) else f"1 to {MOST_INPUTS} inputs of int8"
         raise ValueError(f"{where}.weight: expected outputs x {wanted}, got shape {weight.shape}")
     scale, bias = (np.ascontiguousarray(array) for array in (layer.scale, layer.bias))
     for name, array in (("scale", scale), ("bias", bias)):
