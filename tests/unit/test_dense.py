@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -386,3 +388,24 @@ def test_out_of_two_probabilities() -> None:
             model.predict_proba(x, out=wrong)
     with pytest.raises(TypeError, match="out: expected an array"):
         model.predict_proba(x, out=[1.0])  # type: ignore[arg-type]
+
+
+_WIDE = """
+import resource, sys
+import numpy as np
+from pyscale.infer import Dense, Linear
+
+ones = np.full((1 << 20, 1), 0.5, np.float32)
+model = Dense([Linear(ones), Linear(ones.T)])
+x = np.ones((60, 1), np.float32)
+model.raw(x[:1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert (model.raw(x) == 1 << 18).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_wide_layers_take_little_memory_for_many_rows() -> None:
+    run = subprocess.run([sys.executable, "-c", _WIDE], capture_output=True, text=True, check=True)
+    kib = int(run.stdout) // (1024 if sys.platform == "darwin" else 1)
+    assert kib < 100 << 10  # 60 rows of numbers between the layers are 240 MiB

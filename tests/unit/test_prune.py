@@ -36,6 +36,10 @@ def test_a_tree_changes_by_half_the_tolerance_at_most(
     assert pruned.num_nodes <= trees.num_nodes
     assert report.notes == (f"{trees.num_nodes:,} nodes became {pruned.num_nodes:,}",)
     assert np.array_equal(smaller.raw(x).reshape(60, width), reference.sums(pruned, x))
+    if categories:
+        assert pruned.category_set is not None
+        assert pruned.set_first is not None
+        assert set(pruned.category_set) - {-1} == set(range(len(pruned.set_first) - 1))
     for tree in range(trees.num_trees):
         old = reference.sums(trees, x, tree + 1) - reference.sums(trees, x, tree)
         new = reference.sums(pruned, x, tree + 1) - reference.sums(pruned, x, tree)
@@ -92,3 +96,40 @@ def test_refuses() -> None:
     )
     with pytest.raises(ValueError, match="got linear functions"):
         prune(forest(replace(trees, linear=linear)), x, tolerance=1)
+
+
+def test_sets_that_no_node_has_any_more_go() -> None:
+    trees = random_trees(4, sums="float64", categories=True)
+    assert trees.set_values is not None
+    assert len(trees.set_values)
+    smaller, _ = prune(forest(trees), close_rows(trees, 20, 4), tolerance=np.inf)
+    pruned = smaller._description.trees
+    assert pruned.num_nodes == pruned.num_trees
+    assert pruned.set_values is not None
+    assert not len(pruned.set_values)
+
+
+def test_infinite_leaves_stay() -> None:
+    trees = random_trees(2, sums="float64")
+    values = trees.values.copy()
+    values[: len(values) // 2] = np.inf  # some of them siblings
+    model = forest(replace(trees, values=values))
+    x = close_rows(trees, 50, 2)
+    smaller, report = prune(model, x, tolerance=1)
+    assert np.array_equal(np.isfinite(smaller.raw(x)), np.isfinite(model.raw(x)))
+    assert report.max_error < 10
+
+
+def test_a_classifier_is_compared_by_its_own_rule() -> None:
+    trees = replace(random_trees(3, num_trees=1, sums="float64"), base=np.zeros(1))
+    description = ModelDescription(
+        trees=replace(trees, values=np.zeros_like(trees.values)),
+        link=Link(name="logistic"),
+        kind="binary",
+        source="a test",
+        classes=np.array(["n", "y"]),
+        decides="not_negative",
+    )
+    x = close_rows(trees, 9, 3)
+    assert set(Forest(description).predict(x)) == {"y"}
+    assert prune(Forest(description), x, tolerance=0, y=["y"] * 9)[1].score_before == 1

@@ -144,6 +144,10 @@ def test_refuses() -> None:
         prune(quantize(model, x)[0], x, units=0.5)
     with pytest.raises(ValueError, match="rows: expected rows x 4"):
         prune(model, normal(9, 5), units=0.5)
+    large = Dense([Linear(np.full((6, 4), 3e38)), Activation("tanh"), Linear(normal(3, 6))])
+    prune(large, x, units=0.5)
+    with pytest.raises(ValueError, match=r"rows: expected finite inputs of layers\[1\]"):
+        prune(Dense([large.layers[0], large.layers[2]]), np.abs(x), units=0.5)
     with pytest.raises(TypeError, match="model: expected a Dense, got str"):
         prune("model", x, units=0.5)  # type: ignore[type-var]
 

@@ -311,9 +311,12 @@ def test_report_prints_a_table() -> None:
         ({"percentile": 50}, "percentile: expected more than 50"),
         ({"keep": [2]}, "keep: expected numbers of 2"),
         ({"tolerance": -1}, "tolerance: expected 0 or more"),
+        ({"rows": np.full((2, 8), 1e300)}, r"rows: expected finite inputs of layers\[0\]"),
         ({"weights": "bfloat16", "keep": [0]}, "of bfloat16"),
         ({"y": np.ones(3)}, "y: expected 20"),
         ({"y": np.ones((20, 4))}, r"y: expected shape \(20, 3\)"),
+        ({"y": np.full((20, 3), "1 m")}, "y: expected numbers, got <U3"),
+        ({"y": np.full((20, 3), np.nan)}, "y: expected finite numbers"),
         ({"score": lambda y, predicted: 0.0}, "score: expected y"),
     ],
 )
@@ -329,10 +332,32 @@ def test_refuses_other_models() -> None:
         static(smaller, x)
     with pytest.raises(TypeError, match="model: expected a Dense, got str"):
         static("model", x)  # type: ignore[arg-type]
+    for keep, message in (([0.5], "a whole number, got 0.5"), (0, "numbers of linear layers, got 0")):
+        with pytest.raises(TypeError, match=f"keep: expected {message}"):
+            static(network(8, 16, 3), x, keep=keep)
+    large = Dense([Linear(np.full((4, 8), 1e30)), Linear(np.full((2, 4), 1e30)), Linear(np.ones((1, 2)))])
+    for ways in ("static", "dynamic"):
+        with pytest.raises(ValueError, match=r"rows: expected finite inputs of layers\[2\]"):
+            quantize(large, np.abs(x), activations=ways)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"layers\[0\].weight: expected finite weights"):
         static(Dense([Linear(np.full((1, 8), np.inf)), Linear(np.ones((1, 1)))]), np.zeros((2, 8)))
     with pytest.raises(ValueError, match="X: expected rows x 8"):
         smaller.predict(normal(3, 9))
+
+
+def test_layers_that_cannot_be_int8_can_stay() -> None:
+    wide = Dense([Linear(np.ones((2, 65537))), Linear(normal(3, 2))])
+    x = normal(2, 65537)
+    for make in (lambda: quantize(wide, x), lambda: Dense(wide.layers, weights="int8")):
+        with pytest.raises(ValueError, match=r"layers\[0\].weight: expected at most 65536 inputs for int8"):
+            make()
+    kept, report = quantize(wide, x, keep=[0])
+    assert [type(layer).__name__ for layer in kept.layers] == ["Linear", "QuantizedLinear"]
+    assert report.notes == ("dynamic int8; linear layers 0 stay float32",)
+    weight = np.ones((1, 65537), np.int8)
+    large = QuantizedLinear(weight, np.ones(1, np.float32), np.zeros(1, np.float32))
+    with pytest.raises(ValueError, match="expected outputs x 1 to 65536 inputs of int8"):
+        Dense([Affine(np.ones(65537), np.ones(65537)), large])
 
 
 def test_layers_in_any_layout() -> None:
@@ -389,3 +414,53 @@ def test_scores_of_classes() -> None:
     x = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)
     smaller, _ = quantize(model, x)
     assert (smaller.predict(x) == model.predict(x)).mean() > 0.95
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_scores_without_labels_are_of_classes_too(outputs: int) -> None:
+    model = Dense(DenseDescription(layers=(Linear(normal(outputs, 4)),), kind="scores"))
+    x = normal(300, 4, seed=1)
+    found = model.raw(x)
+    y = found.argmax(axis=1) if outputs > 1 else (found[:, 0] > 0).astype(int)
+    for report in (quantize(model, x)[1], quantize(model, x, y=y)[1]):
+        assert report.score_before == 1
+        assert 0.9 < report.score_after <= 1
+
+
+def test_a_table_has_the_columns_of_the_model() -> None:
+    pandas = pytest.importorskip("pandas")
+    model = Dense(DenseDescription(layers=network(3, 4, 2).layers, feature_names=("a", "b", "c")))
+    table = pandas.DataFrame(normal(20, 3), columns=["a", "b", "c"])
+    assert static(model, table)[0].feature_names == ("a", "b", "c")
+    with pytest.raises(ValueError, match="rows: expected column 0 to be 'a', got 'c'"):
+        static(model, table[["c", "b", "a"]])
+
+
+def test_labels_of_another_kind() -> None:
+    chain = (*network(4, 3).layers, Activation("softmax"))
+    x = normal(3, 4)
+    named = Dense(DenseDescription(layers=chain, kind="multiclass", classes=np.array(["a", "b", "c"])))
+    assert quantize(named, x, y=named.predict(x).tolist())[1].score_before == 1
+    with pytest.raises(ValueError, match=r"y: expected labels such as '[abc]', got 0"):
+        quantize(named, x, y=[0, 1, 2])
+    # As many rows as classes: compared with the labels of all of them otherwise.
+    with pytest.raises(ValueError, match=r"y: expected shape \(3,\), got \(3, 3\)"):
+        quantize(named, x, y=np.eye(3, dtype=int))
+    counted = Dense(DenseDescription(layers=chain, kind="multiclass"))
+    with pytest.raises(ValueError, match=r"y: expected labels such as [012], got 'a'"):
+        quantize(counted, x, y=["a", "b", "c"])
+
+
+def test_a_score_that_is_no_number_is_not_good_enough() -> None:
+    model, x = network(8, 16, 3), normal(20, 8)
+    smaller, _ = quantize(model, x, y=np.ones(20), tolerance=0.1, score=lambda y, predicted: float("nan"))
+    assert all(isinstance(layer, Linear | Activation) for layer in smaller.layers)
+
+
+def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
+    one = layer(input_scale=np.float32(0.1), input_zero=np.int64(3))
+    Dense([one]).save(tmp_path / "model")
+    x = normal(5, 2)
+    assert load(tmp_path / "model").raw(x).tobytes() == Dense([one]).raw(x).tobytes()
+    with pytest.raises(ValueError, match="input_scale: expected"):
+        Dense([layer(input_scale="0.1")])

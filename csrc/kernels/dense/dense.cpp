@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kMostTogether = 112, kFewestTogether = 56;  // rows of a tile
 constexpr size_t kTileBytes = 512 << 10;                     // that its numbers should fit
+constexpr size_t kMostBytes = 64 << 20;                      // that a tile of more than one row may take
 constexpr size_t kFew = 8;           // rows that are taken from where they are, whatever their stride
 constexpr double kWorthATeam = 4e6;  // multiplications from which a second thread helps
 
@@ -258,6 +259,8 @@ void Dense::predict(const Input& input, size_t rows, float* out, int num_threads
     if (rows == 0) return;
     const size_t fits = kTileBytes / (2 * stride_ * sizeof(float));
     size_t tile = std::clamp(fits, kFewestTogether, kMostTogether);
+    // Few rows of what is very wide.
+    tile = std::min(tile, std::max<size_t>(kMostBytes / (2 * stride_ * sizeof(float)), 1));
     const Caller caller;
     num_threads = work_ * static_cast<double>(rows) < kWorthATeam ? 1 : caller.share_of(num_threads);
     if (num_threads > 1) {

@@ -38,13 +38,14 @@ def open_chain(model: Any, rows: Any) -> Array:
     TypeError
         The model is none of layers, or `rows` are no numbers.
     ValueError
-        It is quantized already, or `rows` are none, of another width, or not finite.
+        It is quantized already, or `rows` are none, of another width, a table of other columns, or not
+        finite.
     """
     if not isinstance(model, Dense):
         raise TypeError(f"model: expected a Dense, got {type(model).__qualname__}")
     if any(isinstance(layer, QuantizedLinear) for layer in model.layers):
         raise ValueError("model: expected linear layers of floats, got a model that is quantized already")
-    x = rows_of(rows, model.num_features, None, "rows")
+    x = rows_of(rows, model.num_features, model.feature_names, "rows")
     if not len(x):
         raise ValueError("rows: expected one or more, got none")
     if not np.isfinite(x).all():
@@ -68,12 +69,21 @@ def inputs_of_linears(layers: Sequence[Layer], x: Array) -> Iterator[tuple[int, 
     place : int
         Of the linear layer in `layers`.
     inputs : numpy.ndarray
-        Rows x its inputs, as they come to it.
+        Rows x its inputs, as they come to it: float32.
+
+    Raises
+    ------
+    ValueError
+        Some are infinite or NaN: nothing can be learnt from them.
     """
     begin = 0
     for place, layer in enumerate(layers):
         if isinstance(layer, Linear):
             if place > begin:
                 x = Dense(layers[begin:place]).raw(x)
+            with np.errstate(over="ignore"):
+                x = x.astype(np.float32, copy=False)
+            if not np.isfinite(x).all():
+                raise ValueError(f"rows: expected finite inputs of layers[{place}], got NaN or infinity")
             yield place, x
             begin = place

@@ -6,11 +6,14 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.forest.trees import Trees
 
 __all__ = ["merge_leaves"]
+
+Array = NDArray[Any]
 
 
 def merge_leaves(model: Forest, tolerance: float) -> tuple[Forest, tuple[str, ...]]:
@@ -61,7 +64,8 @@ def _merged(trees: Trees, tolerance: float) -> Trees:
         ready = inner[is_leaf[left[inner]] & is_leaf[right[inner]]]
         least = np.minimum(low[left[ready]], low[right[ready]])
         most = np.maximum(high[left[ready]], high[right[ready]])
-        close = (most - least <= tolerance).all(axis=1)
+        with np.errstate(invalid="ignore"):  # infinite leaves stay
+            close = (most - least <= tolerance).all(axis=1)
         merged = ready[close]
         if not len(merged):
             break
@@ -82,12 +86,11 @@ def _merged(trees: Trees, tolerance: float) -> Trees:
     ends = stays[leaf]
     # What was not merged keeps its bits.
     values = np.where(low[ends] == high[ends], low[ends], low[ends] / 2 + high[ends] / 2)
-    optional: dict[str, Any] = {
-        name: None if getattr(trees, name) is None else getattr(trees, name)[stays]
-        for name in ("zero_is_missing", "category_set")
-    }
-    if optional["category_set"] is not None:
-        optional["category_set"] = np.where(leaf, -1, optional["category_set"]).astype(np.int32)
+    optional: dict[str, Any] = {}
+    if trees.zero_is_missing is not None:
+        optional["zero_is_missing"] = trees.zero_is_missing[stays]
+    if trees.category_set is not None:
+        optional |= _sets(trees, np.where(leaf, -1, trees.category_set[stays]))
     return dataclasses.replace(
         trees,
         first=first.astype(np.int64),
@@ -99,3 +102,18 @@ def _merged(trees: Trees, tolerance: float) -> Trees:
         values=values.astype(trees.sums).astype(np.float64),
         **optional,
     )
+
+
+def _sets(trees: Trees, category_set: Array) -> dict[str, Array]:
+    """Keep the sets of categories that nodes still have."""
+    assert trees.set_first is not None
+    assert trees.set_values is not None
+    sizes = np.diff(trees.set_first)
+    used = np.zeros(len(sizes), np.bool_)
+    used[category_set[category_set >= 0]] = True
+    number = np.append(np.cumsum(used) - 1, -1)  # of no set: -1
+    return {
+        "category_set": number[category_set].astype(np.int32),
+        "set_first": np.append(0, np.cumsum(sizes[used])).astype(np.int64),
+        "set_values": trees.set_values[np.repeat(used, sizes)],
+    }

@@ -73,7 +73,8 @@ def prune(
         `model` is none of these, or `rows` are no numbers.
     ValueError
         An argument of the other kind of model, or out of range; leaves that hold linear functions; layers
-        that are quantized already; `rows` that are none, of another width, or, for layers, not finite.
+        that are quantized already; `rows` that are none, of another width, or, for layers, not finite, or
+        that make numbers between layers that are not.
     """
     smaller: Forest | Dense
     notes: tuple[str, ...]

@@ -12,6 +12,7 @@ from pyscale.infer.compress.report import CompressionReport, Score, compare, mea
 from pyscale.infer.dense.dense import Dense
 from pyscale.infer.dense.layers import Layer, Linear
 from pyscale.infer.dense.quantized import quantized
+from pyscale.infer.inputs import whole_number
 
 __all__ = ["quantize"]
 
@@ -72,8 +73,9 @@ def quantize(
     TypeError
         `model` is no :class:`Dense`, or `rows` are no numbers.
     ValueError
-        `rows` are none, of another width or not finite; `model` is quantized already, or has weights that are
-        not finite; an argument is none of the above.
+        `rows` are none, of another width or not finite, or numbers that layers make of them are not; `model`
+        is quantized already, or has a layer, not kept, of more than 65,536 inputs or weights that are not
+        finite; an argument is none of the above.
     """
     for name, value, known in (
         ("weights", weights, ("int8", "bfloat16")),
@@ -92,39 +94,49 @@ def quantize(
             raise ValueError("keep, tolerance: expected none of bfloat16, which all layers get")
         smaller = Dense(model._description, weights="bfloat16")
         return smaller, compare(model, smaller, x, y=y, score=score, notes=("weights of bfloat16",))
-    bytewise = _bytewise(model, x, percentile if activations == "static" else None)
+    bytewise = _bytewise(model, x, kept, percentile if activations == "static" else None)
     measured = measure_of(model, x, y, score)
     smaller = _with(model, bytewise, kept)
-    if tolerance is not None and measured(smaller) < measured(model) - tolerance:
-        harm = {place: _harm(model, bytewise, place, x) for place in bytewise if place not in kept}
+    lowest = None if tolerance is None else measured(model) - tolerance
+    # A score that is NaN is no good one.
+    if lowest is not None and not measured(smaller) >= lowest:
+        harm = {place: _harm(model, bytewise, place, x) for place in bytewise}
         for place in sorted(harm, key=lambda place: -harm[place]):
             kept.add(place)
             smaller = _with(model, bytewise, kept)
-            if not measured(smaller) < measured(model) - tolerance:
+            if measured(smaller) >= lowest:
                 break
     note = f"{activations} int8"
     if kept:
-        numbers = [number for number, place in enumerate(bytewise) if place in kept]
+        numbers = [number for number, place in enumerate(_linear_places(model)) if place in kept]
         note += f"; linear layers {', '.join(map(str, numbers))} stay {model.weights}"
     return smaller, compare(model, smaller, x, y=y, score=score, notes=(note,))
 
 
+def _linear_places(model: Dense) -> list[int]:
+    return [place for place, layer in enumerate(model.layers) if isinstance(layer, Linear)]
+
+
 def _places(model: Dense, keep: Iterable[int]) -> set[int]:
-    linear = [place for place, layer in enumerate(model.layers) if isinstance(layer, Linear)]
+    linear = _linear_places(model)
     kept = set()
-    for number in keep:
+    if not isinstance(keep, Iterable):
+        raise TypeError(f"keep: expected numbers of linear layers, got {keep!r}")
+    for number in (whole_number(number, "keep") for number in keep):
         if not -len(linear) <= number < len(linear):
             raise ValueError(f"keep: expected numbers of {len(linear)} linear layers, got {number}")
         kept.add(linear[number])
     return kept
 
 
-def _bytewise(model: Dense, x: Any, percentile: float | None) -> dict[int, Layer]:
-    """Quantize every linear layer, by its place; without a percentile, inputs by each row's range."""
+def _bytewise(model: Dense, x: Any, kept: set[int], percentile: float | None) -> dict[int, Layer]:
+    """Quantize the other linear layers, by place; without a percentile, inputs by each row's range."""
     found: dict[int, Layer] = {}
     for place, inputs in inputs_of_linears(model.layers, x):
         layer = model.layers[place]
         assert isinstance(layer, Linear)
+        if place in kept:
+            continue
         where = f"layers[{place}]"
         if percentile is None:
             found[place] = quantized(layer, where)

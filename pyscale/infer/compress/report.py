@@ -114,7 +114,7 @@ def compare(
     Raises
     ------
     ValueError
-        No rows, another number of `y`, or a `score` without one.
+        No rows, a `y` of another shape or kind than the predictions, or a `score` without one.
     """
     answers, changed = _answers(before, rows), _answers(after, rows)
     if not len(answers):
@@ -173,11 +173,20 @@ def measure_of(model: Forest | Dense, rows: Any, y: Any, score: Score | None) ->
     labels = model.kind in ("binary", "multiclass", "scores", "anomaly") or classes
     if score is not None:
         return Measure("score", rows, wanted, labels, score)
-    if labels:
-        return Measure("accuracy", rows, wanted, True, _accuracy)
-    predicted = _predictions(model, rows, False)
+    predicted = _predictions(model, rows, labels)
     if predicted.shape != wanted.shape:
         raise ValueError(f"y: expected shape {predicted.shape}, got {wanted.shape}")
+    if labels:
+        (label,), (got,) = predicted[:1].tolist(), wanted[:1].tolist()
+        if isinstance(label, str) != isinstance(got, str):
+            raise ValueError(f"y: expected labels such as {label!r}, got {got!r}")
+        return Measure("accuracy", rows, wanted, True, _accuracy)
+    try:
+        wanted = wanted.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"y: expected numbers, got {wanted.dtype}") from None
+    if not np.isfinite(wanted).all():
+        raise ValueError("y: expected finite numbers, got NaN or infinity")
     return Measure("R2", rows, wanted, False, _r2)
 
 
@@ -189,13 +198,16 @@ def _answers(model: Forest | Dense, rows: Any, num_threads: int | None = None) -
 
 
 def _predictions(model: Forest | Dense, rows: Any, labels: bool) -> Array:
-    if model.kind in ("anomaly", "scores"):
+    if model.kind == "anomaly" or (model.classes is not None and model.kind != "values"):
         return model.predict(rows)
     answers = _answers(model, rows)
+    if answers.ndim == 2 and answers.shape[1] == 1 and model.kind != "multiclass":
+        answers = answers[:, 0]
     if not labels:
-        return answers[:, 0] if answers.ndim == 2 and answers.shape[1] == 1 else answers
-    found: Array = answers.argmax(axis=1)
-    return found if model.classes is None or model.kind == "values" else model.classes[found]
+        return answers
+    # Without labels, the number of the class.
+    found: Array = answers.argmax(axis=1) if answers.ndim == 2 else (answers > 0).astype(np.intp)
+    return found
 
 
 def _accuracy(wanted: Array, predicted: Array) -> float:
@@ -204,8 +216,9 @@ def _accuracy(wanted: Array, predicted: Array) -> float:
 
 def _r2(wanted: Array, predicted: Array) -> float:
     wanted = wanted.astype(np.float64)
-    lost = float(((wanted - predicted) ** 2).sum())
-    spread = float(((wanted - wanted.mean(axis=0)) ** 2).sum())
+    with np.errstate(invalid="ignore"):  # infinite predictions: NaN
+        lost = float(((wanted - predicted) ** 2).sum())
+        spread = float(((wanted - wanted.mean(axis=0)) ** 2).sum())
     if spread == 0:
         return 1.0 if lost == 0 else 0.0
     return 1 - lost / spread

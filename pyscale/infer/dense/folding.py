@@ -18,12 +18,14 @@ from pyscale.infer.dense.layers import (
     QuantizedLinear,
 )
 
-__all__ = ["SCALES", "folded"]
+__all__ = ["MOST_INPUTS", "SCALES", "folded"]
 
 Array = NDArray[Any]
 
 #: The smallest and the largest step of a quantized layer's inputs.
 SCALES = (2.0**-100, 2.0**100)
+#: Of a quantized layer, whose sums then fit 32 bits.
+MOST_INPUTS = 65536
 
 
 def folded(layers: tuple[Layer, ...] | list[Layer]) -> tuple[Layer, ...]:
@@ -107,8 +109,8 @@ def _quantized(layer: QuantizedLinear, where: str, width: int | None) -> Quantiz
     if weight.dtype != np.int8 or weight.ndim != 2:
         raise ValueError(f"{where}.weight: expected int8, 2 axes, got {weight.dtype}, shape {weight.shape}")
     outputs, inputs = weight.shape
-    if not outputs or not 0 < inputs <= 65536 or (width is not None and inputs != width):
-        wanted = f"{width} inputs" if width is not None else "1 to 65536 inputs of int8"
+    if not outputs or not 0 < inputs <= MOST_INPUTS or (width is not None and inputs != width):
+        wanted = f"{width} inputs" if width not in (None, inputs) else f"1 to {MOST_INPUTS} inputs of int8"
         raise ValueError(f"{where}.weight: expected outputs x {wanted}, got shape {weight.shape}")
     scale, bias = (np.ascontiguousarray(array) for array in (layer.scale, layer.bias))
     for name, array in (("scale", scale), ("bias", bias)):
@@ -119,11 +121,14 @@ def _quantized(layer: QuantizedLinear, where: str, width: int | None) -> Quantiz
         if not np.isfinite(array).all():
             raise ValueError(f"{where}.{name}: expected finite numbers for int8, got others")
     step, zero = layer.input_scale, layer.input_zero
-    if step is not None and not SCALES[0] <= step <= SCALES[1]:
-        raise ValueError(f"{where}.input_scale: expected 2^-100 to 2^100, got {step}")
-    if not isinstance(zero, int) or not 0 <= zero <= 255:
+    if step is not None and not (
+        isinstance(step, int | float | np.floating) and SCALES[0] <= step <= SCALES[1]
+    ):
+        raise ValueError(f"{where}.input_scale: expected 2^-100 to 2^100, got {step!r:.80}")
+    if not isinstance(zero, int | np.integer) or not 0 <= zero <= 255:
         raise ValueError(f"{where}.input_zero: expected a whole number from 0 to 255, got {zero}")
-    return QuantizedLinear(weight, scale, bias, step, zero)
+    # Plain numbers, which can be saved.
+    return QuantizedLinear(weight, scale, bias, None if step is None else float(step), int(zero))
 
 
 def _narrow(weight: Array, bias: Array) -> Linear:

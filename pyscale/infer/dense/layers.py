@@ -53,9 +53,9 @@ class QuantizedLinear:
     """
     A :class:`Linear` whose weights, and inputs, are rounded to whole numbers; their sums are exact.
 
-    Input `x` becomes ``q = clip(round(x / input_scale) + input_zero, 0, 255)`` (the nearest, ties to even),
-    and ``sum((q - input_zero) * weight) * (scale * input_scale) + bias`` comes out: numbers beyond the range
-    count as its ends, infinities too. A row with NaN gives NaN.
+    Input `x` becomes ``q = clip(round(x * (1 / input_scale)) + input_zero, 0, 255)``, in float32 (the
+    nearest, ties to even), and ``sum((q - input_zero) * weight) * (scale * input_scale) + bias`` comes out:
+    numbers beyond the range count as its ends, infinities too. A row with NaN gives NaN.
 
     Without `input_scale` each row has a scale of its own, by which its largest number is 127, and
     `input_zero` counts for nothing. Then a row with an infinity gives NaN, too.

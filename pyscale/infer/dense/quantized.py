@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pyscale.infer.dense.folding import MOST_INPUTS
 from pyscale.infer.dense.layers import Linear, QuantizedLinear
 
 __all__ = ["quantized"]
@@ -32,8 +33,12 @@ def quantized(
     Raises
     ------
     ValueError
-        A weight is not finite.
+        A weight is not finite, or there are more inputs than their sums have room for.
     """
+    if layer.weight.shape[1] > MOST_INPUTS:
+        raise ValueError(
+            f"{where}.weight: expected at most {MOST_INPUTS} inputs for int8, got {layer.weight.shape[1]}"
+        )
     if not np.isfinite(layer.weight).all():
         raise ValueError(f"{where}.weight: expected finite weights for int8, got others")
     largest = np.abs(layer.weight).max(axis=1, keepdims=True)
