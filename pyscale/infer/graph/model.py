@@ -47,8 +47,8 @@ class OnnxModel:
     model : path, bytes or onnx.ModelProto
         The graph. Weights in other files are read of a path only.
     num_threads : int, optional
-        Threads that compute a node, 1024 at most; by default :func:`pyscale.config`'s: the cores that this process may use,
-        shared with the ranks on its node.
+        Threads that compute a node, 1024 at most; by default :func:`pyscale.config`'s: the cores that
+        this process may use, shared with the ranks on its node.
     output : str or sequence of str, optional
         What `predict` gives: one output, or, of several, a dictionary of them. By default the only one, the
         labels of a classifier, or all.
