@@ -253,9 +253,10 @@ def test_pickled_and_saved(tmp_path: Path) -> None:
 
 
 def test_arguments_of_other_kinds() -> None:
-    for wrong in ({"output": 3}, {"output": [3]}, {"providers": 3}, {"providers": [("a", {})]}):
-        with pytest.raises(TypeError, match=f"{next(iter(wrong))}: expected a name, or several, got"):
-            OnnxModel(product(), **wrong)  # type: ignore[arg-type]
+    for name, wrong in (("output", 3), ("output", [3]), ("providers", 3), ("providers", [("a", {})])):
+        arguments: dict[str, Any] = {name: wrong}
+        with pytest.raises(TypeError, match=f"{name}: expected a name, or several, got"):
+            OnnxModel(product(), **arguments)
     assert OnnxModel(product(), providers="CPUExecutionProvider", num_threads=2).num_threads == 2
 
 
