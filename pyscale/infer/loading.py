@@ -17,6 +17,7 @@ from pyscale.infer.forest.saving import unpack
 from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.importers.reading import refuse
+from pyscale.infer.labels import unpack_labels
 from pyscale.infer.topk.saving import unpack as unpack_topk
 
 __all__ = ["FORMATS", "convert", "load"]
@@ -148,7 +149,12 @@ def _graph(header: dict[str, Any], arrays: dict[str, Any]) -> OnnxModel:
     names = output if isinstance(output, list) else [output]
     if output is not None and not all(isinstance(name, str) for name in names):
         refuse("output", "a name, names or null", output)
-    return OnnxModel(content.tobytes(), output=output)
+    classes = unpack_labels(header, arrays)
+    if classes is not None and classes.ndim != 1:
+        refuse("classes", "labels of one axis", f"{classes.ndim} axes")
+    model = OnnxModel(content.tobytes(), output=output)
+    model.classes = classes if classes is not None else model.classes
+    return model
 
 
 #: What opens a file of our own, by the kind of its model.

@@ -264,6 +264,15 @@ def array(which: str, **entries: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def test_files_from_before_bases_could_be_last(tmp_path: Path) -> None:
+    description = plain()
+    path = written(tmp_path, description)
+    changed(path, without("header", "base_last"))
+    same(unpack(*files.read(path)), description)
+    changed(path, setting("header", "base_last", value=0))
+    refused(path, "base_last")
+
+
 def without(*place: Any) -> Callable[[dict[str, Any]], None]:
     def change(document: dict[str, Any]) -> None:
         for key in place[:-1]:

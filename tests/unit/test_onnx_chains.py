@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -247,12 +249,70 @@ LINEAR = {"coefficients": W.T.reshape(-1).tolist(), "intercepts": [0.0] * 3, "do
         ([node("MatMul", ["x", "w"], ["m"]), node("Concat", ["m", "m"], ["y"], axis=1)], r"\[1 - p, p\] or"),
         ([node("MatMul", ["y", "w"], ["m"]), node("Relu", ["m"], ["y"])], "nodes that follow each other"),
         ([node("MatMul", ["w", "w"], ["y"])], "values that come from the graph's input"),
+        (
+            [node("MatMul", ["x", "w"], ["m"]), node("Add", ["m", "block"], ["y"])],
+            "3 of one axis, got",
+        ),
     ],
 )
 def test_refused(nodes: list[Any], message: str, tmp_path: Path) -> None:
-    constants: dict[str, Array] = {"w": W, "s": np.array([-1, 1])}
+    constants: dict[str, Array] = {"w": W, "s": np.array([-1, 1]), "block": np.ones((1, 1, 1), np.float32)}
     with pytest.raises(ValueError, match=message):
         loaded(chain(nodes, "y", constants), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("casts", "kept"),
+    [((), True), ((6,), True), ((1, 7), True), ((1,), False), ((8,), False), ((9,), False), ((9, 7), False)],
+)
+def test_casts_of_labels(casts: tuple[int, ...], kept: bool, tmp_path: Path) -> None:
+    names = ["label", *(f"cast {i}" for i in range(len(casts)))]
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("ArgMax", ["a"], ["label"], axis=1, keepdims=0)]
+    nodes += [
+        node("Cast", [taken], [given], to=to)
+        for taken, given, to in zip(names, names[1:], casts, strict=False)
+    ]
+    made = chain(nodes, names[-1], {"w": W}, "int64")
+    made.graph.output[0].type.tensor_type.elem_type = casts[-1] if casts else 7
+    if not kept:
+        with pytest.raises(ValueError, match="labels that stay whole numbers, got 'type"):
+            loaded(made, tmp_path)
+        return
+    x = RNG.normal(size=(20, 4)).astype(np.float32)
+    np.testing.assert_array_equal(loaded(made, tmp_path).predict(x), OnnxModel(made).predict(x))
+
+
+def test_inputs_of_one_axis_and_old_operators_are_refused(tmp_path: Path) -> None:
+    made = chain([node("MatMul", ["x", "w"], ["y"])], "y", {"w": W})
+    old = onnx.ModelProto.FromString(made.SerializeToString())
+    next(entry for entry in old.opset_import if not entry.domain).version = 6
+    with pytest.raises(ValueError, match=r"opset_import\[ai.onnx\]: expected version 7 or later, got 6"):
+        loaded(old, tmp_path)
+    del made.graph.input[0].type.tensor_type.shape.dim[0]
+    with pytest.raises(ValueError, match="rows and columns, got"):
+        loaded(made, tmp_path)
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Add"])
+def test_constants_that_are_used_again_and_again(operator: str, tmp_path: Path) -> None:
+    """A layer of each node would take a hundred times the memory of the file."""
+    width = 512
+    constants = {
+        "MatMul": np.eye(width, dtype=np.float32),
+        "Add": np.array(1, np.float32),
+        "first": RNG.normal(size=(4, width)).astype(np.float32),
+    }
+    count = 100 if operator == "MatMul" else 12_000
+    names = [f"t{i}" for i in range(count)] + ["y"]
+    nodes = [node("MatMul", ["x", "first"], ["t0"])]
+    nodes += [node(operator, [a, operator], [b]) for a, b in pairwise(names)]
+    made = chain(nodes, "y", constants).SerializeToString()
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="constants that are used a few times"):
+        loaded(made, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120_000_000
 
 
 def test_labels_of_other_scores_are_refused(tmp_path: Path) -> None:

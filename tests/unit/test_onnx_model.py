@@ -216,7 +216,7 @@ def test_tables() -> None:
 
 @pytest.mark.parametrize("zipmap", [False, True])
 @pytest.mark.parametrize("text", [False, True])
-def test_classifiers(text: bool, zipmap: bool) -> None:
+def test_classifiers(text: bool, zipmap: bool, tmp_path: Path) -> None:
     labels: dict[str, list[Any]] = (
         {"classlabels_strings": ["a", "b", "c"]} if text else {"classlabels_int64s": [5, 7, 9]}
     )
@@ -228,8 +228,10 @@ def test_classifiers(text: bool, zipmap: bool) -> None:
     np.testing.assert_array_equal(model.predict(x), names[exp.argmax(axis=1)])
     if zipmap:
         np.testing.assert_array_equal(model.classes, names)
-        again = pickle.loads(pickle.dumps(model))
-        np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))
+        model.save(tmp_path / "model")
+        for again in (pickle.loads(pickle.dumps(model)), load(tmp_path / "model")):
+            np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))
+            np.testing.assert_array_equal(again.classes, names)
 
 
 def test_pickled_and_saved(tmp_path: Path) -> None:
@@ -248,6 +250,27 @@ def test_pickled_and_saved(tmp_path: Path) -> None:
         path.write_bytes(whole[:cut])
         with pytest.raises(ValueError, match=str(path)):
             load(path)
+
+
+def test_arguments_of_other_kinds() -> None:
+    for name, wrong in (("output", 3), ("output", [3]), ("providers", 3), ("providers", [("a", {})])):
+        arguments: dict[str, Any] = {name: wrong}
+        with pytest.raises(TypeError, match=f"{name}: expected a name, or several, got"):
+            OnnxModel(product(), **arguments)
+    assert OnnxModel(product(), providers="CPUExecutionProvider", num_threads=2).num_threads == 2
+
+
+def test_more_threads_than_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def opened(content: object, threads: int, providers: object) -> None:
+        started.append(threads)
+        raise ValueError("counted")
+
+    monkeypatch.setattr("pyscale.infer.graph.model.open_session", opened)
+    with pytest.raises(ValueError, match="counted"):
+        OnnxModel(product(), num_threads=10**6)
+    assert started == [1024]
 
 
 def test_weights_in_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

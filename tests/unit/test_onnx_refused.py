@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,7 @@ def test_tensors_that_lie() -> None:
     for edit, message in (
         (lambda t: t.dims.__setitem__(0, 2**40), "expected 1099511627776 values"),
         (lambda t: t.dims.__setitem__(0, -3), "at most 8 sizes of 0 or more"),
+        (lambda t: (t.dims.__setitem__(0, 0), t.dims.extend([2**60])), "a shape that can be"),
         (lambda t: t.dims.extend([2**60] * 500), "at most 8 sizes of 0 or more"),
         (lambda t: setattr(t, "raw_data", t.raw_data[:-1]), "expected 3 values, got '11 bytes'"),
         (lambda t: setattr(t, "data_location", 1), "a tensor whose values are in another file"),
@@ -219,6 +221,11 @@ def around(
     )
 
 
+def constant(shape: tuple[int, ...]) -> Any:
+    value = numpy_helper.from_array(np.ones(shape, np.float32))
+    return helper.make_node("Constant", [], ["c"], value=value)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -247,12 +254,47 @@ def around(
             around(after=(helper.make_node("Sigmoid", ["scores"], ["Z"], domain="my"),), output="Z"),
             "got 'Sigmoid'",
         ),
+        *[
+            (
+                around((constant(shape), helper.make_node("Mul", ["X", "c"], ["A"])), feed="A"),
+                "Constant.*one axis, or one row",
+            )
+            for shape in ((2, 1), (1, 1, 2), (1, 1, 1))
+        ],
         (around(output="nothing"), r"graph.output \(nothing\): expected what the trees lead to"),
     ],
 )
 def test_other_nodes(model: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_onnx_trees(model.SerializeToString())
+
+
+def test_scores_of_several_targets_stay_rows() -> None:
+    attributes = om.attributes([TREE], "target", "float")
+    shape = helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(np.array([-1, 1])))
+    for targets, message in ((1, ""), (3, "scores of one target, to be reshaped, got 'several'")):
+        made = om.model(
+            "TreeEnsembleRegressor",
+            2,
+            "float",
+            after=(shape, helper.make_node("Reshape", ["scores", "s"], ["Z"])),
+            outputs=(("Z", "float"),),
+            n_targets=targets,
+            **attributes,
+        ).SerializeToString()
+        if not message:
+            assert read_onnx_trees(made).trees.num_outputs == 1
+            continue
+        with pytest.raises(ValueError, match=message):
+            read_onnx_trees(made)
+
+
+def test_constants_that_are_read_again_and_again() -> None:
+    names = ["X", *(f"t{i}" for i in range(100))]
+    adds = [helper.make_node("Add", [a, "c"], [b]) for a, b in pairwise(names)]
+    made = around((constant((200_000,)), *adds), feed=names[-1])
+    with pytest.raises(ValueError, match="constants that are used a few times"):
+        read_onnx_trees(made.SerializeToString())
 
 
 def test_graphs_of_another_form() -> None:

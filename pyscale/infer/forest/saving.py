@@ -53,6 +53,8 @@ _ENTRIES = {
 _IN_TREES = (
     "num_features", "num_outputs", "precision", "sums", "negative_fractions", "whole_categories", "base_last",
 )  # fmt: skip
+# What files of this version may lack, as they were written before there was any.
+_DEFAULTS = {"base_last": False}
 _LINK = {"name": str, "divisor": float, "scale": float}
 
 
@@ -97,6 +99,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> ModelDescr
     if "linear.first" in arrays:
         parts = {name: _array(arrays, f"linear.{name}", kind, 1) for name, kind in _LINEAR_DTYPES.items()}
         linear = LinearLeaves(**parts)
+    header = {**_DEFAULTS, **header}
     entries = {name: _entry(header, name, name, kind) for name, kind in _ENTRIES.items()}
     in_trees = {name: entries.pop(name) for name in _IN_TREES}
     link = _entry(header, "link", "link", dict)

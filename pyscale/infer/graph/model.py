@@ -16,12 +16,14 @@ from pyscale.infer.graph.ports import feeds_of, port_of, scores_of
 from pyscale.infer.graph.session import open_session
 from pyscale.infer.graph.zipmap import without_zipmaps
 from pyscale.infer.inputs import output_of, threads_of
+from pyscale.infer.labels import pack_labels
 
 __all__ = ["OnnxModel"]
 
 Array = NDArray[Any]
 
 _PROVIDERS = ("CPUExecutionProvider",)
+_MOST_THREADS = 1024  # onnxruntime starts as many as it is told, and ends the process where it cannot
 
 
 class OnnxModel:
@@ -45,12 +47,12 @@ class OnnxModel:
     model : path, bytes or onnx.ModelProto
         The graph. Weights in other files are read of a path only.
     num_threads : int, optional
-        Threads that compute a node; by default :func:`pyscale.config`'s: the cores that this process may use,
-        shared with the ranks on its node.
+        Threads that compute a node, 1024 at most; by default :func:`pyscale.config`'s: the cores that
+        this process may use, shared with the ranks on its node.
     output : str or sequence of str, optional
         What `predict` gives: one output, or, of several, a dictionary of them. By default the only one, the
         labels of a classifier, or all.
-    providers : sequence of str, optional
+    providers : str or sequence of str, optional
         Those of onnxruntime, in order; by default ``CPUExecutionProvider``.
 
     Attributes
@@ -69,7 +71,7 @@ class OnnxModel:
     Raises
     ------
     TypeError
-        `model` is none of these.
+        `model`, `output` or `providers` is none of these.
     ValueError
         onnxruntime does not take the graph, or not in such pieces; there is no such output or provider.
     OSError
@@ -89,10 +91,10 @@ class OnnxModel:
         *,
         num_threads: int | None = None,
         output: str | Sequence[str] | None = None,
-        providers: Sequence[str] | None = None,
+        providers: str | Sequence[str] | None = None,
     ) -> None:
-        self.num_threads = threads_of(num_threads)
-        self._providers = _PROVIDERS if providers is None else tuple(providers)
+        self.num_threads = min(threads_of(num_threads), _MOST_THREADS)
+        self._providers = _PROVIDERS if providers is None else _names(providers, "providers")
         self._given = (output, num_threads)
         self._content, self._path = _opened(model)
         self._open()
@@ -116,7 +118,7 @@ class OnnxModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         output, num_threads = self._given
-        return _again, (self._whole("pickle"), num_threads, output, self._providers)
+        return _again, (self._whole("pickle"), num_threads, output, self._providers, self.classes)
 
     def __repr__(self) -> str:
         taken, given = (", ".join(port.name for port in ports) for ports in (self.inputs, self.outputs))
@@ -199,7 +201,10 @@ class OnnxModel:
         """Give what :func:`pyscale.infer.files.write` takes; of weights in other files, their names."""
         output = self._given[0]
         asked = output if output is None or isinstance(output, str) else list(output)
-        return {"model": "onnx", "output": asked}, {"graph": np.frombuffer(self._content, np.uint8)}
+        header: dict[str, Any] = {"model": "onnx", "output": asked}
+        arrays: dict[str, Array] = {"graph": np.frombuffer(self._content, np.uint8)}
+        pack_labels(self.classes, header, arrays)  # the graph has no ZipMap any more that says them
+        return header, arrays
 
     def _open(self) -> None:
         try:
@@ -226,7 +231,7 @@ class OnnxModel:
             if self._proba is not None:
                 return names[:1], True
             return names, len(names) == 1
-        asked = (output,) if isinstance(output, str) else tuple(output)
+        asked = _names(output, "output")
         if not asked or any(name not in names for name in asked):
             raise ValueError(f"output: expected some of {', '.join(names)}, got {output!r}")
         return asked, isinstance(output, str)
@@ -249,9 +254,23 @@ class OnnxModel:
 
 
 def _again(
-    content: bytes, num_threads: int | None, output: str | Sequence[str] | None, providers: Sequence[str]
+    content: bytes,
+    num_threads: int | None,
+    output: str | Sequence[str] | None,
+    providers: Sequence[str],
+    classes: Array | None,
 ) -> OnnxModel:
-    return OnnxModel(content, num_threads=num_threads, output=output, providers=providers)
+    model = OnnxModel(content, num_threads=num_threads, output=output, providers=providers)
+    model.classes = classes
+    return model
+
+
+def _names(given: str | Sequence[str], what: str) -> tuple[str, ...]:
+    if isinstance(given, str):
+        return (given,)
+    if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{what}: expected a name, or several, got {given!r}")
+    return tuple(given)
 
 
 def _opened(model: Any) -> tuple[bytes, Path | None]:

@@ -104,8 +104,10 @@ def _follow_two(
     match node.op_type:
         case "Reshape" if first is not None:
             shape = constant(node.input[1], ["int64"]).tolist()
-            if isinstance(first, Label) or shape == [-1, 1]:
-                return first if isinstance(first, Scores) or -1 in shape else None
+            if isinstance(first, Label):
+                return first if shape in ([-1], [-1, 1]) else None
+            if shape == [-1, 1] and first.shape != "both":
+                return first
         case "Squeeze" if isinstance(first, Label):
             return first
         case "ArrayFeatureExtractor" if isinstance(second, Label) and second.of and second.classes is None:

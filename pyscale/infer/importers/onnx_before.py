@@ -68,7 +68,7 @@ def lead(
         Gives the values of a constant by its name, of one of some types.
     """
     out = Before()
-    path: list[int] = []
+    path: dict[int, None] = {}  # in order
     columns: list[str] = []
     name = node.input[0] if node.input else ""
     while name not in inputs:
@@ -76,7 +76,7 @@ def lead(
         if i < 0 or i in path:
             refuse(f"{node.op_type}.input", "what comes from the graph's input", name)
         maker, where = graph.node[i], f"graph.node[{i}] ({graph.node[i].op_type[:40]})"
-        path.append(i)
+        path[i] = None
         given = [other for other in maker.input if other not in constants]
         name = given[0] if given else ""
         if maker.op_type == "Concat" and not maker.domain and set(maker.input) == set(inputs):
@@ -93,7 +93,7 @@ def lead(
     if type_name not in WIDTH:
         refuse(f"graph.input ({name})", f"a tensor of {', '.join(WIDTH)}", type_name)
     out.types.append(type_name)
-    out.nodes = path
+    out.nodes = list(path)
     _forward(
         out, graph, [i for i in reversed(path) if graph.node[i].op_type != "Concat"], constants, constant
     )

@@ -36,6 +36,8 @@ class Graph:
         The graph's inputs that are no constants, by their names.
     outputs : list of str
         The names of its outputs.
+    graph : onnx.GraphProto
+        Itself.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class Graph:
     def __init__(self, graph: Any) -> None:
         if graph.sparse_initializer:
             refuse("graph.sparse_initializer", "none", f"{len(graph.sparse_initializer)}")
+        self.graph = graph
         self._tensors: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         self._makers: dict[str, tuple[str, Any]] = {}
         for place, node in enumerate(graph.node):
@@ -111,10 +114,9 @@ class Graph:
     def number(self, name: str) -> float | None:
         """Give a constant that is one float; None of what is none."""
         tensor = self._tensors.get(name)
-        if tensor is None or tensor.data_type != _FLOAT:
+        if tensor is None or tensor.data_type != _FLOAT or any(size != 1 for size in tensor.dims):
             return None
-        values = tensor_values(tensor, name, ("float",))
-        return float(values[0]) if values.size == 1 else None
+        return float(tensor_values(tensor, name, ("float",))[0])
 
     def labels(self, where: str, name: str) -> Array:
         """Give a constant of whole numbers or text, in one dimension."""

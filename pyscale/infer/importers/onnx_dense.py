@@ -40,8 +40,9 @@ def read_onnx_dense(content: bytes) -> DenseDescription:
     Returns
     -------
     DenseDescription
-        Its kind is ``values`` where the graph gives no labels. Labels are by the largest of the scores: those
-        of onnxruntime, but for rows whose best two scores are within a few units in the last place.
+        Its kind is ``values`` where the graph gives no labels. Labels have one axis, and are by
+        the largest of the scores: those of onnxruntime, but for rows whose best two scores are within a few
+        units in the last place.
 
     Raises
     ------
@@ -139,6 +140,8 @@ def _width(graph: Graph, name: str, columns: list[str]) -> int | None:
     dims = tensor.shape.dim
     if columns:
         return len(columns)
-    if len(dims) > 2 or (len(dims) == 2 and dims[1].HasField("dim_value") and dims[1].dim_value < 1):
+    if (tensor.HasField("shape") and len(dims) != 2) or (
+        len(dims) == 2 and dims[1].HasField("dim_value") and dims[1].dim_value < 1
+    ):
         refuse(f"graph.input ({name[:40]})", "rows and columns", [axis.dim_value for axis in dims][:8])
     return (dims[1].dim_value or None) if len(dims) == 2 else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyscale.infer.importers.onnx_after import Label, Scores, follow
 from pyscale.infer.importers.onnx_before import lead
 from pyscale.infer.importers.onnx_scaled import Step
-from pyscale.infer.importers.onnx_values import WIDTH, Attributes, tensor_values
+from pyscale.infer.importers.onnx_values import WIDTH, Attributes, Budget, tensor_values
 from pyscale.infer.importers.reading import refuse
 
 __all__ = ["Ensemble", "find_ensemble", "parse"]
@@ -70,9 +70,14 @@ def parse(content: bytes) -> Any:
     except ImportError as error:
         raise ImportError("reading ONNX models needs onnx: pip install 'pyscale-ml[onnx]'") from error
     try:
-        return onnx.ModelProto.FromString(content)
+        model = onnx.ModelProto.FromString(content)
     except message.DecodeError as error:
         refuse("the file", "an ONNX model", str(error))
+    for entry in model.opset_import:
+        # Before 7, operators had other rules for shapes; onnxruntime has none of them either.
+        if entry.domain in ("", "ai.onnx") and entry.version < 7:
+            refuse("opset_import[ai.onnx]", "version 7 or later", entry.version)
+    return model
 
 
 def find_ensemble(model: Any) -> Ensemble:
@@ -93,10 +98,10 @@ def find_ensemble(model: Any) -> Ensemble:
     if not 1 <= version <= 5:
         refuse(f"opset_import[{DOMAIN}]", "version 1 to 5", version)
     node = graph.node[found[0]]
-    walk = _Walk(graph)
+    attributes = Attributes(node, node.op_type)
+    walk = _Walk(graph, attributes.integer("n_targets", 0) == 1)
     before = lead(graph, node, walk.inputs, walk.makers, walk.constants, walk.constant)
     done = {found[0], *before.nodes}
-    attributes = Attributes(node, node.op_type)
     outputs = ["label", "scores"] if node.op_type == "TreeEnsembleClassifier" else ["scores"]
     if len(node.input) != 1 or not 1 <= len(node.output) <= len(outputs):
         refuse(
@@ -127,8 +132,10 @@ def find_ensemble(model: Any) -> Ensemble:
 class _Walk:
     """What each tensor of a graph is."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, one: bool) -> None:
         self.graph = graph
+        self.one = one  # whether the trees have one target
+        self.budget = Budget(graph)
         self.known: dict[str, Scores | Label] = {}
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.inputs = {value.name: value for value in graph.input if value.name not in self.constants}
@@ -150,6 +157,8 @@ class _Walk:
         if not any(value is not None for value in values) or len(node.output) != 1:
             refuse(where, "a node that follows the trees", node.op_type)
         made = None
+        if node.op_type == "Reshape" and isinstance(values[0], Scores) and not self.one:
+            refuse(where, "scores of one target, to be reshaped", "several")
         if node.domain in ("", DOMAIN) and len(node.input) <= 2:
             made = follow(node, values, where, self.constant)
         if made is None:
@@ -157,12 +166,18 @@ class _Walk:
         self.known[node.output[0]] = made
 
     def constant(self, name: str, types: Any) -> NDArray[Any]:
+        """Give the values of a constant that has one axis, or is one row."""
         tensor = self.constants.get(name)
         if tensor is None:
             refuse("graph", f"a constant {name[:40]}", "no such initializer")
+        where = f"initializer {name[:40]}"
         if isinstance(tensor, Attributes):
-            return tensor.tensor("value", types)
-        return tensor_values(tensor, f"initializer {name[:40]}", types)
+            where, tensor = tensor.place("value"), tensor.raw_tensor("value")
+        values = tensor_values(tensor, where, types)
+        if len(tensor.dims) > 2 or values.size != (tensor.dims or [1])[-1]:
+            refuse(where, "one axis, or one row", list(tensor.dims)[:8])
+        self.budget.take(values.size, where)
+        return values
 
     def outputs(self) -> tuple[Scores, Label | None]:
         """Give what the graph's outputs are."""

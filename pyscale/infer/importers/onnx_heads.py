@@ -21,6 +21,7 @@ Array = NDArray[Any]
 _POSTS = {"NONE": None, "LOGISTIC": "sigmoid", "SOFTMAX": "softmax"}
 _SAME = ("Identity", "Cast", "ZipMap", "Normalizer")  # the same numbers, in another form
 _SAME_LABELS = ("Identity", "Cast", "Reshape", "Squeeze", "Flatten")
+_FLOATS, _WHOLE, _TEXT = (1, 11), (6, 7), 8  # what labels may be cast to on their way; in the end no float
 _DEEPEST = 100
 
 
@@ -82,10 +83,14 @@ def head_of(graph: Graph) -> Head:
 
 def _label(graph: Graph, name: str) -> tuple[str, Array | None] | None:
     """Give the scores whose largest a tensor is the label of, and the labels; None if it is none."""
+    casts: list[tuple[str, int]] = []
     for _ in range(_DEEPEST):
         node = graph.maker(name, *_SAME_LABELS)
         if node is None or not node.input:
             break
+        if node.op_type == "Cast":
+            where, _node = graph.made(name)
+            casts.append((f"{where}.to", Attributes(node, where).integer("to", 0)))
         name = node.input[0]
     node = graph.maker(name, "LinearClassifier", "ArrayFeatureExtractor", "ArgMax")
     if node is None or not node.input:
@@ -93,14 +98,26 @@ def _label(graph: Graph, name: str) -> tuple[str, Array | None] | None:
     if node.op_type == "LinearClassifier":
         if name != node.output[0]:
             return None
+        _check_casts(casts, text=any(given.name == "classlabels_strings" for given in node.attribute))
         return (node.output[1] if len(node.output) > 1 and node.output[1] else name), None
     if node.op_type == "ArgMax":
+        _check_casts(casts, text=False)
         return _largest(graph, name), None
     where, _ = graph.made(name)
     index = graph.maker(node.input[1], "ArgMax") if len(node.input) == 2 else None
     if index is None:
         refuse(where, "the labels, and the numbers of the largest scores", list(node.input))
-    return _largest(graph, node.input[1]), graph.labels(where, node.input[0])
+    labels = graph.labels(where, node.input[0])
+    _check_casts(casts, text=labels.dtype.kind == "U")
+    return _largest(graph, node.input[1]), labels
+
+
+def _check_casts(casts: list[tuple[str, int]], *, text: bool) -> None:
+    """Refuse casts, the last first, that make other labels: other numbers, fractions, or text of numbers."""
+    for place, (where, to) in enumerate(casts):
+        known = (_TEXT,) if text else _WHOLE if place == 0 else (*_WHOLE, *_FLOATS)
+        if to not in known:
+            refuse(where, f"labels that stay {'text' if text else 'whole numbers'}", f"type {to}")
 
 
 def _largest(graph: Graph, name: str) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer.dense.layers import Activation, Affine, BatchNorm, Layer, LayerNorm, Linear
 from pyscale.infer.importers.onnx_constants import Graph
-from pyscale.infer.importers.onnx_values import Attributes
+from pyscale.infer.importers.onnx_values import Attributes, Budget
 from pyscale.infer.importers.reading import refuse
 
 __all__ = ["READERS", "Chain", "linear_of"]
@@ -48,6 +48,7 @@ class Chain:
         self.width = width
         self.layers: list[Layer] = []
         self.flat = False
+        self._budget = Budget(graph.graph)
 
     def read(self, where: str, node: Any, data: str) -> None:
         """Add what a node does with the tensor `data`."""
@@ -63,13 +64,14 @@ class Chain:
         """Add a layer of some columns to some others."""
         if self.width not in (None, inputs):
             refuse(where, f"{self.width} columns", inputs)
+        self._budget.take(layer.weight.size if isinstance(layer, Linear) else outputs, where)
         self.layers.append(layer)
         self.width = outputs
 
     def vector(self, where: str, name: str) -> Array:
         """Give a constant that is added to rows, or the like, as one of each column."""
         values, width = self.graph.constant(where, name), self.width
-        if values.size == 1 and width is not None:
+        if values.size == 1 and values.ndim <= 2 and width is not None:
             return np.full(width, values.reshape(-1)[0])
         if values.ndim > 2 or values.size != (values.shape or (0,))[-1] or width not in (None, values.size):
             refuse(where, f"{'numbers' if width is None else width} of one axis", list(values.shape))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer.importers.reading import refuse
 
-__all__ = ["FLOATS", "TENSOR_TYPES", "WIDTH", "Attributes", "cast_type", "tensor_values"]
+__all__ = ["FLOATS", "TENSOR_TYPES", "WIDTH", "Attributes", "Budget", "cast_type", "tensor_values"]
 
 ATTRIBUTE_TYPES = {1: "FLOAT", 2: "INT", 3: "STRING", 4: "TENSOR", 6: "FLOATS", 7: "INTS", 8: "STRINGS"}
 TENSOR_TYPES: dict[int, tuple[str, type, str]] = {
@@ -36,6 +36,8 @@ def tensor_values(tensor: Any, where: str, types: Sequence[str]) -> NDArray[Any]
         refuse(where, "its values in the file", "a tensor whose values are in another file")
     if len(tensor.dims) > 8 or any(size < 0 for size in tensor.dims):
         refuse(where, "at most 8 sizes of 0 or more", list(tensor.dims)[:8])
+    if math.prod(max(size, 1) for size in tensor.dims) >= 2**48:  # NumPy has no such shape, even of no values
+        refuse(where, "a shape that can be", list(tensor.dims))
     count = math.prod(tensor.dims)
     raw = tensor.raw_data
     if raw:
@@ -49,6 +51,26 @@ def tensor_values(tensor: Any, where: str, types: Sequence[str]) -> NDArray[Any]
     if array.size and dtype is np.uint8 and not 0 <= array.min() <= array.max() <= 255:
         refuse(where, "0 to 255", int(array[(array < 0) | (array > 255)][0]))
     return array.astype(dtype)
+
+
+class Budget:
+    """
+    How many numbers a graph's nodes may take in all: constants that are used again and again multiply.
+
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+        The graph: each of its floats may be used about four times, and a few millions in any case.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self.left = 2**22 + int(graph.ByteSize())
+
+    def take(self, count: int, where: str) -> None:
+        """Count numbers; ValueError once they are too many."""
+        self.left -= count
+        if self.left < 0:
+            refuse(where, "constants that are used a few times", "more numbers than the file has by far")
 
 
 class Attributes:
@@ -147,12 +169,16 @@ class Attributes:
         self._sized(name, len(values), size, optional)
         return values if nan else self.no_nan(name, values)
 
-    def tensor(self, name: str, types: Sequence[str], size: int | None = None) -> NDArray[Any]:
-        """Give a tensor's values, in its type."""
+    def raw_tensor(self, name: str) -> Any:
+        """Give a tensor as the file has it."""
         tensor = self._get(name, "TENSOR", "t")
         if tensor is None:
             refuse(self.where, f"the attribute {name}", "no such attribute")
-        values = tensor_values(tensor, self.place(name), types)
+        return tensor
+
+    def tensor(self, name: str, types: Sequence[str], size: int | None = None) -> NDArray[Any]:
+        """Give a tensor's values, in its type."""
+        values = tensor_values(self.raw_tensor(name), self.place(name), types)
         self._sized(name, len(values), size, False)
         return values
 
