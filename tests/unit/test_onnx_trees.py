@@ -44,8 +44,11 @@ def answers(description: ModelDescription, x: NDArray[Any]) -> Any:
 def labels(description: ModelDescription, x: NDArray[Any]) -> NDArray[Any]:
     assert description.classes is not None
     answer = answers(description, x)
-    binary = description.kind == "binary"
-    return np.asarray(description.classes[(answer[:, 0] > 0.5) * 1 if binary else answer.argmax(axis=1)])
+    if description.kind != "binary":
+        return np.asarray(description.classes[answer.argmax(axis=1)])
+    positive = description.decides == "positive"
+    second = sums(description.trees, x)[:, 0] > 0 if positive else answer[:, 0] > 0.5
+    return np.asarray(description.classes[second * 1])
 
 
 def assert_same_sums(model: Any, seed: int, rows: int = 150) -> ModelDescription:
@@ -289,9 +292,14 @@ def same_as_onnxruntime(made: Any, seed: int, column: int | None) -> ModelDescri
     label, scores = om.run(made, x)
     if column is not None:
         scores = scores[:, column : column + 1]
-    raw = sums(description.trees, x)
-    got = raw if description.link.name == "step" else answers(description, x)
-    np.testing.assert_allclose(got, scores, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(answers(description, x), scores, rtol=1e-5, atol=1e-6)
+    if (
+        description.kind == "binary"
+        and description.decides == "positive"
+        and description.link.name == "identity"
+    ):
+        with pytest.raises(ValueError, match="expected a model of probabilities, got one of scores"):
+            Forest(description).predict_proba(x)
     if description.classes is not None:
         np.testing.assert_array_equal(labels(description, x), label)
     return description

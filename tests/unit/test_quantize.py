@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -332,13 +332,18 @@ def test_refuses_other_models() -> None:
         static(smaller, x)
     with pytest.raises(TypeError, match="model: expected a Dense, got str"):
         static("model", x)  # type: ignore[arg-type]
-    for keep, message in (([0.5], "a whole number, got 0.5"), (0, "numbers of linear layers, got 0")):
+    strange: tuple[tuple[Any, str], ...] = (
+        ([0.5], "a whole number, got 0.5"),
+        (0, "numbers of linear layers, got 0"),
+    )
+    for keep, message in strange:
         with pytest.raises(TypeError, match=f"keep: expected {message}"):
             static(network(8, 16, 3), x, keep=keep)
     large = Dense([Linear(np.full((4, 8), 1e30)), Linear(np.full((2, 4), 1e30)), Linear(np.ones((1, 2)))])
-    for ways in ("static", "dynamic"):
+    both: tuple[Literal["static", "dynamic"], ...] = ("static", "dynamic")
+    for ways in both:
         with pytest.raises(ValueError, match=r"rows: expected finite inputs of layers\[2\]"):
-            quantize(large, np.abs(x), activations=ways)  # type: ignore[arg-type]
+            quantize(large, np.abs(x), activations=ways)
     with pytest.raises(ValueError, match=r"layers\[0\].weight: expected finite weights"):
         static(Dense([Linear(np.full((1, 8), np.inf)), Linear(np.ones((1, 1)))]), np.zeros((2, 8)))
     with pytest.raises(ValueError, match="X: expected rows x 8"):

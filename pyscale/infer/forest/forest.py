@@ -76,7 +76,7 @@ class Forest:
         self._native.set_link(name, link.divisor, link.scale, description.trees_per_round)
         self._native.gives_labels = description.classes is not None or description.kind == "anomaly"
         # One class has one column of probabilities, which the short way does not know.
-        self._native.classifies = description.kind == "binary" or (
+        self._native.classifies = (description.kind == "binary" and not self._scores_alone()) or (
             description.kind == "multiclass" and trees.num_outputs > 1
         )
         # Measuring takes rows and sums in memory; of what is as wide as this, nobody asks for many rows.
@@ -263,6 +263,10 @@ class Forest:
         """
         if self.kind not in ("binary", "multiclass"):
             raise ValueError(f"predict_proba: expected a model that classifies, got one for {self.kind}")
+        if self._scores_alone():
+            raise ValueError(
+                "predict_proba: expected a model of probabilities, got one of scores: raw gives them"
+            )
         if self.kind == "multiclass" and self.num_outputs == 1:
             if out is not None:
                 raise ValueError("out: expected none of a model of one class")
@@ -324,6 +328,12 @@ class Forest:
     def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return all that is saved."""
         return pack(self._description)
+
+    def _scores_alone(self) -> bool:
+        """Tell whether the second of two classes has a score that no link makes a probability."""
+        description = self._description
+        decided = description.kind == "binary" and description.decides != "probability"
+        return decided and description.link.name == "identity"
 
     def _checked_trees(self, num_trees: int | None) -> int:
         if num_trees is None:

@@ -187,6 +187,8 @@ def _classifier(ensemble: Ensemble) -> ModelDescription:
         classes=labels if same else None,
         feature_names=ensemble.columns,
         source=ensemble.source,
+        # Sums that may be negative are scores: the label goes by their sign, and there are no probabilities.
+        decides="positive" if outputs == 1 and (table.entry_weight < 0).any() else "probability",
     )
 
 
@@ -198,7 +200,7 @@ def _one_of_two(table: NodeTable, which: int, post: str, name: str) -> tuple[str
         name = "logistic" if which == 1 else "identity"
     if positive:  # the label is the second where the sum is above 0.5, else where it is above 0
         return name, name == "identity"
-    return ("step" if name == "identity" else name), True
+    return name, True
 
 
 def _largest_wins(table: NodeTable, count: int) -> bool:
