@@ -264,8 +264,10 @@ void Dense::predict(const Input& input, size_t rows, float* out, int num_threads
     const Caller caller;
     num_threads = work_ * static_cast<double>(rows) < kWorthATeam ? 1 : caller.share_of(num_threads);
     if (num_threads > 1) {
+        // As many tiles for each thread, of about one size: none waits for another's last one.
         const auto threads = static_cast<size_t>(num_threads);
-        tile = std::min(tile, std::max(kFew, (rows + threads - 1) / threads));
+        const size_t share = (rows + threads - 1) / threads, tiles = (share + tile - 1) / tile;
+        tile = std::max(std::min(kFew, tile), (share + tiles - 1) / tiles);
     }
     parallel_for(rows, tile, num_threads, [&](size_t begin, size_t end) {
         predict_tile(input, begin, end - begin, out + begin * width_);
