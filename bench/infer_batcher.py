@@ -79,9 +79,9 @@ def _onnx() -> tuple[Predict, Array]:
 
 SUBJECTS: dict[str, tuple[str, Callable[[], tuple[Predict, Array]]]] = {
     "xgboost": ("XGBoost 500 x depth 6, its own predict", _xgboost),
-    "forest": ("the same as a Forest", _forest),
+    "forest": ("Forest of XGBoost 500 x depth 6", _forest),
     "mlp": ("scikit-learn's MLP 64-512-512-10", _mlp),
-    "onnxruntime": ("the same by ONNX Runtime", _onnx),
+    "onnxruntime": ("ONNX Runtime, MLP 64-512-512-10", _onnx),
 }
 
 
