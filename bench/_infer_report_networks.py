@@ -34,7 +34,7 @@ def _int8(beside_own: bool, bar: float) -> Callable[[Measured], Share]:
     """Compare int8 with our own float32, or with the peers' int8."""
 
     def measured(found: Measured) -> Share:
-        points = []
+        points: list[Point] = []
         for network in found.networks:
             for by in _by_threads(found, network, "int8").values():
                 chosen = {
