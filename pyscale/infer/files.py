@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer.importers.reading import refuse
 
-__all__ = ["MAGIC", "read", "write"]
+__all__ = ["MAGIC", "Saved", "read", "write"]
 
 Array = NDArray[Any]
 
@@ -76,6 +76,29 @@ def write(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mappi
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+class Saved:
+    """A model whose file is what `_packed` gives: a header and arrays."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """
+        Write the model to a file that :func:`pyscale.infer.load` reads.
+
+        Parameters
+        ----------
+        path : path
+            Where; a file that is there is replaced once the new one is complete.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        write(path, *self._packed())
+
+    def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        raise NotImplementedError
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 
 from pyscale import _core
 from pyscale.config import num_threads as default_threads
-from pyscale.infer import files
 from pyscale.infer.dense.folding import folded
 from pyscale.infer.dense.layers import (
     KINDS,
@@ -26,6 +24,7 @@ from pyscale.infer.dense.layers import (
 )
 from pyscale.infer.dense.quantized import quantized
 from pyscale.infer.dense.saving import pack
+from pyscale.infer.files import Saved
 from pyscale.infer.inputs import output_of, rows_of, threads_of
 
 __all__ = ["Dense", "WeightType"]
@@ -34,7 +33,7 @@ Array = NDArray[Any]
 WeightType = Literal["float32", "bfloat16", "int8"]
 
 
-class Dense:
+class Dense(Saved):
     """
     Linear layers, activations and norms, one after the other.
 
@@ -230,22 +229,6 @@ class Dense:
         np.subtract(1, second, out=out[:, 0])
         out[:, 1] = second
         return out
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """
-        Write the model to a file that :func:`pyscale.infer.load` reads.
-
-        Parameters
-        ----------
-        path : path
-            Where; a file that is there is replaced once the new one is complete.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written.
-        """
-        files.write(path, *self._packed())
 
     def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return all that is saved."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal
 
 import ml_dtypes
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyscale import _core
 from pyscale.arrays import view
-from pyscale.infer import files
+from pyscale.infer.files import Saved
 from pyscale.infer.inputs import output_of, threads_of
 
 __all__ = ["MODES", "TYPES", "EmbeddingBag", "Mode"]
@@ -27,7 +26,7 @@ TYPES = {np.dtype(dtype).name: np.dtype(dtype) for dtype in (np.float32, np.floa
 _WHOLE = (np.dtype(np.int64), np.dtype(np.int32))
 
 
-class EmbeddingBag:
+class EmbeddingBag(Saved):
     """
     For each bag of indices, the sum, mean or largest values of the rows of a table that they say.
 
@@ -154,22 +153,6 @@ class EmbeddingBag:
         padding = -1 if self.padding_idx is None else self.padding_idx
         self._native.reduce(found.reshape(-1), begins, bags, weights, self.mode, padding, out, threads)
         return out
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """
-        Write the model to a file that :func:`pyscale.infer.load` reads.
-
-        Parameters
-        ----------
-        path : path
-            Where; a file that is there is replaced once the new one is complete.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written.
-        """
-        files.write(path, *self._packed())
 
     def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         table = self._table()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal
 
 import ml_dtypes
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyscale import _core
 from pyscale.arrays import view
-from pyscale.infer import files
+from pyscale.infer.files import Saved
 from pyscale.infer.inputs import output_of, rows_of, threads_of
 
 __all__ = ["METRICS", "Metric", "TopK"]
@@ -26,7 +25,7 @@ _NARROW = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))  # every one of t
 _ANSWER = np.dtype([("score", np.float32), ("index", np.int64)])
 
 
-class TopK:
+class TopK(Saved):
     """
     The rows of a matrix that are nearest to a query, or have the largest products with it; none is missed.
 
@@ -183,22 +182,6 @@ class TopK:
         answer = np.empty(scores.shape, _ANSWER)
         answer["score"], answer["index"] = scores, indices
         return answer
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """
-        Write the model to a file that :func:`pyscale.infer.load` reads.
-
-        Parameters
-        ----------
-        path : path
-            Where; a file that is there is replaced once the new one is complete.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written.
-        """
-        files.write(path, *self._packed())
 
     def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         arrays = {"matrix": self._matrix()}
