@@ -143,6 +143,18 @@ def test_same_bits_with_threads_and_tiles(isa: str) -> None:
     assert bits(np.concatenate([model.predict(x[:99]), model.predict(x[99:])])) == bits(one)
 
 
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+def test_same_bits_when_threads_divide_outputs(isa: str, weights: Any) -> None:
+    """Few rows of layers worth a team: 48 whole panels, then 3 and a narrow one, then one alone."""
+    layers = network(1100, 1536, 1536, 105, 7)
+    model = Dense([*layers, Activation("gelu"), Activation("softmax")], weights=weights)
+    x = normal(30, 1100, seed=1)
+    one = model.predict(x, num_threads=1)
+    for rows in (1, 2, 5, 9, 14, 15, 30):
+        for threads in (2, 3, 5, 100):
+            assert bits(model.predict(x[:rows], num_threads=threads)) == bits(one[:rows]), (rows, threads)
+
+
 def test_bfloat16_is_the_model_of_rounded_weights() -> None:
     layers = network(37, 50, 45, 20)
     rounded: list[Layer] = []

@@ -89,6 +89,15 @@ def test_sums_are_plain_sums_of_whole_numbers(isa: str, widths: tuple[int, ...])
     assert report.rows == 37
 
 
+def test_same_bits_when_threads_divide_outputs(isa: str) -> None:
+    x = normal(20, 1100, seed=9)
+    model, _ = static(network(1100, 1536, 1536, 105, 7), x)
+    one = model.raw(x, num_threads=1)
+    for rows in (1, 3, 9, 20):
+        for threads in (2, 5, 100):
+            assert model.raw(x[:rows], num_threads=threads).tobytes() == one[:rows].tobytes()
+
+
 @pytest.mark.parametrize("name", ["gelu", "tanh", "elu"])
 def test_same_bits_in_any_batch_with_layers_of_all_kinds(isa: str, name: str) -> None:
     inner = network(20, 40, 33, name=name).layers

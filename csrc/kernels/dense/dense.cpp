@@ -18,8 +18,10 @@ namespace {
 constexpr size_t kMostTogether = 112, kFewestTogether = 56;  // rows of a tile
 constexpr size_t kTileBytes = 512 << 10;                     // that its numbers should fit
 constexpr size_t kMostBytes = 64 << 20;                      // that a tile of more than one row may take
-constexpr size_t kFew = 8;           // rows that are taken from where they are, whatever their stride
-constexpr double kWorthATeam = 4e6;  // multiplications from which a second thread helps
+constexpr size_t kFew = 8;             // rows that are taken from where they are, whatever their stride
+constexpr size_t kLeastOfAThread = 8;  // rows of a tile, where threads divide rows
+constexpr double kWorthATeam = 4e6;    // multiplications from which a second thread helps
+constexpr double kWorthALayer = 1e6;   // of a layer whose outputs threads divide
 
 size_t round_up(size_t x, size_t to) { return (x + to - 1) / to * to; }
 
@@ -179,7 +181,17 @@ const Levels* Dense::levels_after(size_t i) const {
     return next.type() == WeightType::int8 && next.levels().scale != 0 ? &next.levels() : nullptr;
 }
 
-void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* out) const {
+template <class F>
+void Dense::over_panels(const Layer& layer, size_t rows, int num_threads, const F& f) {
+    const size_t panels = layer.weights->panels();
+    const double work = static_cast<double>(layer.weights->inputs()) * static_cast<double>(layer.width);
+    size_t parts = work * static_cast<double>(rows) < kWorthALayer ? 1 : static_cast<size_t>(num_threads);
+    const size_t part = (panels + parts - 1) / parts;
+    parallel_for(panels, part, num_threads,
+                 [&](size_t first, size_t end) { f(first, end - first, first * kPanel); });
+}
+
+void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* out, int num_threads) const {
     // Two tiles of numbers, and two of bytes and the scales of rows where there are any.
     const size_t numbers = 2 * rows * stride_ * sizeof(float);
     const size_t byte_room =
@@ -214,8 +226,11 @@ void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* o
                     quantize(layer.weights->levels(), x, ldx, rows, layer.weights->inputs(), bytes_here,
                              scales);
                 }
-                multiply_int8(*layer.weights, layer.bias.data(), bytes_here, scales, rows, layer.activation,
-                              layer.parameter, {there, ldy, next, bytes_there});
+                over_panels(layer, rows, num_threads, [&](size_t first_panel, size_t count, size_t at) {
+                    multiply_int8(*layer.weights, first_panel, count, layer.bias.data() + at, bytes_here,
+                                  scales, rows, layer.activation, layer.parameter,
+                                  {there + at, ldy, next, bytes_there + at});
+                });
                 has_bytes = next != nullptr;
                 if (has_bytes) {
                     for (size_t row = 0; row < rows; ++row) {
@@ -225,8 +240,10 @@ void Dense::predict_tile(const Input& input, size_t first, size_t rows, float* o
                     continue;
                 }
             } else {
-                multiply(*layer.weights, layer.bias.data(), x, ldx, rows, layer.activation, layer.parameter,
-                         there, ldy);
+                over_panels(layer, rows, num_threads, [&](size_t first_panel, size_t count, size_t at) {
+                    multiply(*layer.weights, first_panel, count, layer.bias.data() + at, x, ldx, rows,
+                             layer.activation, layer.parameter, there + at, ldy);
+                });
             }
             std::swap(here, there);
             x = here;
@@ -264,13 +281,20 @@ void Dense::predict(const Input& input, size_t rows, float* out, int num_threads
     const Caller caller;
     num_threads = work_ * static_cast<double>(rows) < kWorthATeam ? 1 : caller.share_of(num_threads);
     if (num_threads > 1) {
-        // As many tiles for each thread, of about one size: none waits for another's last one.
         const auto threads = static_cast<size_t>(num_threads);
+        if (rows < threads * std::min(kLeastOfAThread, tile)) {
+            // Each thread reads a part of the weights, which is what few rows wait for.
+            for (size_t first = 0; first < rows; first += tile) {
+                predict_tile(input, first, std::min(tile, rows - first), out + first * width_, num_threads);
+            }
+            return;
+        }
+        // As many tiles for each thread, of about one size: none waits for another's last one.
         const size_t share = (rows + threads - 1) / threads, tiles = (share + tile - 1) / tile;
-        tile = std::max(std::min(kFew, tile), (share + tiles - 1) / tiles);
+        tile = std::max(std::min(kLeastOfAThread, tile), (share + tiles - 1) / tiles);
     }
     parallel_for(rows, tile, num_threads, [&](size_t begin, size_t end) {
-        predict_tile(input, begin, end - begin, out + begin * width_);
+        predict_tile(input, begin, end - begin, out + begin * width_, 1);
     });
 }
 

@@ -58,7 +58,10 @@ class Dense {
     void add_packed(std::unique_ptr<Packed> weights, const float* bias);
     const Levels* levels_after(size_t i) const;
     void check_size(const char* what, size_t size) const;
-    void predict_tile(const Input& input, size_t first, size_t rows, float* out) const;
+    void predict_tile(const Input& input, size_t first, size_t rows, float* out, int num_threads) const;
+    // f(first, count, first output) of all panels of a layer, which threads divide if it is worth it.
+    template <class F>
+    static void over_panels(const Layer& layer, size_t rows, int num_threads, const F& f);
     void load(const Input& input, size_t first, size_t rows, float* to, size_t stride) const;
 
     size_t features_, width_, stride_;

@@ -34,16 +34,10 @@ struct Block {
 
 namespace pyscale::dense {
 
-void multiply(const Packed& weights, const float* bias, const float* x, size_t ldx, size_t rows,
-              Activation activation, float parameter, float* y, size_t ldy) {
+void multiply(const Packed& weights, size_t first, size_t count, const float* bias, const float* x,
+              size_t ldx, size_t rows, Activation activation, float parameter, float* y, size_t ldy) {
     PYSCALE_PICK_ISA(multiply_rows)
-    (weights, 0, weights.panels(), false, bias, x, ldx, rows, activation, parameter, y, ldy);
-}
-
-void multiply_panels(const Packed& weights, size_t first, size_t count, const float* bias, const float* x,
-                     size_t ldx, size_t rows, float* y, size_t ldy) {
-    PYSCALE_PICK_ISA(multiply_rows)
-    (weights, first, count, false, bias, x, ldx, rows, Activation::identity, 0, y, ldy);
+    (weights, first, count, false, bias, x, ldx, rows, activation, parameter, y, ldy);
 }
 
 void add_squares(const Packed& weights, size_t first, size_t count, const float* bias, const float* x,

@@ -8,7 +8,8 @@
 
 namespace pyscale::dense {
 
-// y[row][output] = f(bias[output] + sum over k of x[row][k] * weight[k][output]).
+// y[row][output] = f(bias[output] + sum over k of x[row][k] * weight[k][output]), of the outputs of `count`
+// panels from panel `first` on; bias and y begin with theirs.
 //
 // The sum begins with the bias; the products are added one after the other in the order of k, each by a fused
 // multiply-add with one rounding. No sum is split, and none shares a lane with another: so its bits depend on
@@ -16,14 +17,11 @@ namespace pyscale::dense {
 //
 // bias, and each row of y, have room for outputs rounded up to whole blocks of 16 floats: y is written so
 // far. ldx and ldy are the floats from one row to the next.
-void multiply(const Packed& weights, const float* bias, const float* x, size_t ldx, size_t rows,
-              Activation activation, float parameter, float* y, size_t ldy);
+void multiply(const Packed& weights, size_t first, size_t count, const float* bias, const float* x,
+              size_t ldx, size_t rows, Activation activation, float parameter, float* y, size_t ldy);
 
-// The same for `count` panels from panel `first` on, and no activation; bias and y begin with theirs.
-void multiply_panels(const Packed& weights, size_t first, size_t count, const float* bias, const float* x,
-                     size_t ldx, size_t rows, float* y, size_t ldy);
-
-// The same with (x[row][k] - weight[k][output])^2 in place of the product, of weights of float32.
+// The same with (x[row][k] - weight[k][output])^2 in place of the product, of weights of float32; no
+// activation.
 void add_squares(const Packed& weights, size_t first, size_t count, const float* bias, const float* x,
                  size_t ldx, size_t rows, float* y, size_t ldy);
 

@@ -60,8 +60,8 @@ namespace pyscale::dense {
 
 namespace {
 
-using Multiply = void (*)(const Packed&, const float*, const uint8_t*, const float*, size_t, Activation,
-                          float, const ByteOutput&);
+using Multiply = void (*)(const Packed&, size_t, size_t, const float*, const uint8_t*, const float*, size_t,
+                          Activation, float, const ByteOutput&);
 
 Multiply pick() {
 #if defined(__x86_64__)
@@ -82,9 +82,10 @@ void quantize(const Levels& levels, const float* x, size_t ldx, size_t rows, siz
     }
 }
 
-void multiply_int8(const Packed& weights, const float* bias, const uint8_t* x, const float* scales,
-                   size_t rows, Activation activation, float parameter, const ByteOutput& out) {
-    pick()(weights, bias, x, scales, rows, activation, parameter, out);
+void multiply_int8(const Packed& weights, size_t first, size_t count, const float* bias, const uint8_t* x,
+                   const float* scales, size_t rows, Activation activation, float parameter,
+                   const ByteOutput& out) {
+    pick()(weights, first, count, bias, x, scales, rows, activation, parameter, out);
 }
 
 }  // namespace pyscale::dense

@@ -30,9 +30,11 @@ struct ByteOutput {
     uint8_t* bytes;
 };
 
+// Of the outputs of `count` panels from panel `first` on, with which bias and out begin:
 // out[row][output] = f(sum * (scale of the row * scale of the output) + bias[output]), where sum is of whole
 // numbers and exact: at any ISA level the same. As bytes, NaN is the smallest.
-void multiply_int8(const Packed& weights, const float* bias, const uint8_t* x, const float* scales,
-                   size_t rows, Activation activation, float parameter, const ByteOutput& out);
+void multiply_int8(const Packed& weights, size_t first, size_t count, const float* bias, const uint8_t* x,
+                   const float* scales, size_t rows, Activation activation, float parameter,
+                   const ByteOutput& out);
 
 }  // namespace pyscale::dense

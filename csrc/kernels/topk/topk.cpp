@@ -125,12 +125,16 @@ void TopK::search_tile(const Call& call, size_t first, size_t number, size_t fir
         }
         new (bests + q) Best(rooms + q * room, call.k);
     }
-    const auto score = metric_ == Metric::l2 ? dense::add_squares : dense::multiply_panels;
     const auto add = metric_ == Metric::l2 ? add_distances : add_products;
     for (size_t panel = first_panel; panel < first_panel + panels; panel += together) {
         const size_t some = std::min(together, first_panel + panels - panel);
         const size_t row = panel * kPanel, rows = std::min(some * kPanel, count() - row);
-        score(*packed_, panel, some, zeros, x, ldx, number, y, ldy);
+        if (metric_ == Metric::l2) {
+            dense::add_squares(*packed_, panel, some, zeros, x, ldx, number, y, ldy);
+        } else {
+            dense::multiply(*packed_, panel, some, zeros, x, ldx, number, dense::Activation::identity, 0, y,
+                            ldy);
+        }
         for (size_t q = 0; q < number; ++q) add(y + q * ldy, rows, row, bests[q]);
     }
     for (size_t q = 0; q < number; ++q) {
