@@ -17,52 +17,56 @@ Array = NDArray[Any]
 _MOST_LABELS = 1 << 20
 
 
-def pack_labels(classes: Array | None, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+def pack_labels(
+    classes: Array | None, header: dict[str, Any], arrays: dict[str, Array], where: str = "classes"
+) -> None:
     """Add labels to what a file gets: numbers to its arrays, others to its header; ValueError of the rest."""
     if classes is None:
         return
     if classes.dtype.kind in "USO":
-        header["classes"] = {"dtype": classes.dtype.kind, "labels": _listed(classes)}
+        header[where] = {"dtype": classes.dtype.kind, "labels": _listed(classes, where)}
     else:
-        arrays["classes"] = classes
+        arrays[where] = classes
 
 
-def unpack_labels(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Array | None:
+def unpack_labels(
+    header: Mapping[str, Any], arrays: Mapping[str, Array], where: str = "classes"
+) -> Array | None:
     """Find the labels in what a file has; ValueError where they are none."""
-    if "classes" not in header:
-        return arrays.get("classes")
-    found = header["classes"]
+    if where not in header:
+        return arrays.get(where)
+    found = header[where]
     if not isinstance(found, dict):
-        refuse("classes", "a value of type dict", found)
+        refuse(where, "a value of type dict", found)
     labels, kind = found.get("labels"), found.get("dtype")
     if not isinstance(labels, list):
-        refuse("classes.labels", "a value of type list", labels)
+        refuse(f"{where}.labels", "a value of type list", labels)
     for place, label in enumerate(labels):
         if not isinstance(label, str | int | float if kind == "O" else str):
-            refuse(f"classes.labels[{place}]", "a label", label)
+            refuse(f"{where}.labels[{place}]", "a label", label)
     if kind == "O":
         classes = np.empty(len(labels), object)
         classes[:] = labels
         return classes
     if kind not in ("U", "S"):
-        refuse("classes.dtype", "U, S or O", kind)
+        refuse(f"{where}.dtype", "U, S or O", kind)
     # All are as wide as the widest: that is not to be far wider than the others.
     if labels and max(map(len, labels)) * len(labels) > _MOST_LABELS + 100 * sum(map(len, labels)):
-        refuse("classes.labels", "labels of about one length", "some that are far longer")
+        refuse(f"{where}.labels", "labels of about one length", "some that are far longer")
     if kind == "U":
         return np.array(labels, np.str_)
     try:
         return np.array([label.encode("latin-1") for label in labels], np.bytes_)
     except UnicodeEncodeError:
-        refuse("classes.labels", "bytes", "others")
+        refuse(f"{where}.labels", "bytes", "others")
 
 
-def _listed(classes: Array) -> list[Any]:
+def _listed(classes: Array, where: str) -> list[Any]:
     """Give labels of text, of bytes, or of several kinds as what JSON holds."""
     if classes.dtype.kind == "S":
         return [label.decode("latin-1") for label in classes.tolist()]
     labels = [label.item() if isinstance(label, np.generic) else label for label in classes.tolist()]
     for place, label in enumerate(labels):
         if not isinstance(label, str | int | float):
-            refuse(f"classes[{place}]", "a number or text, to be saved", type(label).__name__)
+            refuse(f"{where}[{place}]", "a number or text, to be saved", type(label).__name__)
     return labels

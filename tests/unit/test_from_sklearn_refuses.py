@@ -188,11 +188,15 @@ def test_other_objects(estimator: Any) -> None:
         from_sklearn(estimator)
 
 
-def test_several_targets_of_classes() -> None:
-    targets = np.column_stack([Y, Y])
-    for model in (tree.ExtraTreeClassifier(), ensemble.RandomForestClassifier(n_estimators=2)):
-        with pytest.raises(ValueError, match=r"n_outputs_: classifiers of more than one target are not"):
-            from_sklearn(model.fit(X, targets))
+@pytest.mark.parametrize("junk", [[3, 2], 3, [3], [3, "2"], [2**40, 3], None])
+def test_several_targets_that_make_no_sense(junk: Any) -> None:
+    model = tree.ExtraTreeClassifier().fit(X, np.column_stack([Y, Y]))
+    model.n_classes_ = junk
+    with pytest.raises(ValueError, match=r"(n_)?classes_"):
+        from_sklearn(model)
+    model.n_classes_, model.classes_ = [3, 3], [np.arange(3), np.arange(2)]
+    with pytest.raises(ValueError, match=r"classes_\[1\]: expected an array of 3 labels"):
+        from_sklearn(model)
 
 
 def test_boosting_that_starts_from_a_model() -> None:

@@ -63,8 +63,11 @@ def answers_of(call: Callable[[Any], Any], rows: NDArray[Any]) -> NDArray[Any]:
     except StopIteration as error:  # would end a generator or a coroutine silently
         raise RuntimeError("model: raised StopIteration") from error
     if type(out) is not np.ndarray:
-        if isinstance(out, tuple):  # of two answers for all rows, and there may be two rows
-            raise TypeError("model: expected an array with an answer for each row, got a tuple")
+        # A tuple or list of two answers for all rows: there may be two rows.
+        if isinstance(out, tuple) or (isinstance(out, list) and out and isinstance(out[0], np.ndarray)):
+            raise TypeError(
+                f"model: expected an array with an answer for each row, got a {type(out).__name__}"
+            )
         out = np.asarray(out)
     if out.ndim == 0 or len(out) != len(rows):
         raise ValueError(f"model: expected an answer for each of {len(rows)} rows, got shape {out.shape}")

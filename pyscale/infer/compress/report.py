@@ -177,7 +177,7 @@ def measure_of(model: Forest | Dense, rows: Any, y: Any, score: Score | None) ->
     if predicted.shape != wanted.shape:
         raise ValueError(f"y: expected shape {predicted.shape}, got {wanted.shape}")
     if labels:
-        (label,), (got,) = predicted[:1].tolist(), wanted[:1].tolist()
+        label, got = predicted.flat[0], wanted.flat[0]
         if isinstance(label, str) != isinstance(got, str):
             raise ValueError(f"y: expected labels such as {label!r}, got {got!r}")
         return Measure("accuracy", rows, wanted, True, _accuracy)
@@ -191,6 +191,8 @@ def measure_of(model: Forest | Dense, rows: Any, y: Any, score: Score | None) ->
 
 
 def _answers(model: Forest | Dense, rows: Any, num_threads: int | None = None) -> Array:
+    if isinstance(model.classes, tuple):
+        return model.raw(rows, num_threads=num_threads)
     if model.kind in ("binary", "multiclass"):
         return model.predict_proba(rows, num_threads=num_threads)
     call = model.raw if model.kind in ("anomaly", "scores") else model.predict

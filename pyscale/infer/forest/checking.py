@@ -92,12 +92,26 @@ def _check_classes(description: ModelDescription) -> None:
     classes, outputs = description.classes, description.trees.num_outputs
     if description.kind not in ("binary", "multiclass"):
         refuse("kind", "binary or multiclass, since there are classes", description.kind)
+    if isinstance(classes, tuple):
+        _check_targets(classes, description)
+        return
     if not isinstance(classes, np.ndarray) or classes.ndim != 1:
         refuse("classes", "an array of one axis", classes)
     # One class with an output of its own is what trees may have that saw no other.
     allowed = {outputs} if outputs > 1 else {2} if description.kind == "binary" else {1, 2}
     if len(classes) not in allowed:
         refuse("classes", f"{' or '.join(map(str, sorted(allowed)))} labels", f"{len(classes)}")
+
+
+def _check_targets(classes: tuple[Any, ...], description: ModelDescription) -> None:
+    if description.kind != "multiclass" or description.link.name != "identity":
+        refuse("kind, link.name", "multiclass and identity, of several targets", description.kind)
+    for k, labels in enumerate(classes):
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or not len(labels):
+            refuse(f"classes[{k}]", "labels of one axis, 1 or more", labels)
+    most, outputs = max(map(len, classes), default=0), description.trees.num_outputs
+    if len(classes) < 2 or len(classes) * most != outputs:
+        refuse("classes", f"2 targets or more, of {outputs} classes if all had the most", len(classes))
 
 
 def _one_of(where: str, value: object, names: tuple[str, ...]) -> None:

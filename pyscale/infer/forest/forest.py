@@ -15,6 +15,7 @@ from pyscale.infer import files
 from pyscale.infer.forest.checking import check
 from pyscale.infer.forest.explaining import explain_engine
 from pyscale.infer.forest.saving import pack
+from pyscale.infer.forest.targets import labels_of_targets, probabilities_of_targets
 from pyscale.infer.forest.trees import LinearLeaves, ModelDescription, Trees
 from pyscale.infer.inputs import output_of, rows_of, threads_of, whole_number
 
@@ -52,8 +53,8 @@ class Forest:
         Columns of the sums.
     kind : str
         ``regression``, ``binary``, ``multiclass``, ``ranking`` or ``anomaly``.
-    classes : numpy.ndarray or None
-        The labels, where `predict` gives labels.
+    classes : numpy.ndarray, tuple of numpy.ndarray or None
+        The labels, where `predict` gives labels; of each target, where there are several.
     feature_names : tuple of str or None
         The columns' names, where the model knows them.
     source : str
@@ -77,7 +78,9 @@ class Forest:
         self._native.gives_labels = description.classes is not None or description.kind == "anomaly"
         # One class has one column of probabilities, which the short way does not know.
         self._native.classifies = (description.kind == "binary" and not self._scores_alone()) or (
-            description.kind == "multiclass" and trees.num_outputs > 1
+            description.kind == "multiclass"
+            and trees.num_outputs > 1
+            and not isinstance(description.classes, tuple)
         )
         # Measuring takes rows and sums in memory; of what is as wide as this, nobody asks for many rows.
         if trees.num_features <= _MOST_FEATURES and trees.num_outputs <= _MOST_OUTPUTS:
@@ -163,7 +166,7 @@ class Forest:
         -------
         numpy.ndarray
             Labels, where the model has `classes`; else what its link makes of the sums: values, or, of a
-            booster that was trained to classify, probabilities. Rows, or rows x outputs.
+            booster that was trained to classify, probabilities. Rows, or rows x outputs (of labels: targets).
         """
         if self.classes is None and self.kind != "anomaly":
             return self._answer(X, "linked", num_trees, num_threads, out)
@@ -172,6 +175,8 @@ class Forest:
         if self.kind == "anomaly":
             return np.where(self.decision_function(X, num_threads=num_threads) < 0, -1, 1)
         assert self.classes is not None
+        if isinstance(self.classes, tuple):
+            return labels_of_targets(self._answer(X, "linked", num_trees, num_threads, None), self.classes)
         labels: Array = self.classes[self._numbers(X, num_trees, num_threads)]
         return labels
 
@@ -242,7 +247,7 @@ class Forest:
         num_trees: int | None = None,
         num_threads: int | None = None,
         out: Array | None = None,
-    ) -> Array:
+    ) -> Any:
         """
         Give the probability of each class.
 
@@ -253,13 +258,13 @@ class Forest:
 
         Returns
         -------
-        numpy.ndarray
-            Rows x classes, of `dtype`.
+        numpy.ndarray or list of numpy.ndarray
+            Rows x classes, of `dtype`; of each target, where there are several.
 
         Raises
         ------
         ValueError
-            The model does not classify.
+            The model does not classify; or an `out` where there are several targets.
         """
         if self.kind not in ("binary", "multiclass"):
             raise ValueError(f"predict_proba: expected a model that classifies, got one for {self.kind}")
@@ -267,6 +272,11 @@ class Forest:
             raise ValueError(
                 "predict_proba: expected a model of probabilities, got one of scores: raw gives them"
             )
+        if isinstance(self.classes, tuple):
+            if out is not None:
+                raise ValueError("out: expected none of a model of several targets; raw takes one")
+            linked = self._answer(X, "linked", num_trees, num_threads, None)
+            return probabilities_of_targets(linked, self.classes)
         if self.kind == "multiclass" and self.num_outputs == 1:
             if out is not None:
                 raise ValueError("out: expected none of a model of one class")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer.categories import pack_categories, unpack_categories
 from pyscale.infer.forest.checking import check
+from pyscale.infer.forest.targets import pack_targets, unpack_targets
 from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Trees
 from pyscale.infer.importers.reading import refuse
 from pyscale.infer.labels import pack_labels, unpack_labels
@@ -77,7 +78,10 @@ def pack(description: ModelDescription) -> tuple[dict[str, Any], dict[str, Array
         header["categories"] = pack_categories(description.categories)
     names = description.feature_names
     header["feature_names"] = None if names is None else list(names)
-    pack_labels(description.classes, header, arrays)
+    if isinstance(description.classes, tuple):
+        pack_targets(description.classes, header, arrays)
+    else:
+        pack_labels(description.classes, header, arrays)
     return header, arrays
 
 
@@ -110,7 +114,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> ModelDescr
         trees=Trees(**fields, **in_trees, known_categories=known, linear=linear),
         link=Link(**{name: _entry(link, name, f"link.{name}", kind) for name, kind in _LINK.items()}),
         feature_names=None if names is None else tuple(names),
-        classes=unpack_labels(header, arrays),
+        classes=unpack_targets(header, arrays) if "targets" in header else unpack_labels(header, arrays),
         categories=unpack_categories(header.get("categories")),
         missing=_entry(header, "missing", "missing", float) if "missing" in header else None,
         **entries,

@@ -172,8 +172,9 @@ class ModelDescription:
         What makes `predict`'s answers, or probabilities, of the sums.
     kind : str
         ``regression``, ``binary``, ``multiclass``, ``ranking`` or ``anomaly``.
-    classes : numpy.ndarray, optional
-        The labels, where `predict` is to give labels as the library does.
+    classes : numpy.ndarray or tuple of numpy.ndarray, optional
+        The labels, where `predict` is to give labels as the library does. A tuple holds those of several
+        targets, each of which has outputs for as many classes as the largest.
     feature_names : tuple of str, optional
         The columns' names, where the model knows them.
     source : str
@@ -195,7 +196,7 @@ class ModelDescription:
     link: Link
     kind: str
     source: str
-    classes: Array | None = None
+    classes: Array | tuple[Array, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     trees_per_round: int = 1
     offset: float = 0.0

@@ -16,7 +16,7 @@ from pyscale.infer.importers.sklearn_nodes import (
     feature_names,
     items,
     join,
-    labels,
+    labels_of,
     read_nodes,
     source,
 )
@@ -47,9 +47,9 @@ def read_forest(estimator: object, classifier: bool) -> ModelDescription:
 def _read(found: list[Any], places: list[str], estimator: object, classifier: bool) -> ModelDescription:
     num_features = count(attribute(estimator, "n_features_in_"), "n_features_in_")
     targets = count(attribute(estimator, "n_outputs_"), "n_outputs_")
-    if classifier and targets > 1:
-        raise ValueError(f"n_outputs_: classifiers of more than one target are not supported, got {targets}")
-    classes = count(attribute(estimator, "n_classes_"), "n_classes_") if classifier else 1
+    labels = labels_of(estimator, targets) if classifier else None
+    # Targets of fewer classes than another have columns of zeros.
+    classes = max(map(len, labels if isinstance(labels, tuple) else (labels,))) if labels is not None else 1
     nodes, values = [], []
     for tree, where in zip(found, places, strict=True):
         nodes.append(read_nodes(tree, where, num_features))
@@ -70,7 +70,7 @@ def _read(found: list[Any], places: list[str], estimator: object, classifier: bo
         # Two classes have a column each as well.
         kind="multiclass" if classifier else "regression",
         source=source(),
-        classes=labels(estimator, classes) if classifier else None,
+        classes=labels,
         feature_names=feature_names(estimator, num_features),
     )
 

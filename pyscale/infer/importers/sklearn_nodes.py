@@ -23,6 +23,7 @@ __all__ = [
     "items",
     "join",
     "labels",
+    "labels_of",
     "number",
     "read_nodes",
     "round_down",
@@ -114,6 +115,21 @@ def labels(estimator: object, size: int) -> Array:
     if not isinstance(classes, np.ndarray) or classes.shape != (size,):
         refuse("classes_", f"an array of {size} labels", classes)
     return classes.copy()
+
+
+def labels_of(estimator: object, targets: int) -> Array | tuple[Array, ...]:
+    """Give the labels of a classifier, of each of its targets where there are several."""
+    sizes = attribute(estimator, "n_classes_")
+    if targets == 1:
+        return labels(estimator, count(sizes, "n_classes_"))
+    found = []
+    classes = items(attribute(estimator, "classes_"), "classes_", targets)
+    for k, (size, own) in enumerate(zip(items(sizes, "n_classes_", targets), classes, strict=True)):
+        size = count(size, f"n_classes_[{k}]")
+        if not isinstance(own, np.ndarray) or own.shape != (size,):
+            refuse(f"classes_[{k}]", f"an array of {size} labels", own)
+        found.append(own.copy())
+    return tuple(found)
 
 
 def feature_names(estimator: object, num_features: int) -> tuple[str, ...] | None:

@@ -59,7 +59,7 @@ def from_sklearn(estimator: object) -> ModelDescription:
         For what is of another class.
     ValueError
         For estimators that are not fitted, or whose attributes make no sense; and for what
-        is not supported: classifiers of more than one target, boosting that starts from the answers of a
+        is not supported: boosting that starts from the answers of a
         model (`init`), categories that are not whole numbers from 0 to 2^31 - 1. It names the attribute.
     """
     name = class_name(estimator)
