@@ -248,7 +248,7 @@ class Pipeline(Saved):
         """Return all that is saved."""
         return pack(self.stages, self._names)
 
-    def _rows(self, X: Any) -> Any:
+    def _rows(self, X: Any, num_threads: int | None = None) -> Any:
         """Give what the last stage gets."""
         if self._opens and not (
             type(X) is np.ndarray and X.dtype in _AT_ONCE and X.ndim == 2 and X.shape[1] == self.num_features
@@ -256,7 +256,7 @@ class Pipeline(Saved):
             assert self.num_features is not None
             X = rows_as_given(X, self.num_features, self._names)
         for run in self._before:
-            X = run(X)
+            X = run(X, num_threads)
         return X
 
     def _method(self, name: str) -> Callable[..., Any]:
@@ -268,18 +268,19 @@ class Pipeline(Saved):
         return found
 
     def _answer(self, name: str, X: Any, *, out: Array | None = None, **options: Any) -> Array:
+        num_threads = options.get("num_threads")
         given = {option: value for option, value in options.items() if value is not None}
         if out is not None:
             check_apart(out, X)
             given["out"] = out
         if self._last is not None:
-            answer: Array = self._method(name)(self._rows(X), **given)
+            answer: Array = self._method(name)(self._rows(X, num_threads), **given)
             return answer
         if name not in ("predict", "raw"):
             self._method(name)
         if options.get("num_trees") is not None:
             raise TypeError("num_trees: expected none without trees")
-        rows: Array = self._rows(X)
+        rows: Array = self._rows(X, num_threads)
         if out is None:
             return rows
         filled = output_of(out, rows.shape, rows.dtype, rows)

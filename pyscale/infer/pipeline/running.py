@@ -15,7 +15,7 @@ from pyscale.infer.pipeline.stages import Columnwise
 
 __all__ = ["runners"]
 
-Run = Callable[[Any], NDArray[Any]]
+Run = Callable[[Any, int | None], NDArray[Any]]  # of rows, and of how many threads, at most
 
 
 def runners(stages: Sequence[Stage]) -> list[Run]:
@@ -27,16 +27,21 @@ def runners(stages: Sequence[Stage]) -> list[Run]:
             group.append(stage)
             continue
         if group:
-            found.append(runner(group))
+            found.append(_columnwise(group))
             group = []
         assert isinstance(stage, Dense | Forest)
         found.append(_handing_on(stage))
-    return [*found, runner(group)] if group else found
+    return [*found, _columnwise(group)] if group else found
+
+
+def _columnwise(group: list[Columnwise]) -> Run:
+    one = runner(group)
+    return lambda x, num_threads: one(x)
 
 
 def _handing_on(model: Dense | Forest) -> Run:
-    def run(x: Any) -> NDArray[Any]:
-        raw = model.raw(x)
+    def run(x: Any, num_threads: int | None) -> NDArray[Any]:
+        raw = model.raw(x, num_threads=num_threads)
         return raw if raw.ndim == 2 else raw[:, None]
 
     return run
