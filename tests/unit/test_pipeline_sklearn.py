@@ -216,7 +216,12 @@ def test_imputers_and_scalers_before_trees(dtype: str) -> None:
         (SimpleImputer(), HistGradientBoostingClassifier(max_iter=5)),
         (SimpleImputer(strategy="median"), StandardScaler(), RandomForestClassifier(5, random_state=0)),
         (RobustScaler(), SimpleImputer(), GradientBoostingClassifier(n_estimators=4)),
-        (MaxAbsScaler(), MinMaxScaler(clip=True), SimpleImputer(), IsolationForest(n_estimators=5, random_state=0)),
+        (
+            MaxAbsScaler(),
+            MinMaxScaler(clip=True),
+            SimpleImputer(),
+            IsolationForest(n_estimators=5, random_state=0),
+        ),
     ):
         fitted = make_pipeline(*steps).fit(holes, y)
         same(fitted, rows)
