@@ -84,6 +84,7 @@ def _column(values: Any, where: str, kinds: str) -> Array:
         refuse(where, "floats of 64 bits at most" if kinds == "f" else "numbers", str(array.dtype))
     if array.ndim != 1 or not len(array):
         refuse(where, "a number of each column", f"shape {array.shape}")
+    array.flags.writeable = False  # a pipeline shows its stages, and computes with these
     return array
 
 
