@@ -86,7 +86,7 @@ def adversarial(fitted: Any, scaler: Any, dtype: str, seed: int, nan: bool) -> A
     """Rows that the scaler sends at thresholds and beside them, and their neighbours."""
     trees = ps.infer.convert(fitted[-1])._description.trees
     after = around_thresholds(trees, 150, seed, nan=nan, infinite=False)
-    rows = scaler.inverse_transform(np.clip(after, -1e6, 1e6)).astype(dtype)
+    rows: Array = scaler.inverse_transform(np.clip(after, -1e6, 1e6)).astype(dtype)
     rng = np.random.default_rng(seed)
     for _ in range(3):
         toward = rng.choice([-np.inf, np.inf], rows.shape).astype(dtype)

@@ -134,7 +134,7 @@ def _imputing(stage: Imputer) -> _Step:
             x, own = x[:, columns], True
         if missing != missing:
             if x.dtype.kind != "f":
-                return x
+                return x if own else x.copy(order="K")
             gaps = np.isnan(x)
         else:
             gaps = x == missing
