@@ -325,6 +325,16 @@ def test_categories_after_an_imputer() -> None:
     same(make_pipeline(SimpleImputer(strategy="most_frequent"), model).fit(x, y), x)
 
 
+def test_several_targets() -> None:
+    x, y = load_digits(return_X_y=True)
+    forest = RandomForestClassifier(4, max_depth=5, random_state=0)
+    fitted = make_pipeline(StandardScaler(), forest).fit(x, np.stack([y, y % 2], 1))
+    found = ps.infer.convert(fitted)
+    assert np.array_equal(found.predict(x), fitted.predict(x))
+    for got, expected in zip(found.predict_proba(x), fitted.predict_proba(x), strict=True):
+        assert np.array_equal(got, expected)
+
+
 def test_trees_of_other_libraries() -> None:
     x, y = load_breast_cancer(return_X_y=True)
     rows = [x, x.astype(np.float32)]

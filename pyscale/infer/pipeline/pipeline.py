@@ -59,8 +59,8 @@ class Pipeline(Saved):
         The columns' names, where they are known.
     kind : str or None
         That of the last model; ``values`` where there is none.
-    classes : numpy.ndarray or None
-        The labels, where `predict` gives labels.
+    classes : numpy.ndarray, tuple of numpy.ndarray, or None
+        The labels, where `predict` gives labels; of several targets, those of each.
     source : str
         The library that the last model is of.
     dtype : numpy.dtype or None
@@ -106,7 +106,7 @@ class Pipeline(Saved):
         self.num_outputs: int | None
         self.num_outputs = widths(last)[1] if isinstance(last, Columnwise) else _of(last, "num_outputs")
         self.kind = "values" if self._last is None else _of(last, "kind")
-        self.classes: Array | None = _of(last, "classes")
+        self.classes: Array | tuple[Array, ...] | None = _of(last, "classes")
         self.source = str(_of(last, "source") or "pyscale")
         self.dtype: np.dtype[Any] | None = _of(last, "dtype")
 
@@ -163,7 +163,7 @@ class Pipeline(Saved):
         num_trees: int | None = None,
         num_threads: int | None = None,
         out: Array | None = None,
-    ) -> Array:
+    ) -> Any:
         """
         Give the probability of each class.
 
@@ -174,8 +174,8 @@ class Pipeline(Saved):
 
         Returns
         -------
-        numpy.ndarray
-            Rows x classes.
+        numpy.ndarray or list of numpy.ndarray
+            Rows x classes; of several targets, those of each.
 
         Raises
         ------
@@ -205,19 +205,23 @@ class Pipeline(Saved):
         numpy.ndarray
             As of the last stage.
         """
-        return self._answer("raw", X, num_trees=num_trees, num_threads=num_threads, out=out)
+        answer: Array = self._answer("raw", X, num_trees=num_trees, num_threads=num_threads, out=out)
+        return answer
 
     def decision_function(self, X: Any, *, num_threads: int | None = None) -> Array:
         """Give what scikit-learn's method of this name gives, of a forest: see there."""
-        return self._answer("decision_function", X, num_threads=num_threads)
+        answer: Array = self._answer("decision_function", X, num_threads=num_threads)
+        return answer
 
     def score_samples(self, X: Any, *, num_threads: int | None = None) -> Array:
         """Give the scores of an isolation forest: see there."""
-        return self._answer("score_samples", X, num_threads=num_threads)
+        answer: Array = self._answer("score_samples", X, num_threads=num_threads)
+        return answer
 
     def leaf_index(self, X: Any, *, num_trees: int | None = None, num_threads: int | None = None) -> Array:
         """Say which leaf of a forest each row reaches in each tree: see there."""
-        return self._answer("leaf_index", X, num_trees=num_trees, num_threads=num_threads)
+        answer: Array = self._answer("leaf_index", X, num_trees=num_trees, num_threads=num_threads)
+        return answer
 
     def explain_engine(self) -> str:
         """Say how a forest computes: see there; ValueError if the last stage is none."""
@@ -267,15 +271,14 @@ class Pipeline(Saved):
             )
         return found
 
-    def _answer(self, name: str, X: Any, *, out: Array | None = None, **options: Any) -> Array:
+    def _answer(self, name: str, X: Any, *, out: Array | None = None, **options: Any) -> Any:
         num_threads = options.get("num_threads")
         given = {option: value for option, value in options.items() if value is not None}
         if out is not None:
             check_apart(out, X)
             given["out"] = out
         if self._last is not None:
-            answer: Array = self._method(name)(self._rows(X, num_threads), **given)
-            return answer
+            return self._method(name)(self._rows(X, num_threads), **given)
         if name not in ("predict", "raw"):
             self._method(name)
         if options.get("num_trees") is not None:
