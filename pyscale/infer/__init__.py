@@ -22,6 +22,8 @@ from pyscale.infer.forest.trees import LinearLeaves, Link, ModelDescription, Tre
 from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.loading import FORMATS, convert, load
 from pyscale.infer.offline.predict import Progress, predict_distributed
+from pyscale.infer.pipeline.pipeline import Pipeline
+from pyscale.infer.pipeline.stages import Imputer, Scaler
 from pyscale.infer.topk.topk import TopK
 
 __all__ = [
@@ -37,15 +39,18 @@ __all__ = [
     "DenseDescription",
     "EmbeddingBag",
     "Forest",
+    "Imputer",
     "LayerNorm",
     "Linear",
     "LinearLeaves",
     "Link",
     "ModelDescription",
     "OnnxModel",
+    "Pipeline",
     "Progress",
     "QuantizedLinear",
     "QueueFull",
+    "Scaler",
     "TopK",
     "Trees",
     "convert",

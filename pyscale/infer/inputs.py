@@ -13,10 +13,16 @@ from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer.categories import Categories, codes_of, is_categorical
 
-__all__ = ["columns_of", "output_of", "rows_of", "threads_of", "whole_number"]
+__all__ = ["check_apart", "columns_of", "output_of", "rows_as_given", "rows_of", "threads_of", "whole_number"]
 
 _WITHOUT_A_COPY = ("float32", "float64")
 _NUMBERS = frozenset("fiub")  # NumPy's kinds
+# Of Arrow and of polars.
+_FLOATS_OF_TABLES = {
+    "halffloat": np.dtype(np.float16),
+    "float": np.dtype(np.float32),
+    "Float32": np.dtype(np.float32),
+}
 _MOST_THREADS = 2**31 - 1  # of C++; it starts no more than the machine has use for
 
 
@@ -63,10 +69,26 @@ def rows_of(
     columns = columns_of(X)
     if columns is not None:
         return _from_table(X, columns, num_features, names, what, categories)
-    array = view(X, what=what).array
-    if array.ndim != 2 or array.shape[1] != num_features:
-        raise ValueError(f"{what}: expected rows x {num_features} features, got shape {array.shape}")
-    return _as_float(array, whole)
+    return _as_float(_opened(X, num_features, what), whole)
+
+
+def rows_as_given(X: Any, num_features: int, names: Sequence[str] | None, what: str = "X") -> NDArray[Any]:
+    """
+    Open rows for what computes in their type: as :func:`rows_of`, but in a type of NumPy's that they have.
+
+    Returns
+    -------
+    numpy.ndarray
+        Rows x features: of an array its own type, bfloat16 as float32; of a table that which NumPy finds for
+        columns of such types together, if it is one of floats, else float64.
+    """
+    columns = columns_of(X)
+    if columns is None:
+        array = _opened(X, num_features, what)
+        return array if array.dtype.kind in _NUMBERS else _as_float(array)
+    rows = _from_table(X, columns, num_features, names, what, None)
+    dtype = _common_type(X)
+    return rows.astype(np.float64 if dtype is None else dtype, copy=False)
 
 
 def output_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:
@@ -77,9 +99,14 @@ def output_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], x: NDArray
             f"out: expected a contiguous array of {dtype} and shape {shape}, "
             f"got {array.dtype} and {array.shape}"
         )
-    if np.may_share_memory(array, x):
-        raise ValueError("out: expected memory of its own, got some of X's")
+    check_apart(array, x)
     return array
+
+
+def check_apart(out: Any, x: Any) -> None:
+    """Refuse to write what answers to `x` where `x` itself is."""
+    if columns_of(x) is None and np.may_share_memory(view(out, what="out").array, view(x, what="X").array):
+        raise ValueError("out: expected memory of its own, got some of X's")
 
 
 def threads_of(num_threads: int | None) -> int:
@@ -98,11 +125,31 @@ def whole_number(value: Any, what: str) -> int:
         raise TypeError(f"{what}: expected a whole number, got {value!r}") from None
 
 
+def _opened(X: Any, num_features: int, what: str) -> NDArray[Any]:
+    array = view(X, what=what).array
+    if array.ndim != 2 or array.shape[1] != num_features:
+        raise ValueError(f"{what}: expected rows x {num_features} features, got shape {array.shape}")
+    return array
+
+
 def _as_float(array: NDArray[Any], whole: type[np.floating[Any]] = np.float64) -> NDArray[Any]:
     if array.dtype in _WITHOUT_A_COPY:
         return array
     # Every bool, float16, bfloat16 and small integer is a float32.
     return array.astype(np.float32 if array.dtype.itemsize < 4 else whole)
+
+
+def _common_type(table: Any) -> np.dtype[Any] | None:
+    """Find the type of floats for a table's columns together; None if they have none without a loss."""
+    if hasattr(table, "iloc"):  # pandas, whose own types beside NumPy's become float64
+        found = list(table.dtypes)
+    else:
+        kinds = table.dtypes if hasattr(table, "dtypes") else table.schema.types  # polars, Arrow
+        found = [_FLOATS_OF_TABLES.get(str(kind)) for kind in kinds]
+    if not found or not all(isinstance(one, np.dtype) and one.kind in "fiu" for one in found):
+        return None
+    dtype = np.result_type(*found)
+    return dtype if dtype.kind == "f" and dtype.itemsize <= 8 else None
 
 
 def columns_of(table: Any) -> list[str] | None:

@@ -18,6 +18,9 @@ from pyscale.infer.forest.trees import ModelDescription
 from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.importers.reading import refuse
 from pyscale.infer.labels import unpack_labels
+from pyscale.infer.pipeline.pipeline import Pipeline
+from pyscale.infer.pipeline.saving import unpack as unpack_pipeline
+from pyscale.infer.pipeline.stages import PipelineDescription
 from pyscale.infer.topk.saving import unpack as unpack_topk
 
 __all__ = ["FORMATS", "convert", "load"]
@@ -44,8 +47,8 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Any:
 
     Returns
     -------
-    Forest, Dense, TopK, EmbeddingBag or OnnxModel
-        The model; the last only where one was saved. Other graphs of ONNX are refused: :class:`OnnxModel`
+    Forest, Dense, TopK, EmbeddingBag, Pipeline or OnnxModel
+        The model; the last two only where one was saved. Other graphs of ONNX are refused: :class:`OnnxModel`
         runs them.
 
     Raises
@@ -83,7 +86,8 @@ def convert(model: Any, layers: Any = None) -> Any:
         An ``xgboost.Booster`` or a model of XGBoost's scikit-learn interface, a ``lightgbm.Booster`` or one
         of LightGBM's; of scikit-learn a fitted tree, forest, boosting, ``MLPClassifier``, ``MLPRegressor``,
         ``LinearRegression``, ``Ridge``, ``LogisticRegression``, ``StandardScaler``, ``MinMaxScaler``,
-        ``PCA`` or a pipeline of these (trees without a step before them); a ``torch.nn.Sequential``, or its
+        ``MaxAbsScaler``, ``RobustScaler``, ``SimpleImputer``, ``PCA`` or a pipeline of these (before trees,
+        also XGBoost's and LightGBM's, scalers and imputers only); a ``torch.nn.Sequential``, or its
         ``state_dict`` with `layers`; a ``torch.nn.EmbeddingBag``. Of an ``XGBClassifier`` of several labels a
         row, `predict` gives the probabilities.
     layers : list of str or tuple, optional
@@ -92,8 +96,10 @@ def convert(model: Any, layers: Any = None) -> Any:
 
     Returns
     -------
-    Forest, Dense or EmbeddingBag
-        A copy: what is done to `model` afterwards does not change it.
+    Forest, Dense, EmbeddingBag or Pipeline
+        A copy: what is done to `model` afterwards does not change it. A :class:`Pipeline` of what has
+        scalers or imputers before trees, or an imputer or a scaler that clips before anything; other chains
+        are a :class:`Dense` as a whole.
 
     Raises
     ------
@@ -137,6 +143,12 @@ def _dense(header: dict[str, Any], arrays: dict[str, Any]) -> Dense:
     return Dense(description, weights=weights)
 
 
+def _pipeline(header: dict[str, Any], arrays: dict[str, Any]) -> Pipeline:
+    models = {kind: _SAVED[kind] for kind in ("forest", "dense", "onnx")}
+    stages, names = unpack_pipeline(header, arrays, models)
+    return Pipeline(stages, feature_names=names)
+
+
 def _graph(header: dict[str, Any], arrays: dict[str, Any]) -> OnnxModel:
     """Open a graph that ``OnnxModel.save`` wrote."""
     content, output = arrays.get("graph"), header.get("output")
@@ -164,6 +176,7 @@ _SAVED: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
     "topk": unpack_topk,
     "embedding_bag": unpack_embedding,
     "onnx": _graph,
+    "pipeline": _pipeline,
 }
 
 
@@ -171,11 +184,20 @@ def _is_of_torch(model: Any) -> bool:
     return any(kind.__module__.partition(".")[0] == "torch" for kind in type(model).__mro__)
 
 
-def _made(description: ModelDescription | DenseDescription) -> Forest | Dense:
+_Description = ModelDescription | DenseDescription | PipelineDescription
+
+
+def _made(description: _Description) -> Forest | Dense | Pipeline:
+    if isinstance(description, PipelineDescription):
+        stages = [
+            _made(stage) if isinstance(stage, ModelDescription | DenseDescription) else stage
+            for stage in description.stages
+        ]
+        return Pipeline(stages, feature_names=description.feature_names)
     return Dense(description) if isinstance(description, DenseDescription) else Forest(description)
 
 
-def _reader(format: str) -> Callable[[bytes], ModelDescription | DenseDescription]:
+def _reader(format: str) -> Callable[[bytes], _Description]:
     if format == "xgboost":
         from pyscale.infer.importers.xgboost import read_xgboost
 
@@ -189,7 +211,7 @@ def _reader(format: str) -> Callable[[bytes], ModelDescription | DenseDescriptio
     return read_onnx
 
 
-def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription | DenseDescription]:
+def _converter(library: str, model: Any) -> Callable[[Any], _Description]:
     if library == "xgboost":
         from pyscale.infer.importers import xgboost
 

@@ -9,7 +9,7 @@ import forest_reference as reference
 import numpy as np
 from forest_inputs import around_thresholds
 
-from pyscale.infer import Dense, load
+from pyscale.infer import Dense, Forest, Pipeline, load
 from pyscale.infer.dense.saving import pack as pack_dense
 from pyscale.infer.dense.saving import unpack as unpack_dense
 from pyscale.infer.forest.saving import pack, unpack
@@ -44,12 +44,28 @@ def predicts_alike(model: Dense) -> None:
     assert np.array_equal(Dense(again, weights=weights).raw(x), whole, equal_nan=True)
 
 
+def predicts_in_stages(model: Pipeline) -> None:
+    """Compare a batch with each row, and let models that are last be as they have to be."""
+    if model.num_features is None or model.num_features > MOST_COLUMNS:
+        return
+    x = np.random.default_rng(0).normal(size=(20, model.num_features))
+    x[0], x[1], x[2] = np.nan, np.inf, -1
+    for rows in (x, x.astype(np.float32), np.ones(x.shape, np.int8)):
+        whole = model.raw(rows)
+        for row in range(len(x)):
+            assert np.array_equal(model.raw(rows[row : row + 1])[0], whole[row], equal_nan=True)
+        assert len(model.predict(rows)) == len(rows)
+    if isinstance(model.stages[-1], Dense | Forest):
+        predicts(model.stages[-1])
+
+
 def predicts(model: object) -> None:
     """Compare all engines of a forest with the plain walk, and batches of a chain of layers with each row."""
-    from pyscale.infer import Forest
-
     if isinstance(model, Dense):
         predicts_alike(model)
+        return
+    if isinstance(model, Pipeline):
+        predicts_in_stages(model)
         return
     assert isinstance(model, Forest)
     trees = model._description.trees

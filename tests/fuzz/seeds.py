@@ -15,7 +15,7 @@ import numpy as np
 from forest_random import random_trees
 from mutations import FLOATS, INTEGERS, mutated_bytes, mutated_document, mutated_text
 
-from pyscale.infer import Forest, Link, ModelDescription, files
+from pyscale.infer import Forest, Imputer, Linear, Link, ModelDescription, Pipeline, Scaler, files
 
 FORMATS = ("pyscale", "xgboost_json", "xgboost_ubj", "lightgbm", "onnx", "onnx_dense")
 PREAMBLE = len(files.MAGIC) + 8
@@ -69,6 +69,13 @@ def _own() -> list[bytes]:
             )
             given = {"link": Link(), "kind": "regression", "source": "a fuzzer", **more}
             Forest(ModelDescription(trees=trees, **given)).save(path)
+            found.append(path.read_bytes())
+        trees = random_trees(1, num_trees=3, num_features=3, most_leaves=5)
+        forest = Forest(ModelDescription(trees=trees, link=Link(), kind="regression", source="a fuzzer"))
+        imputer = Imputer(np.ones(4), missing=-1, kept=np.arange(4) > 0)
+        scaler = Scaler(subtract=np.ones(3), divide=np.ones(3, np.float32), clip=(-1, 1))
+        for last in (forest, Linear(np.ones((2, 3)))):
+            Pipeline([imputer, scaler, last], feature_names=list("abcd")).save(path)
             found.append(path.read_bytes())
     return found
 

@@ -135,6 +135,11 @@ class Dense(Saved):
         return f"<pyscale.infer.Dense: {'-'.join(map(str, widths))}, {kept}, from {self.source}>"
 
     @property
+    def flat(self) -> bool:
+        """Whether one output is an axis less."""
+        return self._description.flat
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, batch norms folded."""
         return self._description.layers

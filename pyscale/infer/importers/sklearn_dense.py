@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyscale.infer.dense.layers import Activation, Affine, DenseDescription, Layer, Linear
 from pyscale.infer.importers.sklearn_nodes import class_name, feature_names
 
-__all__ = ["KNOWN", "from_steps"]
+__all__ = ["KNOWN", "check_transformer", "from_steps"]
 
 Array = NDArray[Any]
 _ACTIVATIONS = {"identity": "identity", "relu": "relu", "tanh": "tanh", "logistic": "sigmoid"}
@@ -36,8 +36,8 @@ def from_steps(steps: list[tuple[str, Any]]) -> DenseDescription:
     Raises
     ------
     ValueError
-        One is not fitted, or has what is not supported: several labels at once, MinMaxScaler that clips,
-        LogisticRegression of one class against the rest.
+        One is not fitted, or has what is not supported: several labels at once, LogisticRegression of one
+        class against the rest.
     """
     layers: list[Layer] = []
     for where, step in steps[:-1]:
@@ -71,11 +71,15 @@ def _refuse(where: str, expected: str, got: str) -> NoReturn:
     raise ValueError(f"{where}: expected {expected}, got {got}")
 
 
-def _transformer(where: str, step: Any) -> list[Layer]:
-    name = class_name(step)
-    if name not in _TRANSFORMERS:
+def check_transformer(where: str, step: Any) -> None:
+    """Refuse what may only be the last step."""
+    if class_name(step) not in _TRANSFORMERS:
         _refuse(where, f"one of {', '.join(_TRANSFORMERS)} before the model", type(step).__qualname__)
-    return _TRANSFORMERS[name](where, step)
+
+
+def _transformer(where: str, step: Any) -> list[Layer]:
+    check_transformer(where, step)
+    return _TRANSFORMERS[class_name(step)](where, step)
 
 
 def _standard(where: str, step: Any) -> list[Layer]:
@@ -86,9 +90,20 @@ def _standard(where: str, step: Any) -> list[Layer]:
 
 
 def _min_max(where: str, step: Any) -> list[Layer]:
-    if step.clip:
-        _refuse(f"{where}.clip", "False", "True")
     return [Affine(_fitted(where, step, "scale_"), _fitted(where, step, "min_"))]
+
+
+def _max_abs(where: str, step: Any) -> list[Layer]:
+    scale = 1 / np.asarray(_fitted(where, step, "scale_"), np.float64)
+    return [Affine(scale, np.zeros(len(scale)))]
+
+
+def _robust(where: str, step: Any) -> list[Layer]:
+    features = int(_fitted(where, step, "n_features_in_"))
+    center = np.zeros(features) if not step.with_centering else _fitted(where, step, "center_")
+    scale = np.ones(features) if not step.with_scaling else _fitted(where, step, "scale_")
+    scale = 1 / np.asarray(scale, np.float64)
+    return [Affine(scale, -np.asarray(center, np.float64) * scale)]
 
 
 def _pca(where: str, step: Any) -> list[Layer]:
@@ -159,6 +174,8 @@ def _regressor(where: str, model: Any) -> _Read:
 _TRANSFORMERS: dict[str, Callable[[str, Any], list[Layer]]] = {
     "StandardScaler": _standard,
     "MinMaxScaler": _min_max,
+    "MaxAbsScaler": _max_abs,
+    "RobustScaler": _robust,
     "PCA": _pca,
 }
 _MODELS: dict[str, Callable[[str, Any], _Read]] = {

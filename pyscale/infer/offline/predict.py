@@ -20,6 +20,7 @@ from pyscale.infer.forest.forest import Forest
 from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.offline.results import Results
 from pyscale.infer.offline.sources import Source, Unit, open_source
+from pyscale.infer.pipeline.pipeline import Pipeline
 from pyscale.infer.topk.topk import TopK
 
 __all__ = ["Progress", "predict_distributed"]
@@ -71,7 +72,7 @@ def predict_distributed(
 
     Parameters
     ----------
-    model : Forest, Dense, OnnxModel, TopK, EmbeddingBag or other
+    model : Forest, Dense, Pipeline, OnnxModel, TopK, EmbeddingBag or other
         The same on every rank; has `method`, which gives an array with an answer a row.
     source : numpy.ndarray, or paths
         Rows x features, the same on every rank (mapped, with ``np.load(…, mmap_mode="r")``); or Parquet
@@ -197,7 +198,7 @@ def _sample(predict: Callable[[Any], Array], rows: Source) -> Array:
 
 def _job(model: Any, method: str, rows: Source) -> dict[str, Any]:
     """Describe the job: a draft that another one has left is not gone on with."""
-    if isinstance(model, Dense | EmbeddingBag | Forest | OnnxModel | TopK):
+    if isinstance(model, Dense | EmbeddingBag | Forest | OnnxModel | Pipeline | TopK):
         header, arrays = model._packed()
         digest = hashlib.sha256(repr(sorted(header.items())).encode())
         for name, array in sorted(arrays.items()):
