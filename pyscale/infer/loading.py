@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Any:
     ----------
     path : path
         A file that ``model.save`` wrote, XGBoost's JSON or UBJ, LightGBM's text, or ONNX with one ensemble of
-        trees or a chain of dense layers (which takes the package ``onnx``).
+        trees or a chain of dense layers (which takes the package ``onnx``); its weights may be in other files
+        beside it.
     format : {"pyscale", "xgboost", "lightgbm", "onnx"}, optional
         What it is; by default it is told by its content.
 
@@ -125,7 +127,7 @@ def _from_file(path: Path, format: str) -> Any:
     size = path.stat().st_size
     if size > _MOST_BYTES:
         refuse("the file", f"at most {_MOST_BYTES} bytes", size)
-    return _made(_reader(format)(path.read_bytes()))
+    return _made(_reader(format, path.parent)(path.read_bytes()))
 
 
 def _forest(header: dict[str, Any], arrays: dict[str, Any]) -> Forest:
@@ -175,7 +177,7 @@ def _made(description: ModelDescription | DenseDescription) -> Forest | Dense:
     return Dense(description) if isinstance(description, DenseDescription) else Forest(description)
 
 
-def _reader(format: str) -> Callable[[bytes], ModelDescription | DenseDescription]:
+def _reader(format: str, folder: Path) -> Callable[[bytes], ModelDescription | DenseDescription]:
     if format == "xgboost":
         from pyscale.infer.importers.xgboost import read_xgboost
 
@@ -186,7 +188,7 @@ def _reader(format: str) -> Callable[[bytes], ModelDescription | DenseDescriptio
         return read_lightgbm
     from pyscale.infer.importers.onnx import read_onnx
 
-    return read_onnx
+    return partial(read_onnx, folder=folder)
 
 
 def _converter(library: str, model: Any) -> Callable[[Any], ModelDescription | DenseDescription]:

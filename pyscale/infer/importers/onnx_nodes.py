@@ -54,7 +54,9 @@ def read_nodes(attributes: Attributes, entries: str, outputs: int, dtype: str) -
     ids = _Ids(attributes, count)
     track = attributes.integers("nodes_missing_value_tracks_true", 0, 1, count, optional=True)
     yes, no = (np.where(inner, ids.child(f"nodes_{side}nodeids", inner), -1) for side in ("true", "false"))
-    parents = find_parents(attributes, "nodes_truenodeids and nodes_falsenodeids", inner, yes, no)
+    # So LightGBM's sets of categories are written.
+    equal = np.where(mode == EQ, feature, -1)
+    parents = find_parents(attributes, "nodes_truenodeids and nodes_falsenodeids", inner, yes, no, equal)
     # The first node of a tree in the lists is the one where it begins: if that has a parent, it is no root.
     find_roots(attributes, "nodes_treeids", parents, ids.root)
     nodes = attributes.integers(f"{entries}_nodeids", 0, MOST)
