@@ -19,8 +19,8 @@ class Scores:
     """
     What a tensor after the trees holds: their sums, times `sign`, divided, linked, and times `factor`.
 
-    `factor` is 1 but of the link "exp". `shape` is "all" of a column a class or target; "complement": 1 - p of the only column; "both": of that
-    and p.
+    `shape` is "all" of a column a class or target; "complement": 1 - p of the only column; "both": of that
+    and p. `factor` is 1 but of the link "exp".
     """
 
     sign: int = 1
