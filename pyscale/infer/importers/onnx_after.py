@@ -124,7 +124,7 @@ def _follow_two(
             by = constant(node.input[1], FLOATS)
             if by.size == 1 and np.isfinite(by[0]) and by[0] > 0:
                 return replace(first, divisor=float(by[0]))
-        case "Mul" if isinstance(first, Scores):
+        case "Mul" if isinstance(first, Scores) and second is None:
             by = constant(node.input[1], FLOATS)
             if by.tolist() == [1.0]:
                 return first
