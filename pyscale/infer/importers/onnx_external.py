@@ -61,8 +61,12 @@ def _beside(folder: Path, name: Any, where: str) -> Path:
     if not isinstance(name, str) or not name or "\0" in name:
         refuse(where, expected, name)
     inside = folder.resolve()
-    path = (inside / name).resolve()
-    if Path(name).is_absolute() or not path.is_relative_to(inside) or not path.is_file():
+    try:
+        path = (inside / name).resolve()
+        found = not Path(name).is_absolute() and path.is_relative_to(inside) and path.is_file()
+    except (OSError, RuntimeError):  # a name that is too long, links in a circle
+        found = False
+    if not found:
         refuse(where, expected, name)
     return path
 

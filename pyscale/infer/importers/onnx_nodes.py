@@ -54,8 +54,8 @@ def read_nodes(attributes: Attributes, entries: str, outputs: int, dtype: str) -
     ids = _Ids(attributes, count)
     track = attributes.integers("nodes_missing_value_tracks_true", 0, 1, count, optional=True)
     yes, no = (np.where(inner, ids.child(f"nodes_{side}nodeids", inner), -1) for side in ("true", "false"))
-    # So LightGBM's sets of categories are written. Of what NaN does in such a set, onnxruntime has ways of its own
-    # unless it is the same at each value.
+    # So LightGBM's sets of categories are written. Where NaN goes another way at each of the values,
+    # onnxruntime has rules of its own.
     goes_yes = track == 1 if len(track) else np.zeros(count, np.bool_)
     equal = np.where(mode == EQ, feature * 2 + goes_yes, -1)
     parents = find_parents(attributes, "nodes_truenodeids and nodes_falsenodeids", inner, yes, no, equal)

@@ -98,8 +98,8 @@ def find_parents(
     Each node's parent, its own number where there is none; refuses a node that has two, or is its own.
 
     But nodes that compare one feature with a value each, in turn, may lead to the same node: the first of
-    them is its parent. `equal` is -1 of nodes that do not compare for equality, and the same for those that may
-    share.
+    them is its parent. `equal` is a number that is the same for those that may, and -1 of nodes that do not
+    compare for equality.
     """
     nodes = np.flatnonzero(inner)
     children = np.concatenate([yes[nodes], no[nodes]])
