@@ -151,8 +151,8 @@ def _bias(where: str, model: Any, weight: Array) -> Array:
 
 def _classes(where: str, model: Any) -> Array:
     classes = _opened(f"{where}.classes_", _fitted(where, model, "classes_"))
-    if classes.ndim != 1 or len(classes) < 2:
-        _refuse(f"{where}.classes_", "two labels or more", f"shape {classes.shape}")
+    if classes.ndim != 1 or len(classes) < 2 or classes.dtype.kind not in "biufOSU":
+        _refuse(f"{where}.classes_", "two labels or more", f"{classes.dtype} of shape {classes.shape}")
     return classes
 
 
