@@ -104,6 +104,7 @@ def _lightgbm() -> list[bytes]:
 
 def _onnx() -> list[bytes]:
     import onnx_models as om
+    from onnx import helper, numpy_helper
 
     rng = np.random.default_rng(0)
     tree = [
@@ -112,6 +113,13 @@ def _onnx() -> list[bytes]:
         *(om.Node(weights={target: float(rng.normal())}) for target in (0, 1, 2)),
     ]
     members = [om.Node("MEMBER", 0, members=[1.0, 2.0], yes=1, no=2), *tree[2:4]]
+    # As LightGBM's sets are written: nodes that share what follows.
+    shared = [
+        om.Node("EQ", 0, 1.0, yes=3, no=1),
+        om.Node("EQ", 0, 2.0, yes=3, no=2),
+        om.Node("EQ", 0, 70.0, yes=3, no=4),
+        *(om.Node(weights={0: 1.5}) for _ in range(2)),
+    ]
     single = [om.Node(**{**vars(node), "weights": {0: 1.5} if node.weights else {}}) for node in tree]
     found = [
         om.model(
@@ -123,6 +131,19 @@ def _onnx() -> list[bytes]:
             "float",
             n_targets=1,
             **om.attributes([single, single], "target", "float"),
+        ),
+        om.model(
+            "TreeEnsembleRegressor",
+            2,
+            "float",
+            after=(
+                helper.make_node("Exp", ["scores"], ["e"]),
+                helper.make_node("Mul", ["e", "factor"], ["z"]),
+            ),
+            outputs=(("z", "float"),),
+            initializers=(numpy_helper.from_array(np.array([3.0], np.float32), "factor"),),
+            n_targets=1,
+            **om.attributes([shared], "target", "float"),
         ),
         om.model(
             "TreeEnsembleClassifier",
@@ -165,6 +186,8 @@ def _onnx_dense() -> list[bytes]:
         "one": np.array(1, np.float32),
         "shape": np.array([-1, 2]),
         "labels": np.array([7, 9]),
+        "column": np.ones((2, 1), np.float32),
+        "axis": np.array([-1]),
     }
     norm = [
         node("Gemm", ["X", "w", "b"], ["a"], transB=1, alpha=0.5, beta=2.0),
@@ -198,6 +221,11 @@ def _onnx_dense() -> list[bytes]:
         ),
         node("Normalizer", ["p"], ["q"], domain="ai.onnx.ml", norm="L1"),
     ]
+    squeezed = [
+        node("MatMul", ["X", "column"], ["a"]),
+        node("Squeeze", ["a", "axis"], ["c"]),
+        node("Sigmoid", ["c"], ["y"]),
+    ]
     regressed = [node("LinearRegressor", ["X"], ["y"], targets=2, **linear)]
     x = {"X": ("float", [None, 2])}
     rows, labels = ("float", [None, 2]), ("int64", [None])
@@ -206,6 +234,7 @@ def _onnx_dense() -> list[bytes]:
         om.graph_of(labelled, x, {"label": labels, "p": rows}, constants),
         om.graph_of(classified, x, {"label": labels, "q": rows}),
         om.graph_of(regressed, x, {"y": rows}),
+        om.graph_of(squeezed, x, {"y": ("float", [None])}, constants),
     ]
     return [bytes(model.SerializeToString()) for model in found]
 
