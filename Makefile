@@ -160,7 +160,7 @@ $(STAMPS)/arrays: $(STAMPS)/install
 	@touch $@
 
 # What the tests of models compare with; likewise.
-MODELS := xgboost-cpu lightgbm scikit-learn onnx onnxruntime skl2onnx pandas
+MODELS := xgboost-cpu lightgbm scikit-learn onnx onnxruntime skl2onnx onnxmltools onnxscript pandas polars
 $(STAMPS)/models: $(STAMPS)/install
 	$(call say,Installing the libraries whose models the tests load: $(MODELS))
 	@for package in $(MODELS); do $(PIP) $$package || echo "No $$package: its tests will be skipped"; done

@@ -13,7 +13,17 @@ from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer.categories import Categories, codes_of, is_categorical
 
-__all__ = ["check_apart", "columns_of", "output_of", "rows_as_given", "rows_of", "threads_of", "whole_number"]
+__all__ = [
+    "check_apart",
+    "column_at",
+    "columns_of",
+    "output_of",
+    "rows_as_given",
+    "rows_of",
+    "threads_of",
+    "values_of",
+    "whole_number",
+]
 
 _WITHOUT_A_COPY = ("float32", "float64")
 _NUMBERS = frozenset("fiub")  # NumPy's kinds
@@ -66,7 +76,7 @@ def rows_of(
     ValueError
         It has another shape, other names, or categories that the model does not know.
     """
-    columns = columns_of(X)
+    columns = columns_of(X, what)
     if columns is not None:
         return _from_table(X, columns, num_features, names, what, categories)
     return _as_float(_opened(X, num_features, what), whole)
@@ -82,7 +92,7 @@ def rows_as_given(X: Any, num_features: int, names: Sequence[str] | None, what: 
         Rows x features: of an array its own type, bfloat16 as float32; of a table that which NumPy finds for
         columns of such types together, if it is one of floats, else float64.
     """
-    columns = columns_of(X)
+    columns = columns_of(X, what)
     if columns is None:
         array = _opened(X, num_features, what)
         return array if array.dtype.kind in _NUMBERS else _as_float(array)
@@ -152,10 +162,12 @@ def _common_type(table: Any) -> np.dtype[Any] | None:
     return dtype if dtype.kind == "f" and dtype.itemsize <= 8 else None
 
 
-def columns_of(table: Any) -> list[str] | None:
-    """Name a table's columns; None of what is no table."""
+def columns_of(table: Any, what: str = "X") -> list[str] | None:
+    """Name a table's columns; None of what is no table, TypeError of one that has yet to be computed."""
     if isinstance(table, np.ndarray) or hasattr(table, "__dlpack__"):
         return None
+    if type(table).__name__ == "LazyFrame":  # of polars, which would also warn of what follows
+        raise TypeError(f"{what}: expected rows, got a LazyFrame: collect() it first")
     names = getattr(table, "column_names", None)  # Arrow
     if names is None:
         names = getattr(table, "columns", None)  # pandas, polars
@@ -181,9 +193,7 @@ def _from_table(
                 raise ValueError(f"{what}: expected column {place} to be {expected!r}, got {got!r}")
     if len(columns) != num_features:
         raise ValueError(f"{what}: expected {num_features} columns, got {len(columns)}")
-    series = [
-        table.iloc[:, place] if hasattr(table, "iloc") else table[name] for place, name in enumerate(columns)
-    ]
+    series = [column_at(table, place, name) for place, name in enumerate(columns)]
     known = {}
     if categories is not None:
         known = categories.of([k for k, one in enumerate(series) if is_categorical(one)], columns, what)
@@ -202,6 +212,23 @@ def _from_table(
     return out
 
 
+def column_at(table: Any, place: int, name: str) -> Any:
+    """Give a column of a table, by its place where names may come twice."""
+    if hasattr(table, "iloc"):
+        return table.iloc[:, place]
+    return table.column(place) if hasattr(table, "column_names") else table[name]
+
+
+def values_of(column: Any) -> NDArray[Any]:
+    """Give the values of a column of a table, as its library makes them NumPy's."""
+    if not hasattr(column, "to_numpy"):
+        return np.asarray(column)
+    # A column of one of Arrow's batches copies nothing unless it is told to.
+    return np.asarray(
+        column.to_numpy(zero_copy_only=False) if hasattr(column, "buffers") else column.to_numpy()
+    )
+
+
 def _column(column: Any, what: str) -> NDArray[Any]:
     kind = str(getattr(column, "type", getattr(column, "dtype", "")))
     if is_categorical(column):
@@ -210,8 +237,10 @@ def _column(column: Any, what: str) -> NDArray[Any]:
             f"{what}: expected numbers, got {kind.split('<')[0]}: give the numbers it was trained with"
         )
     if hasattr(column, "null_count") and hasattr(column, "to_numpy"):  # Arrow, polars: nulls become NaN
-        array = np.asarray(column.to_numpy())
-        if array.dtype == object and kind in ("bool", "Boolean"):
+        if kind in ("Int128", "UInt128"):  # which polars does not hand over
+            raise TypeError(f"{what}: expected numbers of at most 64 bits, got {kind}")
+        array = values_of(column)
+        if array.dtype == object and kind in ("bool", "Boolean", "null"):
             array = np.array([np.nan if item is None else item for item in array], np.float32)
     elif getattr(getattr(column, "dtype", None), "kind", "") not in _NUMBERS:
         # pandas would make numbers of dates, and of text that looks like them.
@@ -220,6 +249,6 @@ def _column(column: Any, what: str) -> NDArray[Any]:
         array = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     else:
         array = np.asarray(column)
-    if array.dtype.kind not in _NUMBERS:
+    if array.dtype.kind not in _NUMBERS or array.ndim != 1:
         raise TypeError(f"{what}: expected numbers, got {kind}")
     return _as_float(array)

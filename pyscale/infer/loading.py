@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def load(path: str | os.PathLike[str], *, format: str | None = None) -> Any:
     ----------
     path : path
         A file that ``model.save`` wrote, XGBoost's JSON or UBJ, LightGBM's text, or ONNX with one ensemble of
-        trees or a chain of dense layers (which takes the package ``onnx``).
+        trees or a chain of dense layers (which takes the package ``onnx``); its weights may be in other files
+        beside it.
     format : {"pyscale", "xgboost", "lightgbm", "onnx"}, optional
         What it is; by default it is told by its content.
 
@@ -131,7 +133,7 @@ def _from_file(path: Path, format: str) -> Any:
     size = path.stat().st_size
     if size > _MOST_BYTES:
         refuse("the file", f"at most {_MOST_BYTES} bytes", size)
-    return _made(_reader(format)(path.read_bytes()))
+    return _made(_reader(format, path.parent)(path.read_bytes()))
 
 
 def _forest(header: dict[str, Any], arrays: dict[str, Any]) -> Forest:
@@ -197,7 +199,7 @@ def _made(description: _Description) -> Forest | Dense | Pipeline:
     return Dense(description) if isinstance(description, DenseDescription) else Forest(description)
 
 
-def _reader(format: str) -> Callable[[bytes], _Description]:
+def _reader(format: str, folder: Path) -> Callable[[bytes], _Description]:
     if format == "xgboost":
         from pyscale.infer.importers.xgboost import read_xgboost
 
@@ -208,7 +210,7 @@ def _reader(format: str) -> Callable[[bytes], _Description]:
         return read_lightgbm
     from pyscale.infer.importers.onnx import read_onnx
 
-    return read_onnx
+    return partial(read_onnx, folder=folder)
 
 
 def _converter(library: str, model: Any) -> Callable[[Any], _Description]:

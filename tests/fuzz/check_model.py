@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import forest_reference as reference
 import numpy as np
 from forest_inputs import around_thresholds
 
-from pyscale.infer import Dense, Forest, Pipeline, load
+from pyscale.infer import Dense, EmbeddingBag, Forest, OnnxModel, Pipeline, TopK, load
 from pyscale.infer.dense.saving import pack as pack_dense
 from pyscale.infer.dense.saving import unpack as unpack_dense
+from pyscale.infer.embedding.saving import unpack as unpack_bags
 from pyscale.infer.forest.saving import pack, unpack
+from pyscale.infer.loading import _graph as unpack_graph
+from pyscale.infer.topk.saving import unpack as unpack_topk
 
 FORMATS = {"xgboost_json": "xgboost", "xgboost_ubj": "xgboost", "onnx_dense": "onnx"}
+FORMATS |= dict.fromkeys(("pyscale_stages", "pyscale_dense", "pyscale_arrays", "pyscale_graph"), "pyscale")
 MOST_STEPS = 20_000  # of nodes of trees that are walked in Python
 MOST_COLUMNS = 1000
 
@@ -59,14 +65,63 @@ def predicts_in_stages(model: Pipeline) -> None:
         predicts(model.stages[-1])
 
 
+def finds_alike(model: TopK) -> None:
+    """Compare a batch with each query, the best with those a sort finds, and a copy with the model."""
+    if model.num_features > MOST_COLUMNS:
+        return
+    queries = np.random.default_rng(0).normal(size=(10, model.num_features)).astype(np.float32)
+    queries[0], queries[1], queries[2] = np.nan, np.inf, -1e30
+    scores, indices = model.search(queries, model.num_rows)
+    best = np.sort(scores, axis=1) if model.metric == "l2" else -np.sort(-scores, axis=1)
+    assert np.array_equal(scores, best, equal_nan=True)
+    names = np.arange(model.num_rows) if model.ids is None else model.ids
+    assert np.array_equal(np.sort(indices, axis=1), np.broadcast_to(np.sort(names), indices.shape))
+    for row in range(len(queries)):
+        one = model.search(queries[row : row + 1], model.num_rows)
+        assert np.array_equal(one[0][0], scores[row], equal_nan=True)
+        assert np.array_equal(one[1][0], indices[row])
+    if model.k is not None:
+        assert np.array_equal(model.predict(queries)["index"], indices[:, : model.k])
+    again = unpack_topk(*model._packed()).search(queries, model.num_rows)
+    assert np.array_equal(again[0], scores, equal_nan=True)
+    assert np.array_equal(again[1], indices)
+
+
+def reduces_alike(model: EmbeddingBag) -> None:
+    """Compare bags at once with each, and a copy with the model."""
+    random = np.random.default_rng(0)
+    bags = [random.integers(0, model.num_rows, size) for size in (0, 1, 2, 7)]
+    offsets = np.cumsum([0, *map(len, bags)])
+    whole = model.predict(np.concatenate(bags), offsets[: None if model.include_last_offset else -1])
+    assert whole.shape == (len(bags), model.num_outputs)
+    again = unpack_bags(*model._packed())
+    for bag, expected in zip(bags, whole, strict=True):
+        assert np.array_equal(model.predict(bag[None])[0], expected, equal_nan=True)
+        assert np.array_equal(again.predict(bag[None])[0], expected, equal_nan=True)
+
+
+def runs(model: OnnxModel) -> None:
+    """Run a graph; a copy gives the same outputs and labels."""
+    assert model.num_features is not None
+    x = np.random.default_rng(0).normal(size=(5, model.num_features)).astype(np.float32)
+    again = unpack_graph(*model._packed())
+    answers = [one.predict(x) for one in (model, again)]
+    several = [answer if isinstance(answer, dict) else {"": answer} for answer in answers]
+    assert several[0].keys() == several[1].keys()
+    for name, answer in several[0].items():
+        assert len(answer) == len(x)
+        assert np.array_equal(answer, several[1][name])
+    assert (model.classes is None) == (again.classes is None)
+    if model.classes is not None and again.classes is not None:
+        assert np.array_equal(again.classes, model.classes, equal_nan=model.classes.dtype.kind == "f")
+
+
 def predicts(model: object) -> None:
-    """Compare all engines of a forest with the plain walk, and batches of a chain of layers with each row."""
-    if isinstance(model, Dense):
-        predicts_alike(model)
-        return
-    if isinstance(model, Pipeline):
-        predicts_in_stages(model)
-        return
+    """Compare all engines of a forest with the plain walk, and batches of other models with each row."""
+    for kind, compare in COMPARED.items():
+        if isinstance(model, kind):
+            compare(model)
+            return
     assert isinstance(model, Forest)
     trees = model._description.trees
     if max(trees.num_features, trees.num_outputs) > MOST_COLUMNS:
@@ -92,3 +147,12 @@ def predicts(model: object) -> None:
     for field in fields(trees):
         if isinstance(getattr(trees, field.name), np.ndarray):
             np.testing.assert_array_equal(getattr(again, field.name), getattr(trees, field.name))
+
+
+COMPARED: dict[type, Callable[[Any], None]] = {
+    Dense: predicts_alike,
+    Pipeline: predicts_in_stages,
+    TopK: finds_alike,
+    EmbeddingBag: reduces_alike,
+    OnnxModel: runs,
+}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -12,19 +11,18 @@ from typing import Any
 
 import lightgbm_texts
 import numpy as np
-from forest_random import random_trees
 from mutations import FLOATS, INTEGERS, mutated_bytes, mutated_document, mutated_text
+from own_files import mutated_graph, mutated_own, own_files
 
-from pyscale.infer import Forest, Imputer, Linear, Link, ModelDescription, Pipeline, Scaler, files
-
-FORMATS = ("pyscale", "xgboost_json", "xgboost_ubj", "lightgbm", "onnx", "onnx_dense")
-PREAMBLE = len(files.MAGIC) + 8
+OWN = ("pyscale", "pyscale_stages", "pyscale_dense", "pyscale_arrays", "pyscale_graph")
+FORMATS = (*OWN, "xgboost_json", "xgboost_ubj", "lightgbm", "onnx", "onnx_dense")
 
 
 def seeds(format: str) -> list[bytes]:
     """Give valid files; ImportError if a package that makes them is missing."""
+    if format in OWN:
+        return own_files(format)
     made: dict[str, Callable[[], list[bytes]]] = {
-        "pyscale": _own,
         "xgboost_json": lambda: [json.dumps(document).encode() for document in _xgboost()],
         "xgboost_ubj": lambda: [ubjson(document) for document in _xgboost()],
         "lightgbm": _lightgbm,
@@ -36,11 +34,13 @@ def seeds(format: str) -> list[bytes]:
 
 def mutated(format: str, content: bytes, other: bytes, random: Random) -> bytes:
     """Change a file, mostly so that it stays one of its format."""
+    if format == "pyscale_graph":  # the graph's own bytes stay: onnxruntime has to judge them
+        return mutated_graph(content, random)
     if random.random() < 0.3:
         return mutated_bytes(content, other, random)
     try:
-        if format == "pyscale":
-            return _mutated_own(content, random)
+        if format in OWN:
+            return mutated_own(content, random)
         if format == "xgboost_json":
             return json.dumps(mutated_document(json.loads(content), random)).encode()
         if format == "xgboost_ubj":
@@ -52,51 +52,6 @@ def mutated(format: str, content: bytes, other: bytes, random: Random) -> bytes:
         return _mutated_onnx(content, random)
     except (ValueError, RecursionError, OverflowError):  # it was no longer one of its format
         return mutated_bytes(content, other, random)
-
-
-def _own() -> list[bytes]:
-    kinds: list[dict[str, Any]] = [
-        {"classes": np.array(["a", "b"]), "kind": "binary", "link": Link(name="logistic")},
-        {"feature_names": ("x", "y", "z"), "link": Link(divisor=0.0)},
-        {"kind": "anomaly", "link": Link(name="isolation", scale=3.0), "offset": -0.5},
-    ]
-    found = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        for seed, more in enumerate(kinds):
-            trees = random_trees(
-                3 * seed, num_trees=3, num_features=3, most_leaves=5, categories=seed != 1, zeros=seed == 2
-            )
-            given = {"link": Link(), "kind": "regression", "source": "a fuzzer", **more}
-            Forest(ModelDescription(trees=trees, **given)).save(path)
-            found.append(path.read_bytes())
-        trees = random_trees(1, num_trees=3, num_features=3, most_leaves=5)
-        forest = Forest(ModelDescription(trees=trees, link=Link(), kind="regression", source="a fuzzer"))
-        imputer = Imputer(np.ones(4), missing=-1, kept=np.arange(4) > 0)
-        scaler = Scaler(subtract=np.ones(3), divide=np.ones(3, np.float32), clip=(-1, 1))
-        for last in (forest, Linear(np.ones((2, 3)))):
-            Pipeline([imputer, scaler, last], feature_names=list("abcd")).save(path)
-            found.append(path.read_bytes())
-    return found
-
-
-def _mutated_own(content: bytes, random: Random) -> bytes:
-    length = int.from_bytes(content[len(files.MAGIC) : PREAMBLE], "little")
-    rest = content[-(-(PREAMBLE + length) // 64) * 64 :]
-    document = json.loads(content[PREAMBLE : PREAMBLE + length])
-    if random.random() < 0.5:
-        document = mutated_document(document, random)
-    elif rest:
-        # Numbers lie at multiples of 4: what is there becomes another, often a small one.
-        data, at = bytearray(rest), random.randrange(0, len(rest), 4)
-        number = random.choice([*INTEGERS[:8], random.choice(INTEGERS)]) % 2**32
-        data[at : at + 4] = random.choice(
-            (struct.pack("<I", number), struct.pack("<f", random.choice(FLOATS[:8])))
-        )
-        rest = bytes(data[: len(rest)])
-    header = json.dumps(document).encode()
-    size = PREAMBLE + len(header)
-    return files.MAGIC + len(header).to_bytes(8, "little") + header + b"\0" * (-size % 64) + rest
 
 
 def _xgboost() -> list[Any]:
@@ -149,6 +104,7 @@ def _lightgbm() -> list[bytes]:
 
 def _onnx() -> list[bytes]:
     import onnx_models as om
+    from onnx import helper, numpy_helper
 
     rng = np.random.default_rng(0)
     tree = [
@@ -157,6 +113,13 @@ def _onnx() -> list[bytes]:
         *(om.Node(weights={target: float(rng.normal())}) for target in (0, 1, 2)),
     ]
     members = [om.Node("MEMBER", 0, members=[1.0, 2.0], yes=1, no=2), *tree[2:4]]
+    # As LightGBM's sets are written: nodes that share what follows.
+    shared = [
+        om.Node("EQ", 0, 1.0, yes=3, no=1),
+        om.Node("EQ", 0, 2.0, yes=3, no=2),
+        om.Node("EQ", 0, 70.0, yes=3, no=4),
+        *(om.Node(weights={0: 1.5}) for _ in range(2)),
+    ]
     single = [om.Node(**{**vars(node), "weights": {0: 1.5} if node.weights else {}}) for node in tree]
     found = [
         om.model(
@@ -168,6 +131,19 @@ def _onnx() -> list[bytes]:
             "float",
             n_targets=1,
             **om.attributes([single, single], "target", "float"),
+        ),
+        om.model(
+            "TreeEnsembleRegressor",
+            2,
+            "float",
+            after=(
+                helper.make_node("Exp", ["scores"], ["e"]),
+                helper.make_node("Mul", ["e", "factor"], ["z"]),
+            ),
+            outputs=(("z", "float"),),
+            initializers=(numpy_helper.from_array(np.array([3.0], np.float32), "factor"),),
+            n_targets=1,
+            **om.attributes([shared], "target", "float"),
         ),
         om.model(
             "TreeEnsembleClassifier",
@@ -210,6 +186,8 @@ def _onnx_dense() -> list[bytes]:
         "one": np.array(1, np.float32),
         "shape": np.array([-1, 2]),
         "labels": np.array([7, 9]),
+        "column": np.ones((2, 1), np.float32),
+        "axis": np.array([-1]),
     }
     norm = [
         node("Gemm", ["X", "w", "b"], ["a"], transB=1, alpha=0.5, beta=2.0),
@@ -243,6 +221,11 @@ def _onnx_dense() -> list[bytes]:
         ),
         node("Normalizer", ["p"], ["q"], domain="ai.onnx.ml", norm="L1"),
     ]
+    squeezed = [
+        node("MatMul", ["X", "column"], ["a"]),
+        node("Squeeze", ["a", "axis"], ["c"]),
+        node("Sigmoid", ["c"], ["y"]),
+    ]
     regressed = [node("LinearRegressor", ["X"], ["y"], targets=2, **linear)]
     x = {"X": ("float", [None, 2])}
     rows, labels = ("float", [None, 2]), ("int64", [None])
@@ -251,6 +234,7 @@ def _onnx_dense() -> list[bytes]:
         om.graph_of(labelled, x, {"label": labels, "p": rows}, constants),
         om.graph_of(classified, x, {"label": labels, "q": rows}),
         om.graph_of(regressed, x, {"y": rows}),
+        om.graph_of(squeezed, x, {"y": ("float", [None])}, constants),
     ]
     return [bytes(model.SerializeToString()) for model in found]
 

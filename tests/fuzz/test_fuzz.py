@@ -9,8 +9,8 @@ from pathlib import Path
 
 import fuzzer
 import pytest
+from seeds import FORMATS
 
-FORMATS = ("pyscale", "xgboost_json", "xgboost_ubj", "lightgbm", "onnx", "onnx_dense")
 TOTAL = float(os.environ.get("PYSCALE_FUZZ_SECONDS", "60"))
 SEED = int(os.environ.get("PYSCALE_FUZZ_SEED", "1"))
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.arrays import view
-from pyscale.infer.inputs import columns_of
+from pyscale.infer.inputs import column_at, columns_of, values_of
 
 __all__ = ["Port", "feeds_of", "port_of", "scores_of"]
 
@@ -144,9 +144,7 @@ def _parts(ports: Sequence[Port], x: Any) -> list[tuple[Any, str]]:
 
 
 def _column(table: Any, place: int, name: str, port: Port) -> Array:
-    column = table.iloc[:, place] if hasattr(table, "iloc") else table[name]
-    array = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
-    return _typed(port, array, f"X[{name!r}]")
+    return _typed(port, values_of(column_at(table, place, name)), f"X[{name!r}]")
 
 
 def _opened(port: Port, value: Any, what: str) -> Array:

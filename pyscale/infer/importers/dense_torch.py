@@ -33,6 +33,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {option: default} if option else {} for name, (_, option, default) in _FUNCTIONS.items()},
     **{name: {} for name in _NOTHING},
 }
+# Class -> the tensors that it may have.
+_TENSORS: dict[str, tuple[str, ...]] = {
+    "Linear": ("weight", "bias"),
+    "BatchNorm1d": ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"),
+    "LayerNorm": ("weight", "bias"),
+}
 _MOST_NESTED = 50
 
 
@@ -97,6 +103,8 @@ def from_state_dict(state: Mapping[str, Any], layers: Sequence[Any]) -> DenseDes
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"model: expected a state_dict, got {type(state).__qualname__}")
+    if not isinstance(layers, Sequence) or isinstance(layers, str):
+        raise TypeError(f"layers: expected a list of names, got {type(layers).__qualname__}")
     left = dict(state)
     out: list[Layer] = []
     for place, entry in enumerate(layers):
@@ -135,7 +143,8 @@ def _modules(model: Any, where: str, depth: int) -> Iterator[tuple[str, Any]]:
     if not isinstance(model, torch.nn.Sequential):
         yield where, model
         return
-    if type(model).forward is not torch.nn.Sequential.forward or model._forward_hooks:
+    hooks = model._forward_hooks or model._forward_pre_hooks
+    if type(model).forward is not torch.nn.Sequential.forward or hooks:
         raise ValueError(f"{where}: expected a Sequential as it is, got one with another forward, or hooks")
     if depth > _MOST_NESTED:
         raise ValueError(f"{where}: expected at most {_MOST_NESTED} Sequentials in each other, got more")
@@ -145,14 +154,27 @@ def _modules(model: Any, where: str, depth: int) -> Iterator[tuple[str, Any]]:
 
 def _array(tensor: Any, where: str) -> Array:
     if hasattr(tensor, "detach"):
-        tensor = tensor.detach().cpu()
+        tensor = _on_cpu(tensor.detach(), where)
         if str(tensor.dtype) in ("torch.bfloat16", "torch.float16"):
             tensor = tensor.float()
-        tensor = tensor.numpy()
-    array = np.asarray(tensor)
+        try:
+            tensor = tensor.numpy()
+        except (TypeError, RuntimeError):  # sparse, quantized, of no values
+            got = f"{tensor.dtype}, {tensor.layout}"
+            raise ValueError(f"{where}: expected a tensor that NumPy can have, got {got}") from None
+    try:
+        array = np.asarray(tensor)
+    except ValueError:  # lists of other lengths in a list
+        raise ValueError(f"{where}: expected a tensor, got {type(tensor).__qualname__}") from None
     if array.dtype == np.float64:
         raise ValueError(f"{where}: expected float32 or narrower, got float64")
     return array
+
+
+def _on_cpu(tensor: Any, where: str) -> Any:
+    if tensor.is_meta:
+        raise ValueError(f"{where}: expected a tensor with values, got one on the device meta")
+    return tensor.cpu()
 
 
 def _layers(name: str, options: Mapping[str, Any], tensors: dict[str, Array], where: str) -> list[Layer]:
@@ -161,6 +183,10 @@ def _layers(name: str, options: Mapping[str, Any], tensors: dict[str, Array], wh
             raise ValueError(f"{where}: expected a tensor {key}, got {', '.join(tensors) or 'none'}")
         return tensors[key]
 
+    known = _TENSORS.get(name, ())
+    if more := [key for key in tensors if key not in known]:  # as of weights that are made of others
+        wanted = ", ".join(known) or "no tensors"
+        raise ValueError(f"{where}: expected {wanted} of {name}, got {', '.join(more)}")
     if name == "Linear":
         return [Linear(take("weight"), tensors.get("bias"))]
     if name == "BatchNorm1d":
@@ -169,10 +195,8 @@ def _layers(name: str, options: Mapping[str, Any], tensors: dict[str, Array], wh
         return [BatchNorm(mean, variance, weight, bias, _number(options["eps"], f"{where}.eps"))]
     if name == "LayerNorm":
         weight = take("weight")
-        bias = tensors.get("bias", np.zeros(len(weight)))
+        bias = tensors.get("bias", np.zeros(weight.shape))
         return [LayerNorm(weight, bias, _number(options["eps"], f"{where}.eps"))]
-    if tensors:
-        raise ValueError(f"{where}: expected no tensors of {name}, got {', '.join(tensors)}")
     if name in _NOTHING:
         return []
     if name == "GELU":

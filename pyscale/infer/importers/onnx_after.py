@@ -17,16 +17,17 @@ __all__ = ["Label", "Scores", "follow"]
 @dataclass(frozen=True, slots=True)
 class Scores:
     """
-    What a tensor after the trees holds: their sums, times `sign`, divided, and linked.
+    What a tensor after the trees holds: their sums, times `sign`, divided, linked, and times `factor`.
 
     `shape` is "all" of a column a class or target; "complement": 1 - p of the only column; "both": of that
-    and p.
+    and p. `factor` is 1 but of the link "exp".
     """
 
     sign: int = 1
     divisor: float = 1.0
     link: str = "identity"
     shape: str = "all"
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,4 +124,10 @@ def _follow_two(
             by = constant(node.input[1], FLOATS)
             if by.size == 1 and np.isfinite(by[0]) and by[0] > 0:
                 return replace(first, divisor=float(by[0]))
+        case "Mul" if isinstance(first, Scores) and second is None:
+            by = constant(node.input[1], FLOATS)
+            if by.tolist() == [1.0]:
+                return first
+            if (first.link, first.factor) == ("exp", 1.0) and by.size == 1 and 0 < by[0] < np.inf:
+                return replace(first, factor=float(by[0]))
     return None

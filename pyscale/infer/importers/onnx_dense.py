@@ -29,8 +29,9 @@ def read_onnx_dense(content: bytes) -> DenseDescription:
     The graph has one input of float32, or several of a column each, which a Concat puts beside each other.
     Its nodes follow each other: Gemm, MatMul, Add, Sub, Mul and Div with a constant, Relu, LeakyRelu, Elu,
     Gelu, Tanh, Sigmoid, Softmax, BatchNormalization, LayerNormalization, Scaler, LinearRegressor, and
-    Identity, Dropout, Flatten, Cast and Reshape that change nothing; and what exporters make of SiLU and of
-    GELU. In the end may be LinearClassifier, ZipMap, ``[1 - p, p]``, ``[-s, s]``, and labels by ArgMax.
+    Identity, Dropout, Flatten, Cast and Reshape that change nothing; Squeeze of one column; and what
+    exporters make of SiLU and of GELU. In the end may be LinearClassifier, ZipMap, ``[1 - p, p]``,
+    ``[-s, s]``, and labels by ArgMax.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ Array = NDArray[Any]
 
 _FLOAT = 1
 _FUNCTIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid"}
+_OF_NUMBERS = (*_FUNCTIONS, "LeakyRelu", "Elu", "Gelu", "Identity", "Dropout", "Cast")
 _MOST_OUTPUTS = 65536
 
 
@@ -40,7 +41,7 @@ class Chain:
     width : int or None
         Columns, so far.
     flat : bool
-        Whether the one column has become no axis: nothing may follow.
+        Whether the one column has become no axis: what follows may only be functions of each number.
     """
 
     def __init__(self, graph: Graph, width: int | None) -> None:
@@ -52,8 +53,8 @@ class Chain:
 
     def read(self, where: str, node: Any, data: str) -> None:
         """Add what a node does with the tensor `data`."""
-        if self.flat:
-            refuse(where, "nothing after the axis of columns is gone", node.op_type)
+        if self.flat and node.op_type not in _OF_NUMBERS:
+            refuse(where, "functions of each number once the axis of columns is gone", node.op_type)
         if node.op_type != "Dropout" and len(node.output) != 1:
             refuse(where, "one output", len(node.output))
         if node.op_type not in ("Add", "Mul", "Sub") and node.input[0] != data:
@@ -181,6 +182,16 @@ class Chain:
         elif shape not in ([-1, self.width], [0, self.width], [0, -1]):
             refuse(f"{where}.input[1]", f"rows and {self.width} columns, as before", shape)
 
+    def _squeeze(self, where: str, node: Any, attributes: Attributes) -> None:
+        self._inputs(where, node, 1, 2)
+        if len(node.input) == 2:
+            axes = self.graph.constant(f"{where}.input[1]", node.input[1], ("int64",)).reshape(-1)
+        else:  # before version 13
+            axes = attributes.integers("axes", -(2**63), 2**63 - 1)
+        if axes.tolist() not in ([1], [-1]) or self.width != 1:
+            refuse(where, "the axis of one column", f"axes {axes.tolist()} of {self.width} columns")
+        self.flat = True
+
     def _batch_norm(self, where: str, node: Any, attributes: Attributes) -> None:
         self._inputs(where, node, 5)
         if attributes.integer("training_mode", 0):
@@ -219,6 +230,7 @@ READERS: dict[tuple[str, str], Callable[[Chain, str, Any, Attributes], None]] = 
     ("", "BatchNormalization"): Chain._batch_norm,
     ("", "LayerNormalization"): Chain._layer_norm,
     ("", "Reshape"): Chain._reshape,
+    ("", "Squeeze"): Chain._squeeze,
     (".ml", "Scaler"): Chain._scaler,
     (".ml", "LinearRegressor"): Chain._regressor,
     **{("", name): Chain._arithmetic for name in ("Add", "Sub", "Mul", "Div")},

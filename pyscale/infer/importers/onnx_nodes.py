@@ -54,7 +54,11 @@ def read_nodes(attributes: Attributes, entries: str, outputs: int, dtype: str) -
     ids = _Ids(attributes, count)
     track = attributes.integers("nodes_missing_value_tracks_true", 0, 1, count, optional=True)
     yes, no = (np.where(inner, ids.child(f"nodes_{side}nodeids", inner), -1) for side in ("true", "false"))
-    parents = find_parents(attributes, "nodes_truenodeids and nodes_falsenodeids", inner, yes, no)
+    # So LightGBM's sets of categories are written. Where NaN goes another way at each of the values,
+    # onnxruntime has rules of its own.
+    goes_yes = track == 1 if len(track) else np.zeros(count, np.bool_)
+    equal = np.where(mode == EQ, feature * 2 + goes_yes, -1)
+    parents = find_parents(attributes, "nodes_truenodeids and nodes_falsenodeids", inner, yes, no, equal)
     # The first node of a tree in the lists is the one where it begins: if that has a parent, it is no root.
     find_roots(attributes, "nodes_treeids", parents, ids.root)
     nodes = attributes.integers(f"{entries}_nodeids", 0, MOST)
@@ -72,7 +76,7 @@ def read_nodes(attributes: Attributes, entries: str, outputs: int, dtype: str) -
         threshold=threshold,
         yes=yes,
         no=no,
-        nan_yes=track == 1 if len(track) else np.zeros(count, np.bool_),
+        nan_yes=goes_yes,
         tree=ids.tree,
         root=ids.root,
         members={},

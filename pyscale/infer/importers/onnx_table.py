@@ -36,7 +36,8 @@ class NodeTable:
     """
     Trees as ONNX means them: a node compares, and goes to `yes` where that holds, else to `no`.
 
-    Every node is reached once from the root of its tree.
+    Every node is reached once from the root of its tree, but for what follows where one of several values is
+    the feature's: nodes that compare it with each in turn share that.
 
     Attributes
     ----------
@@ -91,20 +92,37 @@ def find_parents(
     inner: NDArray[np.bool_],
     yes: NDArray[np.int64],
     no: NDArray[np.int64],
+    equal: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Each node's parent, its own number where there is none; refuses a node that has two, or is its own."""
+    """
+    Each node's parent, its own number where there is none; refuses a node that has two, or is its own.
+
+    But nodes that compare one feature with a value each, in turn, may lead to the same node: the first of
+    them is its parent. `equal` is a number that is the same for those that may, and -1 of nodes that do not
+    compare for equality.
+    """
     nodes = np.flatnonzero(inner)
     children = np.concatenate([yes[nodes], no[nodes]])
     own = children == np.concatenate([nodes, nodes])
     if own.any():
         refuse(attributes.place(names), "children of other nodes", f"node {children[own][0]}, its own child")
-    shared = np.bincount(children, minlength=len(inner)) > 1
-    if shared.any():
-        refuse(
-            attributes.place(names), "each node a child once", f"node {int(shared.argmax())} twice or more"
-        )
     parents = np.arange(len(inner))
     parents[children] = np.concatenate([nodes, nodes])
+    count = np.bincount(children, minlength=len(inner))
+    if (count > 1).any():
+        # Those that follow, where the value was another, one that leads to the same are not counted.
+        before = np.full(len(inner), -1)
+        before[no[nodes]] = nodes
+        before = before[nodes]
+        follows = np.zeros(len(nodes), np.bool_)
+        if equal is not None:
+            follows = (before >= 0) & (equal[nodes] >= 0) & (equal[before] == equal[nodes])
+            follows &= (yes[before] == yes[nodes]) & (count[nodes] == 1)
+        count -= np.bincount(yes[nodes[follows]], minlength=len(inner))
+        if (count > 1).any():
+            place = int((count > 1).argmax())
+            refuse(attributes.place(names), "each node a child once", f"node {place} twice or more")
+        parents[yes[nodes[~follows]]] = nodes[~follows]
     return parents
 
 

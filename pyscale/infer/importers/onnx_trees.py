@@ -51,8 +51,8 @@ def read_onnx_trees(content: bytes) -> ModelDescription:
     The graph may have TreeEnsembleRegressor, TreeEnsembleClassifier (both of ai.onnx.ml 1 to 4) or
     TreeEnsemble (5). Before it may be casts, inputs of one column each put beside each other, and what
     becomes part of the thresholds: Scaler, Imputer of NaN, and Add, Sub, Mul and Div with constants; after it
-    what exporters put there: Cast, Identity, ZipMap, Sigmoid, Softmax, Exp, Neg, a division by a number,
-    ``[1 - p, p]``, ArgMax and labels by their number.
+    what exporters put there: Cast, Identity, ZipMap, Sigmoid, Softmax, Exp, that times a number, Neg, a
+    division by a number, ``[1 - p, p]``, ArgMax and labels by their number.
 
     Predictions are those of onnxruntime, also where it takes its own way with the specification:
 
@@ -123,6 +123,10 @@ def _regressor(ensemble: Ensemble) -> ModelDescription:
         base = base * divisor
     kind, classes = _kind(ensemble, outputs)
     base = base if len(base) else np.zeros(outputs)
+    if scores.factor != 1.0:  # of the exponential, whose logarithm is added to what it is taken of
+        if outputs > 1:
+            refuse("graph.node (Mul)", "one target", outputs)
+        base = base + np.log(scores.factor) * scores.sign * divisor
     if outputs > 1:
         base = _base_of_voted(attributes, table, base)
     return ModelDescription(

@@ -49,7 +49,7 @@ def from_steps(steps: list[tuple[str, Any]]) -> DenseDescription:
     else:
         own, kind, classes, flat = _transformer(where, last), "values", None, False
     where, first = steps[0]
-    names = feature_names(first, int(_fitted(where, first, "n_features_in_")))
+    names = feature_names(first, _features(where, first))
     return DenseDescription(
         layers=(*layers, *own),
         kind=kind,
@@ -65,6 +65,33 @@ def _fitted(where: str, model: Any, name: str) -> Any:
     if value is None:
         raise ValueError(f"{where}: expected a fitted {type(model).__name__}, got one without {name}")
     return value
+
+
+def _features(where: str, model: Any) -> int:
+    count = _fitted(where, model, "n_features_in_")
+    if not isinstance(count, int | np.integer) or not 0 < count < 2**31:
+        _refuse(f"{where}.n_features_in_", "a number of columns", repr(count)[:40])
+    return int(count)
+
+
+def _numbers(where: str, model: Any, name: str, *axes: int) -> Array:
+    """Give what was fitted as an array of numbers, with as many axes as one may have."""
+    return _array(f"{where}.{name}", _fitted(where, model, name), *axes)
+
+
+def _array(where: str, values: Any, *axes: int) -> Array:
+    array = _opened(where, values)
+    if array.dtype.kind not in "fiu" or array.ndim not in axes:
+        wanted = " or ".join(map(str, axes))
+        _refuse(where, f"numbers of {wanted} axes", f"{array.dtype} of {array.ndim}")
+    return array
+
+
+def _opened(where: str, values: Any) -> Array:
+    try:
+        return np.asarray(values)
+    except ValueError:  # lists of other lengths in a list
+        _refuse(where, "an array", type(values).__qualname__)
 
 
 def _refuse(where: str, expected: str, got: str) -> NoReturn:
@@ -83,34 +110,39 @@ def _transformer(where: str, step: Any) -> list[Layer]:
 
 
 def _standard(where: str, step: Any) -> list[Layer]:
-    features = int(_fitted(where, step, "n_features_in_"))
-    mean = np.zeros(features) if not step.with_mean else _fitted(where, step, "mean_")
-    scale = np.ones(features) if not step.with_std else 1 / np.asarray(_fitted(where, step, "scale_"))
+    features = _features(where, step)
+    mean = _numbers(where, step, "mean_", 1) if step.with_mean else np.zeros(features)
+    scale = 1 / _numbers(where, step, "scale_", 1) if step.with_std else np.ones(features)
+    if len(mean) != len(scale):
+        _refuse(where, f"a mean and a scale of {features} columns", f"{len(mean)} and {len(scale)}")
     return [Affine(scale, -mean * scale)]
 
 
 def _min_max(where: str, step: Any) -> list[Layer]:
-    return [Affine(_fitted(where, step, "scale_"), _fitted(where, step, "min_"))]
+    return [Affine(_numbers(where, step, "scale_", 1), _numbers(where, step, "min_", 1))]
 
 
 def _max_abs(where: str, step: Any) -> list[Layer]:
-    scale = 1 / np.asarray(_fitted(where, step, "scale_"), np.float64)
+    scale = 1 / _numbers(where, step, "scale_", 1).astype(np.float64)
     return [Affine(scale, np.zeros(len(scale)))]
 
 
 def _robust(where: str, step: Any) -> list[Layer]:
-    features = int(_fitted(where, step, "n_features_in_"))
-    center = np.zeros(features) if not step.with_centering else _fitted(where, step, "center_")
-    scale = np.ones(features) if not step.with_scaling else _fitted(where, step, "scale_")
-    scale = 1 / np.asarray(scale, np.float64)
-    return [Affine(scale, -np.asarray(center, np.float64) * scale)]
+    features = _features(where, step)
+    center = _numbers(where, step, "center_", 1) if step.with_centering else np.zeros(features)
+    scale = 1 / _numbers(where, step, "scale_", 1) if step.with_scaling else np.ones(features)
+    if len(center) != len(scale):
+        _refuse(where, f"a center and a scale of {features} columns", f"{len(center)} and {len(scale)}")
+    return [Affine(scale, -center * scale)]
 
 
 def _pca(where: str, step: Any) -> list[Layer]:
-    components = np.array(_fitted(where, step, "components_"), np.float64)
-    mean = _fitted(where, step, "mean_")
+    components = _numbers(where, step, "components_", 2).astype(np.float64)
+    mean = _numbers(where, step, "mean_", 1)
     if step.whiten:
-        variance = np.asarray(_fitted(where, step, "explained_variance_"), np.float64)
+        variance = _numbers(where, step, "explained_variance_", 1).astype(np.float64)
+        if len(variance) != len(components):
+            _refuse(f"{where}.explained_variance_", f"{len(components)} numbers", str(len(variance)))
         least = np.finfo(variance.dtype).eps  # as scikit-learn does
         components /= np.maximum(np.sqrt(variance), least)[:, None]
     return [Affine(np.ones(len(mean)), -np.asarray(mean, np.float64)), Linear(components)]
@@ -120,23 +152,35 @@ _Read = tuple[list[Layer], str, Array | None, bool]
 
 
 def _linear(where: str, model: Any) -> _Read:
-    coefficients = np.asarray(_fitted(where, model, "coef_"), np.float64)
+    coefficients = _numbers(where, model, "coef_", 1, 2).astype(np.float64)
     flat = coefficients.ndim == 1
     weight = np.atleast_2d(coefficients)
-    bias = np.broadcast_to(np.asarray(model.intercept_, np.float64), (len(weight),))
-    return [Linear(weight, bias)], "values", None, flat
+    return [Linear(weight, _bias(where, model, weight))], "values", None, flat
+
+
+def _bias(where: str, model: Any, weight: Array) -> Array:
+    bias = _array(f"{where}.intercept_", model.intercept_, 0, 1).astype(np.float64)
+    if bias.size not in (1, len(weight)):
+        _refuse(f"{where}.intercept_", f"1 or {len(weight)} numbers", str(bias.size))
+    return np.broadcast_to(bias, (len(weight),))
+
+
+def _classes(where: str, model: Any) -> Array:
+    classes = _opened(f"{where}.classes_", _fitted(where, model, "classes_"))
+    if classes.ndim != 1 or len(classes) < 2 or classes.dtype.kind not in "biufOSU":
+        _refuse(f"{where}.classes_", "two labels or more", f"{classes.dtype} of shape {classes.shape}")
+    return classes
 
 
 def _logistic(where: str, model: Any) -> _Read:
-    weight = np.asarray(_fitted(where, model, "coef_"), np.float64)
-    classes = np.asarray(_fitted(where, model, "classes_"))
+    weight = _numbers(where, model, "coef_", 2).astype(np.float64)
+    classes = _classes(where, model)
     way = getattr(model, "multi_class", "deprecated")
     if len(classes) > 2 and (way == "ovr" or model.solver == "liblinear"):
         _refuse(where, "one model of all classes", "one class against the rest")
     if len(classes) == 2 and way == "multinomial":
         _refuse(where, "a logistic model of two classes", "a multinomial one")
-    bias = np.broadcast_to(np.asarray(model.intercept_, np.float64), (len(weight),))
-    linear = Linear(weight, bias)
+    linear = Linear(weight, _bias(where, model, weight))
     if len(classes) == 2:
         return [linear, Activation("sigmoid")], "binary", classes, True
     return [linear, Activation("softmax")], "multiclass", classes, False
@@ -145,23 +189,29 @@ def _logistic(where: str, model: Any) -> _Read:
 def _network(where: str, model: Any, last: str) -> list[Layer]:
     layers: list[Layer] = []
     weights, biases = _fitted(where, model, "coefs_"), _fitted(where, model, "intercepts_")
-    if model.activation not in _ACTIVATIONS:
+    if not all(isinstance(listed, list | tuple) for listed in (weights, biases)) or len(weights) != len(
+        biases
+    ):
+        _refuse(where, "lists of as many coefs_ and intercepts_", "others")
+    if not isinstance(model.activation, str) or model.activation not in _ACTIVATIONS:
         _refuse(f"{where}.activation", f"one of {', '.join(_ACTIVATIONS)}", repr(model.activation))
     for place, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         hidden = place < len(weights) - 1
-        layers.append(Linear(np.asarray(weight).T, bias))
+        weight = _array(f"{where}.coefs_[{place}]", weight, 2)
+        layers.append(Linear(weight.T, _array(f"{where}.intercepts_[{place}]", bias, 1)))
         layers.append(Activation(_ACTIVATIONS[model.activation] if hidden else last))
     return layers
 
 
 def _classifier(where: str, model: Any) -> _Read:
-    classes = np.asarray(_fitted(where, model, "classes_"))
+    classes = _classes(where, model)
     last = str(_fitted(where, model, "out_activation_"))
     if last == "softmax":
         return _network(where, model, "softmax"), "multiclass", classes, False
+    layers = _network(where, model, "sigmoid")
     if len(classes) != 2 or np.asarray(model.coefs_[-1]).shape[1] != 1:
         _refuse(where, "one label of each row", "several")
-    return _network(where, model, "sigmoid"), "binary", classes, True
+    return layers, "binary", classes, True
 
 
 def _regressor(where: str, model: Any) -> _Read:
