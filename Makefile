@@ -20,7 +20,7 @@ help:
 	@echo "make demo      set up, compare the all-reduce with MPI's on $(RANKS) ranks, train on real data on 1, 2, 4 and 8 ranks, lose a rank and go on, predict with other libraries' models"
 	@echo "make test      set up, run every test (C++, Python, under mpirun; several hosts where root)"
 	@echo "make stress    ten minutes of random collectives, and a million requests to a batcher"
-	@echo "make fuzz      ten minutes of random files for what reads models, under the address sanitizer"
+	@echo "make fuzz      ten minutes of random files for each format of models, under the address sanitizer"
 	@echo "make bench     compare with every peer and write the tables and plots of docs/benchmarks.md (about 40 minutes)"
 	@echo "make bench-data  compare pyscale.data with every peer and write docs/benchmarks_data.md (about 40 minutes)"
 	@echo "make bench-inference  compare pyscale.infer with every peer and write docs/benchmarks_inference.md (about 25 minutes)"
