@@ -1,4 +1,4 @@
-"""Three seconds of random files a format, or PYSCALE_FUZZ_SECONDS of each as `make fuzz` has it, on all cores."""
+"""Three seconds of random files a format, or PYSCALE_FUZZ_SECONDS of each, as `make fuzz` has it."""
 
 from __future__ import annotations
 
