@@ -20,7 +20,7 @@ from _infer_report import (
     spent,
 )
 
-_MATRICES = ("64-inner_product", "384-inner_product", "64-l2")
+_MATRICES = ("64-inner_product", "384-inner_product", "64-l2", "384-cosine")
 _TABLES = ("10000x64", "1000000x64", "200000x256")
 _QUERIES = (1, 8, 64, 1024)
 
