@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer.dense.layers import Activation, BatchNorm, DenseDescription, Layer, LayerNorm, Linear
 
-__all__ = ["from_module", "from_state_dict"]
+__all__ = ["from_module", "from_state_dict", "refuse_changed"]
 
 Array = NDArray[Any]
 # Class -> our activation, its option and the option's default.
@@ -62,14 +62,17 @@ def from_module(model: Any) -> DenseDescription:
     ValueError
         A layer is of another class, has hooks, or has weights of float64; the message names it.
     """
+    import torch
+
     layers: list[Layer] = []
     for where, module in _modules(model, "model", 0):
         name = type(module).__name__
-        if type(module).__module__.partition(".")[0] != "torch" or name not in _OPTIONS:
+        if name not in _OPTIONS or type(module) is not getattr(torch.nn, name):
             known = ", ".join(sorted(_OPTIONS))
-            raise ValueError(f"{where}: expected one of {known}, got {type(module).__qualname__}")
-        if module._forward_hooks or module._forward_pre_hooks:
-            raise ValueError(f"{where}: expected no hooks, got some")
+            # Quantized ones are called as these.
+            got = f"{type(module).__qualname__} of {type(module).__module__}"
+            raise ValueError(f"{where}: expected one of {known} of torch.nn, got {got}")
+        refuse_changed(module, where)
         options = {key: getattr(module, key) for key in _OPTIONS[name]}
         if name == "LayerNorm" and len(module.normalized_shape) != 1:
             raise ValueError(f"{where}: expected a norm of one axis, got {tuple(module.normalized_shape)}")
@@ -143,13 +146,21 @@ def _modules(model: Any, where: str, depth: int) -> Iterator[tuple[str, Any]]:
     if not isinstance(model, torch.nn.Sequential):
         yield where, model
         return
-    hooks = model._forward_hooks or model._forward_pre_hooks
-    if type(model).forward is not torch.nn.Sequential.forward or hooks:
-        raise ValueError(f"{where}: expected a Sequential as it is, got one with another forward, or hooks")
+    if type(model).forward is not torch.nn.Sequential.forward:
+        raise ValueError(f"{where}: expected a Sequential as it is, got one with another forward")
+    refuse_changed(model, where)
     if depth > _MOST_NESTED:
         raise ValueError(f"{where}: expected at most {_MOST_NESTED} Sequentials in each other, got more")
-    for name, module in model.named_children():
+    for name, module in model._modules.items():  # named_children has one that comes twice only once
         yield from _modules(module, f"{where}[{name}]", depth + 1)
+
+
+def refuse_changed(module: Any, where: str) -> None:
+    """Refuse a module that does more than its class says."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise ValueError(f"{where}: expected no hooks, got some")
+    if "forward" in vars(module):
+        raise ValueError(f"{where}: expected the forward of its class, got another one")
 
 
 def _array(tensor: Any, where: str) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyscale.infer.embedding.embedding import EmbeddingBag
+from pyscale.infer.importers.dense_torch import refuse_changed
 
 __all__ = ["from_module", "takes"]
 
@@ -32,10 +33,10 @@ def from_module(model: Any) -> EmbeddingBag:
     Raises
     ------
     ValueError
-        It has hooks, or a `max_norm`: torch changes rows of the table by it as they are used.
+        It has hooks, another forward than its class, or a `max_norm`: torch changes rows of the table by it
+        as they are used.
     """
-    if model._forward_hooks or model._forward_pre_hooks:
-        raise ValueError("model: expected no hooks, got some")
+    refuse_changed(model, "model")
     if model.max_norm is not None:
         raise ValueError(f"model.max_norm: expected None, got {model.max_norm}")
     return EmbeddingBag(
