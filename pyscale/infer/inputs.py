@@ -128,8 +128,10 @@ def threads_of(num_threads: int | None) -> int:
 
 
 def whole_number(value: Any, what: str) -> int:
-    """Open a count that a caller gives; TypeError unless it is a whole number."""
+    """Open a count that a caller gives; TypeError unless it is a whole number, and no truth value."""
     try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{what}: expected a whole number, got {value!r}") from None

@@ -136,6 +136,65 @@ def test_refuses(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / ".c.npy.draft").exists()
     with pytest.raises(ValueError, match="got Python objects"):
         ps.infer.predict_distributed(Constant(np.array(["a"], object)), x, out=tmp_path / "c.npy")
+    with pytest.raises(TypeError, match="batch_rows: expected a whole number, got '1'"):
+        ps.infer.predict_distributed(model, x, out=tmp_path / "c.npy", batch_rows="1")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="model: expected one with a method 'nope', got Forest"):
+        ps.infer.predict_distributed(model, x, out=tmp_path / "c.npy", method="nope")
+    with pytest.raises(TypeError, match="model_version: expected a text, got 1"):
+        ps.infer.predict_distributed(model, x, out=tmp_path / "c.npy", model_version=1)  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+
+
+def test_what_failed_before_anything_was_done_leaves_nothing(data: Path, tmp_path: Path) -> None:
+    """So that the corrected call begins anew."""
+    model = ps.infer.load(data / "model")
+    rows, out = str(data / "rows"), tmp_path / "out"
+    with pytest.raises(ValueError, match="X: expected"):  # a column too many
+        ps.infer.predict_distributed(model, rows, out=out)
+    assert not list(tmp_path.iterdir())
+    ps.infer.predict_distributed(model, rows, out=out, keep=["id"])
+    check(data, out)
+
+
+def failing(_: Any) -> None:
+    raise ArithmeticError
+
+
+def test_a_model_that_nothing_tells_from_others(tmp_path: Path) -> None:
+    """Constant(1.0) and Constant(2.0) have one class: only what the caller says tells them apart."""
+    x, out = np.zeros((5000, 2)), tmp_path / "out.npy"
+
+    def predict(value: float, **options: Any) -> None:
+        ps.infer.predict_distributed(Constant(value), x, out=out, batch_rows=UNIT, **options)
+
+    with pytest.raises(ArithmeticError):
+        predict(1.0, progress=failing)
+    for value in (1.0, 2.0):
+        with pytest.raises(ValueError, match="expected the draft of a model with a model_version"):
+            predict(value)
+    with pytest.raises(ValueError, match="expected the draft of this job"):
+        predict(1.0, model_version="1")
+    shutil.rmtree(tmp_path / ".out.npy.draft")
+    with pytest.raises(ArithmeticError):
+        predict(1.0, model_version="1", progress=failing)
+    with pytest.raises(ValueError, match="expected the draft of this job"):
+        predict(2.0, model_version="2")
+    predict(1.0, model_version="1")
+    assert np.load(out).tolist() == [1.0] * len(x)
+
+
+def test_a_mapped_file_that_was_written_again_is_another_job(tmp_path: Path) -> None:
+    """Though none of the rows that an array is known by differs."""
+    x = np.zeros((5000, 2))
+    np.save(tmp_path / "x.npy", x)
+    options: dict[str, Any] = {"out": tmp_path / "out.npy", "batch_rows": UNIT, "model_version": "1"}
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    with pytest.raises(ArithmeticError):
+        ps.infer.predict_distributed(Constant(1.0), mapped, progress=failing, **options)
+    x[1] = 1
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(ValueError, match="expected the draft of this job"):
+        ps.infer.predict_distributed(Constant(1.0), np.load(tmp_path / "x.npy", mmap_mode="r"), **options)
 
 
 def test_a_draft_of_another_job_is_refused(data: Path, tmp_path: Path) -> None:
@@ -162,14 +221,12 @@ def test_other_rows_of_the_same_shape_are_another_job(tmp_path: Path) -> None:
     x = np.zeros((5000, 2))
     out = tmp_path / "out.npy"
 
-    def fail(_: Any) -> None:
-        raise ArithmeticError
-
+    options: dict[str, Any] = {"out": out, "batch_rows": UNIT, "model_version": "1"}
     with pytest.raises(ArithmeticError):
-        ps.infer.predict_distributed(Constant(1.0), x, out=out, batch_rows=UNIT, progress=fail)
+        ps.infer.predict_distributed(Constant(1.0), x, progress=failing, **options)
     with pytest.raises(ValueError, match="expected the draft of this job"):
-        ps.infer.predict_distributed(Constant(1.0), x + 1, out=out, batch_rows=UNIT)
-    ps.infer.predict_distributed(Constant(1.0), x, out=out, batch_rows=UNIT)
+        ps.infer.predict_distributed(Constant(1.0), x + 1, **options)
+    ps.infer.predict_distributed(Constant(1.0), x, **options)
     assert np.load(out).tolist() == [1.0] * len(x)
 
 

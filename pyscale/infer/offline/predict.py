@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from pyscale.comm.communicator import Communicator
 from pyscale.comm.together import agree, together
+from pyscale.errors import CommError
 from pyscale.infer.dense.dense import Dense
 from pyscale.infer.embedding.embedding import EmbeddingBag
 from pyscale.infer.forest.forest import Forest
 from pyscale.infer.graph.model import OnnxModel
-from pyscale.infer.offline.results import Results
+from pyscale.infer.inputs import whole_number
+from pyscale.infer.offline.results import UNKNOWN, Results
 from pyscale.infer.offline.sources import Source, Unit, open_source
 from pyscale.infer.pipeline.pipeline import Pipeline
 from pyscale.infer.topk.topk import TopK
@@ -61,6 +63,7 @@ def predict_distributed(
     columns: Sequence[str] | None = None,
     keep: Sequence[str] = (),
     batch_rows: int = 65536,
+    model_version: str | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> Progress:
     """
@@ -76,7 +79,8 @@ def predict_distributed(
         The same on every rank; has `method`, which gives an array with an answer a row.
     source : numpy.ndarray, or paths
         Rows x features, the same on every rank (mapped, with ``np.load(…, mmap_mode="r")``); or Parquet
-        files, folders of them, or patterns.
+        files, folders of them, or patterns. A job that goes on knows files, mapped ones too, by their sizes
+        and times; an array in memory by its shape and some 1,024 of its rows, spread over all.
     comm : Communicator, optional
         The ranks; by default this process alone.
     out : path
@@ -90,6 +94,10 @@ def predict_distributed(
         Columns that are written beside the predictions.
     batch_rows : int
         Rows of a unit, of Parquet at least as many: what is done at a time, and again after a kill.
+    model_version : str, optional
+        What tells this model from others, for a job that goes on. A model of this library needs none: it is
+        known by all that it is. Of another there is nothing that tells: without a version, its job does not
+        go on after a kill.
     progress : callable, optional
         Called on rank 0 after each round of units.
 
@@ -102,14 +110,19 @@ def predict_distributed(
     ------
     FileExistsError
         `out` is there already.
+    TypeError
+        A model without `method`, or arguments of another type.
     ValueError
         Rows or columns that do not fit the model, arguments that differ between ranks, or a draft that
-        another job has left.
+        another job has left, or one of a model that nothing tells from others.
     RuntimeError
         Another job is writing to the same place.
     """
+    batch_rows = whole_number(batch_rows, "batch_rows")
     if batch_rows < 1:
         raise ValueError(f"batch_rows: expected 1 or more, got {batch_rows}")
+    if model_version is not None and not isinstance(model_version, str):
+        raise TypeError(f"model_version: expected a text, got {model_version!r}")
     names = {"columns": columns, "keep": keep}
     for what, value in names.items():
         if isinstance(value, str):
@@ -119,9 +132,11 @@ def predict_distributed(
     agree(comm, "predict_distributed", out=os.fspath(out), method=method, batch_rows=batch_rows, **names)
     first = comm is None or comm.rank == 0
     with together(comm, "predict_distributed"):
-        predict = getattr(model, method)
+        predict = getattr(model, str(method), None)
+        if not callable(predict):
+            raise TypeError(f"model: expected one with a method {method!r}, got {type(model).__qualname__}")
         rows = open_source(source, columns, keep, batch_rows)
-        job = _job(model, method, rows)
+        job = _job(model, method, rows, model_version)
         results = Results(out, job)
         if results.is_npy == rows.is_table:
             raise ValueError(
@@ -145,6 +160,12 @@ def predict_distributed(
             if first:
                 results.finish()
         return reached
+    except CommError:  # other ranks may still be writing
+        raise
+    except Exception:
+        if first:
+            results.remove_if_empty()  # a call with other arguments may be next
+        raise
     finally:
         results.abandon()
 
@@ -196,9 +217,12 @@ def _sample(predict: Callable[[Any], Array], rows: Source) -> Array:
     return np.asarray(predict(batch[:1]))
 
 
-def _job(model: Any, method: str, rows: Source) -> dict[str, Any]:
+def _job(model: Any, method: str, rows: Source, version: str | None = None) -> dict[str, Any]:
     """Describe the job: a draft that another one has left is not gone on with."""
-    if isinstance(model, Dense | EmbeddingBag | Forest | OnnxModel | Pipeline | TopK):
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    if version is not None:
+        name = f"{kind}, version {version}"
+    elif isinstance(model, Dense | EmbeddingBag | Forest | OnnxModel | Pipeline | TopK):
         header, arrays = model._packed()
         digest = hashlib.sha256(repr(sorted(header.items())).encode())
         for name, array in sorted(arrays.items()):
@@ -206,5 +230,5 @@ def _job(model: Any, method: str, rows: Source) -> dict[str, Any]:
             digest.update(np.ascontiguousarray(array).tobytes())
         name = digest.hexdigest()
     else:
-        name = f"{type(model).__module__}.{type(model).__qualname__}"
+        name = f"{kind}, {UNKNOWN}"
     return {"model": name, "method": method, "source": rows.describe()}

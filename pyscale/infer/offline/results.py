@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 
 from pyscale.infer.offline.sources import Unit
 
-__all__ = ["Results"]
+__all__ = ["UNKNOWN", "Results"]
 
 Array = NDArray[Any]
+
+#: How the name of a model ends that nothing tells from others of its class.
+UNKNOWN = "version unknown"
 
 
 class Results:
@@ -32,7 +35,8 @@ class Results:
     out : path
         What there is to be: a file that ends with .npy, or a folder for Parquet files.
     job : dict
-        What the job is, in JSON's terms: a draft of another job is refused.
+        What the job is, in JSON's terms: a draft of another job is refused, as is one whose ``model`` is
+        `UNKNOWN`.
     """
 
     def __init__(self, out: str | os.PathLike[str], job: dict[str, Any]) -> None:
@@ -42,6 +46,7 @@ class Results:
         self._data = self.folder / ("rows.npy" if self.is_npy else "parts")
         self._job = json.loads(json.dumps(job))
         self._lock: io.BufferedWriter | None = None
+        self._begun = False
 
     def begin(self) -> set[int]:
         """Make the draft, or take up the one that is there; returns the units that are done. On one rank."""
@@ -51,7 +56,7 @@ class Results:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._lock.close()
+            self.abandon()
             raise RuntimeError(
                 f"{self.out}: expected nobody to write there, got another job that does"
             ) from None
@@ -67,18 +72,30 @@ class Results:
                     f"{self.folder}: expected the draft of this job, got that of another one "
                     "(other rows, another model or method): remove it to begin anew"
                 )
+            if self._done() and found["model"].endswith(UNKNOWN):
+                raise ValueError(
+                    f"{self.folder}: expected the draft of a model with a model_version, got one that may be "
+                    "of another model of its class: remove it to begin anew, with a model_version to go on "
+                    "with after a kill"
+                )
         else:
             draft = file.with_suffix(".new")
             draft.write_text(json.dumps(self._job))
             os.replace(draft, file)
-        if self.is_npy:
-            marks = list(self.folder.glob("*.done"))
-            if self._data.exists():
-                return {int(path.stem) for path in marks}
-            for path in marks:  # of results that were complete, and are gone
+        self._begun = True
+        if not self.is_npy:
+            self._data.mkdir(exist_ok=True)
+        elif not self._data.exists():
+            for path in self.folder.glob("*.done"):  # of results that were complete, and are gone
                 path.unlink()
+        return self._done()
+
+    def _done(self) -> set[int]:
+        """Return the numbers of the units that are done."""
+        if not self._data.exists():
             return set()
-        self._data.mkdir(exist_ok=True)
+        if self.is_npy:
+            return {int(path.stem) for path in self.folder.glob("*.done")}
         return {int(path.stem.removeprefix("part-")) for path in self._data.iterdir()}
 
     def _refuse_results(self) -> None:
@@ -154,6 +171,11 @@ class Results:
         os.replace(self._data, self.out)
         shutil.rmtree(self.folder, ignore_errors=True)  # the results are there whatever becomes of it
         self.abandon()
+
+    def remove_if_empty(self) -> None:
+        """Remove a draft of this job of which no unit is done; nobody may be writing to it."""
+        if self._begun and not self._done():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def abandon(self) -> None:
         """Let go of the draft, which stays for the next who goes on."""

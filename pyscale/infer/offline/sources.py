@@ -60,7 +60,7 @@ class ArraySource:
         ]
 
     def describe(self) -> dict[str, Any]:
-        """Say its shape, its type, some of its rows, and how it is cut."""
+        """Say its shape, its type, some of its rows, how it is cut, and the file that it is mapped from."""
         array = self._array
         some = array[:: max(1, len(array) // _SAMPLED)]
         return {
@@ -68,6 +68,7 @@ class ArraySource:
             "dtype": str(array.dtype),
             "some_rows": hashlib.sha256(np.ascontiguousarray(some).tobytes()).hexdigest(),
             "unit_rows": self.units[0].rows if self.units else 0,
+            "file": _file_of(array),
         }
 
     def batches(self, unit: Unit) -> Iterator[tuple[Array, None]]:
@@ -140,6 +141,15 @@ def open_source(source: Any, columns: Sequence[str] | None, keep: Sequence[str],
             raise ValueError("columns, keep: expected none for an array, which has no names")
         return ArraySource(source, batch_rows)
     return ParquetSource(_files(source), columns, keep, batch_rows)
+
+
+def _file_of(array: Array) -> list[Any] | None:
+    """Name the file that an array is mapped from, with its size and time."""
+    file = getattr(array, "filename", None)  # of numpy.memmap
+    if file is None or not os.path.exists(file):
+        return None
+    at = os.stat(file)
+    return [os.fspath(file), at.st_size, at.st_mtime_ns]
 
 
 def _files(paths: Paths) -> list[str]:
