@@ -448,6 +448,7 @@ def test_a_forked_child_is_refused_and_may_make_its_own(way: str) -> None:
         ({"max_batch": 0}, ValueError, "max_batch: expected 1 or more"),
         ({"max_batch": 1.5}, TypeError, "max_batch: expected a whole number"),
         ({"workers": 0}, ValueError, "workers"),
+        ({"workers": 10**9}, ValueError, "workers: expected at most 4096"),
         ({"max_queue": -1}, ValueError, "max_queue"),
         ({"latency_goal_ms": 0}, ValueError, "latency_goal_ms"),
         ({"latency_goal_ms": 1, "max_delay_ms": 1}, ValueError, "expected one of them"),
@@ -459,6 +460,21 @@ def test_a_forked_child_is_refused_and_may_make_its_own(way: str) -> None:
 def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Batcher(Model(), **arguments)
+
+
+@pytest.mark.parametrize("how", ["idle", "queued", "inside"])
+def test_a_model_that_writes_to_its_rows_changes_none_of_the_callers(how: str) -> None:
+    def write(x: Any) -> Any:
+        if how == "inside" and x[0, 0] == 1:
+            return batcher.predict(x + 1)
+        x[:] += 1
+        return x[:, 0].copy()
+
+    mine = row(1)
+    with Batcher(write) as batcher:
+        found = batcher.submit(mine).result() if how == "queued" else batcher.predict(mine)
+    assert found.tolist() == [3 if how == "inside" else 2]
+    assert mine.tolist() == row(1).tolist()
 
 
 def test_bad_models() -> None:

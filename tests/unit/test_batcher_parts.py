@@ -127,15 +127,34 @@ def test_a_goal_that_is_missed_makes_batches_smaller_and_is_said() -> None:
         cost.add(1 << k % 8, 1000 * (1 << k % 8), k * 10**9)
     goal = Goal(200_000, "latency", 256)
     before = goal.limit(cost, 0)
-    goal.watch([300_000] * 512, cost)
-    assert goal.reached
+    assert goal.reached is None
+    goal.watch([300_000] * 512, cost, 0)
+    assert goal.reached is None
     assert goal.limit(cost, 0) < before
-    goal.watch([300_000] * 1024, cost)
-    assert not goal.reached
+    goal.watch([300_000] * 1024, cost, 0)
+    assert goal.reached is False
     assert "at most" in str(goal.reason)
-    goal.watch([100_000] * 512 * 40, cost)
-    assert goal.reached
+    goal.watch([100_000] * 512 * 40, cost, 0)
+    assert goal.reached is True
     assert goal.limit(cost, 0) == before
+
+
+def test_few_requests_are_judged_after_a_while() -> None:
+    """Four in a second: a goal is known to be missed after some dozens, and kept where one alone is late."""
+    cost = Cost()
+    missed, kept = Goal(5e6, "latency", 256), Goal(5e6, "latency", 256)
+    for k in range(200):
+        missed.watch([30_000_000], cost, k * 250_000_000)
+        kept.watch([30_000_000 if k % 40 == 0 else 1_000_000], cost, k * 250_000_000)
+        assert (missed.reached, kept.reached) == (None if k < 95 else False, None if k < 31 else True)
+    assert "took 30 ms" in str(missed.reason)
+
+
+def test_a_goal_is_not_said_to_be_reached_before_it_is_judged() -> None:
+    with Batcher(Model(seconds=0.003), latency_goal_ms=1) as batcher:
+        for _ in range(5):
+            batcher.predict(row(1))
+        assert batcher.stats()["models"][""]["goal_reached"] is None
 
 
 def test_an_impossible_goal_is_said_once_in_a_warning_and_in_stats() -> None:

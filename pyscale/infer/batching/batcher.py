@@ -43,6 +43,7 @@ __all__ = ["Batcher"]
 
 Array = NDArray[Any]
 
+_MOST_WORKERS = 4096  # beyond, the machine refuses threads somewhere on the way
 _now = time.perf_counter_ns
 
 
@@ -69,7 +70,7 @@ class Batcher(Computing):
     max_delay_ms : float, optional
         Instead of it: how long 99 of 100 requests should wait at most before they are computed.
     workers : int, optional
-        Batches that are computed at the same time. By default 1.
+        Batches that are computed at the same time, each in a thread of its own: at most 4,096. By default 1.
     max_queue : int, optional
         Rows that may wait; by default 64 batches.
     method : str
@@ -118,6 +119,8 @@ class Batcher(Computing):
         elif max_delay_ms is not None:
             kind, goal = "wait", nanoseconds_of(max_delay_ms, 1e6, "max_delay_ms")
         count = 1 if workers is None else positive(workers, "workers")
+        if count > _MOST_WORKERS:
+            raise ValueError(f"workers: expected at most {_MOST_WORKERS}, each a thread, got {count}")
         ttl = nanoseconds_of(cache_ttl_s, 1e9, "cache_ttl_s")
         answers = Answers(positive(cache_size, "cache_size"), ttl) if cache_size != 0 else None
         all_served: dict[str, Served] = {}
@@ -322,7 +325,8 @@ class Batcher(Computing):
             ``queued_rows``, ``queued_requests``, ``workers``, ``idle_workers``, ``cached``; and ``models``:
             for each, by name, counters of requests and batches, histograms (``latency_ms``, ``wait_ms``,
             ``batch_ms``, ``batch_rows``: their count, quantiles, and buckets as pairs of upper bound and
-            count), the learned cost of a batch, and whether the goal is reached, and if not, why.
+            count), the learned cost of a batch, and whether the goal is reached (None until
+            some dozens of requests over seconds, or some hundreds, were looked at), and if not, why.
             Latencies are those of answers, as the caller has them; waits end when the batch begins.
         """
         with self._lock:

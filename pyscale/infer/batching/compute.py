@@ -88,10 +88,9 @@ def compute(
     int
         How often the model raised for several requests at once.
     """
-    rows = batch[0].rows if len(batch) == 1 else None
     try:
-        if rows is None:
-            rows = buffers.collect([work.rows for work in batch], sum(work.count for work in batch))
+        # A copy of a single one too: the model may write to its rows, which are the caller's.
+        rows = buffers.collect([work.rows for work in batch], sum(work.count for work in batch))
         out = answers_of(call, rows)
     except BaseException as error:
         if len(batch) == 1:

@@ -42,7 +42,7 @@ class Computing(Entering):
         answer = None
         begin = _now()
         try:
-            answer = answers_of(served.call, rows)
+            answer = answers_of(served.call, rows.copy())  # the model may write to its rows
         finally:
             spent = _now() - begin
             with self._lock:
@@ -68,7 +68,9 @@ class Computing(Entering):
         most = self._max_batch
         answer = None
         try:
-            pieces = [answers_of(served.call, rows[k : k + most]) for k in range(0, max(len(rows), 1), most)]
+            pieces = [
+                answers_of(served.call, rows[k : k + most].copy()) for k in range(0, max(len(rows), 1), most)
+            ]
             answer = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         finally:
             with self._lock:

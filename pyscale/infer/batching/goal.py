@@ -13,6 +13,8 @@ from pyscale.infer.batching.cost import Cost
 __all__ = ["Goal"]
 
 _WINDOW = 512  # requests between two looks
+_FEWEST = 32  # that are looked at after a while
+_WHILE_NS = 2_000_000_000
 _PATIENCE = 3  # windows that miss the goal before it is said
 _MARGIN = (1.0, 8.0)
 
@@ -25,6 +27,7 @@ class Goal:
     time t at most 2 t in all, and t before it begins. So t may be half of a goal for the latency, and all of
     one for the wait. What the machine adds to that is learned from the latencies that came out: where their
     99th percentile is above the goal, batches are made smaller, and slowly larger again where it is below.
+    Until enough came out to tell, `reached` is None.
     """
 
     def __init__(self, nanoseconds: float, kind: Literal["latency", "wait"], max_batch: int) -> None:
@@ -32,10 +35,11 @@ class Goal:
         self.kind = kind
         self.max_batch = max_batch
         self.margin = _MARGIN[0]
-        self.reached = True
+        self.reached: bool | None = None
         self.reason: str | None = None
         self._missed = 0
         self._window: deque[int] = deque()
+        self._since = 0  # when the window began, in nanoseconds
 
     def limit(self, cost: Cost, oldest_wait: float) -> int:
         """Return the most rows for the next batch, whose oldest request waited so long."""
@@ -47,14 +51,20 @@ class Goal:
         late = self.nanoseconds if self.kind == "wait" else self.nanoseconds - cost.of(max(1, int(rows)))
         return self.max_batch if oldest_wait > late else max(1, int(rows))
 
-    def watch(self, nanoseconds: list[int], cost: Cost) -> None:
-        """Look at the times that came out: latencies or waits, as the goal is."""
+    def watch(self, nanoseconds: list[int], cost: Cost, now: int) -> None:
+        """Look at the times that came out until `now`: latencies or waits, as the goal is."""
+        if not self._window:
+            self._since = now
         self._window.extend(nanoseconds)
-        while len(self._window) >= _WINDOW:
-            self._judge(np.array([self._window.popleft() for _ in range(_WINDOW)]), cost)
+        while (count := len(self._window)) >= _WINDOW or (
+            count >= _FEWEST and now - self._since >= _WHILE_NS
+        ):
+            self._since = now
+            self._judge(np.array([self._window.popleft() for _ in range(min(count, _WINDOW))]), cost)
 
     def _judge(self, times: np.ndarray[tuple[int], np.dtype[np.int64]], cost: Cost) -> None:
-        p99 = float(np.quantile(times, 0.99))
+        # Of few, the largest alone is no sign that more than one of a hundred are late.
+        p99 = float(np.quantile(times, 0.99, method="lower"))
         if p99 <= self.nanoseconds:
             self._missed = 0
             self.reached, self.reason = True, None

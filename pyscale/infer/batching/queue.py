@@ -124,7 +124,7 @@ class Served:
         self.batch.add(self.batch_times)
         self.size.add(self.batch_sizes)
         if self.goal is not None:
-            self.goal.watch(latencies if self.goal.kind == "latency" else self.waits, self.cost)
+            self.goal.watch(latencies if self.goal.kind == "latency" else self.waits, self.cost, now)
         self.waits, self.batch_times, self.batch_sizes = [], [], []
 
 
