@@ -173,7 +173,8 @@ class Forest:
         if out is not None:
             raise ValueError("out: expected none, since labels are predicted; predict_proba and raw take one")
         if self.kind == "anomaly":
-            return np.where(self.decision_function(X, num_threads=num_threads) < 0, -1, 1)
+            scores = self.decision_function(X, num_trees=num_trees, num_threads=num_threads)
+            return np.where(scores < 0, -1, 1)
         assert self.classes is not None
         if isinstance(self.classes, tuple):
             return labels_of_targets(self._answer(X, "linked", num_trees, num_threads, None), self.classes)
@@ -195,13 +196,15 @@ class Forest:
         raw = self._answer(X, "raw", num_trees, num_threads, None)
         return (raw > 0 if decides == "positive" else raw >= 0).astype(np.intp)
 
-    def decision_function(self, X: Any, *, num_threads: int | None = None) -> Array:
+    def decision_function(
+        self, X: Any, *, num_trees: int | None = None, num_threads: int | None = None
+    ) -> Array:
         """
         Give what scikit-learn's method of this name gives.
 
         Parameters
         ----------
-        X, num_threads
+        X, num_trees, num_threads
             As of :meth:`raw`.
 
         Returns
@@ -211,16 +214,17 @@ class Forest:
             negative for an anomaly.
         """
         if self.kind != "anomaly":
-            return self._answer(X, "raw", None, num_threads, None)
-        return self.score_samples(X, num_threads=num_threads) - float(self._description.offset)
+            return self._answer(X, "raw", num_trees, num_threads, None)
+        scores = self.score_samples(X, num_trees=num_trees, num_threads=num_threads)
+        return scores - float(self._description.offset)
 
-    def score_samples(self, X: Any, *, num_threads: int | None = None) -> Array:
+    def score_samples(self, X: Any, *, num_trees: int | None = None, num_threads: int | None = None) -> Array:
         """
         Give the scores of an isolation forest.
 
         Parameters
         ----------
-        X, num_threads
+        X, num_trees, num_threads
             As of :meth:`raw`.
 
         Returns
@@ -235,7 +239,7 @@ class Forest:
         """
         if self.kind != "anomaly":
             raise ValueError(f"score_samples: expected an isolation forest, got a model for {self.kind}")
-        lengths = self._answer(X, "raw", None, num_threads, None) / self._description.link.scale
+        lengths = self._answer(X, "raw", num_trees, num_threads, None) / self._description.link.scale
         # The last bit decides where the offset is the score of a row, as it is with a given contamination.
         scores: Array = -(2.0**-lengths)
         return scores
@@ -301,7 +305,8 @@ class Forest:
         Returns
         -------
         numpy.ndarray
-            int32, rows x trees: the number of a node in its tree, whose root is 0.
+            int32, rows x trees: the number of a node in its tree, whose root is 0. (LightGBM's ``pred_leaf``
+            numbers the leaves alone.)
         """
         x, count = self._rows(X), self._checked_trees(num_trees)
         return self._native.leaves(x, 0, count, threads_of(num_threads))
