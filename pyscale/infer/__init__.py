@@ -2,6 +2,7 @@
 
 from pyscale.errors import BatcherClosed, QueueFull
 from pyscale.infer.batching.batcher import Batcher
+from pyscale.infer.categories import Categories
 from pyscale.infer.compress.prune import prune
 from pyscale.infer.compress.quantize import quantize
 from pyscale.infer.compress.report import CompressionReport
@@ -34,6 +35,7 @@ __all__ = [
     "BatchNorm",
     "Batcher",
     "BatcherClosed",
+    "Categories",
     "CompressionReport",
     "Dense",
     "DenseDescription",

@@ -87,11 +87,11 @@ def convert(model: Any, layers: Any = None) -> Any:
     model : object
         An ``xgboost.Booster`` or a model of XGBoost's scikit-learn interface, a ``lightgbm.Booster`` or one
         of LightGBM's; of scikit-learn a fitted tree, forest, boosting, ``MLPClassifier``, ``MLPRegressor``,
-        ``LinearRegression``, ``Ridge``, ``LogisticRegression``, ``StandardScaler``, ``MinMaxScaler``,
-        ``MaxAbsScaler``, ``RobustScaler``, ``SimpleImputer``, ``PCA`` or a pipeline of these (before trees,
-        also XGBoost's and LightGBM's, scalers and imputers only); a ``torch.nn.Sequential``, or its
-        ``state_dict`` with `layers`; a ``torch.nn.EmbeddingBag``. Of an ``XGBClassifier`` of several labels a
-        row, `predict` gives the probabilities.
+        ``LinearRegression``, ``Ridge``, ``Lasso``, ``ElasticNet``, ``LogisticRegression``,
+        ``StandardScaler``, ``MinMaxScaler``, ``MaxAbsScaler``, ``RobustScaler``, ``SimpleImputer``, ``PCA``
+        or a pipeline of these (before trees, also XGBoost's and LightGBM's, scalers and imputers only); a
+        ``torch.nn.Sequential``, or its ``state_dict`` with `layers`; a ``torch.nn.EmbeddingBag``. Of an
+        ``XGBClassifier`` of several labels a row, `predict` gives the probabilities.
     layers : list of str or tuple, optional
         What a ``state_dict`` does not say: for each layer of the ``Sequential`` its class's name, as
         ``"Linear"``, or that and its options, as ``("LeakyReLU", {"negative_slope": 0.1})``.

@@ -426,6 +426,11 @@ def test_scores_of_an_isolation_forest() -> None:
     assert np.array_equal(model.decision_function(x), scores - scores[7])
     assert np.array_equal(model.predict(x), np.where(scores < scores[7], -1, 1))
     assert model.predict(x[7:8]).tolist() == [1]
+    for count in (-7, 1, True):
+        for method in (model.predict, model.decision_function, model.score_samples, model.raw):
+            with pytest.raises((TypeError, ValueError), match="num_trees: expected"):
+                method(x, num_trees=count)
+    assert np.array_equal(model.score_samples(x, num_trees=model.num_trees), scores)
 
 
 def test_is_pickled() -> None:

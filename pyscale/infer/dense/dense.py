@@ -43,7 +43,9 @@ class Dense(Saved):
 
     Numbers between layers are float32, and so are inputs, but for an :class:`Affine` that comes first. A
     linear layer adds its products to its bias one after the other, each rounded once; activations and norms
-    are computed in float64 and rounded once, softmax twice.
+    are computed in float64 and rounded once, softmax twice. So answers have about six digits of the largest
+    number that a layer adds up; inputs far from zero beside their spread, as seconds since 1970, need an
+    :class:`Affine` first that centres them (of scikit-learn, a ``StandardScaler`` before the model).
 
     Parameters
     ----------
