@@ -114,3 +114,11 @@ def test_quantized_modules_are_refused() -> None:
     quantized = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 3)), {nn.Linear})
     with pytest.raises(ValueError, match=r"model\[0\]: expected one of .* got Linear of torch.ao"):
         convert(quantized)
+
+
+def test_modules_without_values_are_refused() -> None:
+    for model in (nn.Sequential(nn.Linear(3, 3, device="meta")), nn.EmbeddingBag(5, 3, device="meta")):
+        with pytest.raises(
+            ValueError, match=r"weight: expected a tensor with values, got one on the device meta"
+        ):
+            convert(model)

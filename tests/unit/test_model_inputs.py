@@ -33,7 +33,7 @@ def test_more_threads_than_can_be_started(model: Any) -> None:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
 def test_threads_that_are_none(model: Any) -> None:
-    for threads in (2.0, "2", np.float64(1)):
+    for threads in (2.0, "2", np.float64(1), True, np.bool_(True)):
         with pytest.raises(TypeError, match="num_threads: expected a whole number"):
             model.raw(ROWS, num_threads=threads)
     for threads in (0, -1):

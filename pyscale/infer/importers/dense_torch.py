@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer.dense.layers import Activation, BatchNorm, DenseDescription, Layer, LayerNorm, Linear
 
-__all__ = ["from_module", "from_state_dict", "refuse_changed"]
+__all__ = ["from_module", "from_state_dict", "on_cpu", "refuse_changed"]
 
 Array = NDArray[Any]
 # Class -> our activation, its option and the option's default.
@@ -165,7 +165,7 @@ def refuse_changed(module: Any, where: str) -> None:
 
 def _array(tensor: Any, where: str) -> Array:
     if hasattr(tensor, "detach"):
-        tensor = _on_cpu(tensor.detach(), where)
+        tensor = on_cpu(tensor.detach(), where)
         if str(tensor.dtype) in ("torch.bfloat16", "torch.float16"):
             tensor = tensor.float()
         try:
@@ -182,7 +182,8 @@ def _array(tensor: Any, where: str) -> Array:
     return array
 
 
-def _on_cpu(tensor: Any, where: str) -> Any:
+def on_cpu(tensor: Any, where: str) -> Any:
+    """Give a tensor's values where NumPy can have them; ValueError where it has none."""
     if tensor.is_meta:
         raise ValueError(f"{where}: expected a tensor with values, got one on the device meta")
     return tensor.cpu()

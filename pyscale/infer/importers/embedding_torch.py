@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyscale.infer.embedding.embedding import EmbeddingBag
-from pyscale.infer.importers.dense_torch import refuse_changed
+from pyscale.infer.importers.dense_torch import on_cpu, refuse_changed
 
 __all__ = ["from_module", "takes"]
 
@@ -34,13 +34,13 @@ def from_module(model: Any) -> EmbeddingBag:
     ------
     ValueError
         It has hooks, another forward than its class, or a `max_norm`: torch changes rows of the table by it
-        as they are used.
+        as they are used. Or its table has no values.
     """
     refuse_changed(model, "model")
     if model.max_norm is not None:
         raise ValueError(f"model.max_norm: expected None, got {model.max_norm}")
     return EmbeddingBag(
-        model.weight.detach().cpu(),
+        on_cpu(model.weight.detach(), "model.weight"),
         mode=model.mode,
         padding_idx=model.padding_idx,
         include_last_offset=model.include_last_offset,
