@@ -112,7 +112,10 @@ def unpack_categories(found: Any) -> Categories | None:
 
 def is_categorical(column: Any) -> bool:
     """Tell whether a column of a table has categories: of pandas, polars or Arrow."""
-    kind = str(getattr(column, "type", getattr(column, "dtype", "")))
+    dtype = getattr(column, "dtype", None)  # asked first: a row of pandas may be called "type"
+    if isinstance(dtype, np.dtype):
+        return False
+    kind = str(getattr(column, "type", "") if dtype is None else dtype)
     return kind == "category" or kind.startswith(("dictionary", "Categorical", "Enum"))
 
 

@@ -11,28 +11,13 @@ from numpy.typing import NDArray
 
 from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
-from pyscale.infer.categories import Categories, codes_of, is_categorical
+from pyscale.infer.categories import Categories
+from pyscale.infer.tables import columns_of, common_type, rows_of_table
 
-__all__ = [
-    "check_apart",
-    "column_at",
-    "columns_of",
-    "output_of",
-    "rows_as_given",
-    "rows_of",
-    "threads_of",
-    "values_of",
-    "whole_number",
-]
+__all__ = ["check_apart", "output_of", "rows_as_given", "rows_of", "threads_of", "whole_number"]
 
 _WITHOUT_A_COPY = ("float32", "float64")
 _NUMBERS = frozenset("fiub")  # NumPy's kinds
-# Of Arrow and of polars.
-_FLOATS_OF_TABLES = {
-    "halffloat": np.dtype(np.float16),
-    "float": np.dtype(np.float32),
-    "Float32": np.dtype(np.float32),
-}
 _MOST_THREADS = 2**31 - 1  # of C++; it starts no more than the machine has use for
 
 
@@ -78,7 +63,7 @@ def rows_of(
     """
     columns = columns_of(X, what)
     if columns is not None:
-        return _from_table(X, columns, num_features, names, what, categories)
+        return rows_of_table(X, columns, num_features, names, what, categories)
     return _as_float(_opened(X, num_features, what), whole)
 
 
@@ -96,8 +81,8 @@ def rows_as_given(X: Any, num_features: int, names: Sequence[str] | None, what: 
     if columns is None:
         array = _opened(X, num_features, what)
         return array if array.dtype.kind in _NUMBERS else _as_float(array)
-    rows = _from_table(X, columns, num_features, names, what, None)
-    dtype = _common_type(X)
+    rows = rows_of_table(X, columns, num_features, names, what, None)
+    dtype = common_type(X)
     return rows.astype(np.float64 if dtype is None else dtype, copy=False)
 
 
@@ -149,108 +134,3 @@ def _as_float(array: NDArray[Any], whole: type[np.floating[Any]] = np.float64) -
         return array
     # Every bool, float16, bfloat16 and small integer is a float32.
     return array.astype(np.float32 if array.dtype.itemsize < 4 else whole)
-
-
-def _common_type(table: Any) -> np.dtype[Any] | None:
-    """Find the type of floats for a table's columns together; None if they have none without a loss."""
-    if hasattr(table, "iloc"):  # pandas, whose own types beside NumPy's become float64
-        found = list(table.dtypes)
-    else:
-        kinds = table.dtypes if hasattr(table, "dtypes") else table.schema.types  # polars, Arrow
-        found = [_FLOATS_OF_TABLES.get(str(kind)) for kind in kinds]
-    if not found or not all(isinstance(one, np.dtype) and one.kind in "fiu" for one in found):
-        return None
-    dtype = np.result_type(*found)
-    return dtype if dtype.kind == "f" and dtype.itemsize <= 8 else None
-
-
-def columns_of(table: Any, what: str = "X") -> list[str] | None:
-    """Name a table's columns; None of what is no table, TypeError of one that has yet to be computed."""
-    if isinstance(table, np.ndarray) or hasattr(table, "__dlpack__"):
-        return None
-    if type(table).__name__ == "LazyFrame":  # of polars, which would also warn of what follows
-        raise TypeError(f"{what}: expected rows, got a LazyFrame: collect() it first")
-    names = getattr(table, "column_names", None)  # Arrow
-    if names is None:
-        names = getattr(table, "columns", None)  # pandas, polars
-    if names is None or callable(names):
-        return None
-    try:
-        return [str(name) for name in names]
-    except TypeError:
-        return None
-
-
-def _from_table(
-    table: Any,
-    columns: list[str],
-    num_features: int,
-    names: Sequence[str] | None,
-    what: str,
-    categories: Categories | None,
-) -> NDArray[Any]:
-    if names is not None and columns != list(names):
-        for place, (expected, got) in enumerate(zip(names, columns, strict=False)):
-            if expected != got:
-                raise ValueError(f"{what}: expected column {place} to be {expected!r}, got {got!r}")
-    if len(columns) != num_features:
-        raise ValueError(f"{what}: expected {num_features} columns, got {len(columns)}")
-    series = [column_at(table, place, name) for place, name in enumerate(columns)]
-    known = {}
-    if categories is not None:
-        known = categories.of([k for k, one in enumerate(series) if is_categorical(one)], columns, what)
-    parts = []
-    for place, (name, column) in enumerate(zip(columns, series, strict=True)):
-        where = f"{what}[{name!r}]"
-        if categories is not None and place in known:
-            parts.append(codes_of(column, known[place], categories.unknown, where))
-        else:
-            parts.append(_column(column, where))
-    wide = any(part.dtype == np.float64 for part in parts)
-    rows = len(parts[0]) if parts else 0
-    out = np.empty((rows, num_features), np.float64 if wide else np.float32, order="F")
-    for place, part in enumerate(parts):
-        out[:, place] = part
-    return out
-
-
-def column_at(table: Any, place: int, name: str) -> Any:
-    """Give a column of a table, by its place where names may come twice."""
-    if hasattr(table, "iloc"):
-        return table.iloc[:, place]
-    return table.column(place) if hasattr(table, "column_names") else table[name]
-
-
-def values_of(column: Any) -> NDArray[Any]:
-    """Give the values of a column of a table, as its library makes them NumPy's."""
-    if not hasattr(column, "to_numpy"):
-        return np.asarray(column)
-    # A column of one of Arrow's batches copies nothing unless it is told to.
-    return np.asarray(
-        column.to_numpy(zero_copy_only=False) if hasattr(column, "buffers") else column.to_numpy()
-    )
-
-
-def _column(column: Any, what: str) -> NDArray[Any]:
-    kind = str(getattr(column, "type", getattr(column, "dtype", "")))
-    if is_categorical(column):
-        # Which number stands for which category, the model does not say.
-        raise TypeError(
-            f"{what}: expected numbers, got {kind.split('<')[0]}: give the numbers it was trained with"
-        )
-    if hasattr(column, "null_count") and hasattr(column, "to_numpy"):  # Arrow, polars: nulls become NaN
-        if kind in ("Int128", "UInt128"):  # which polars does not hand over
-            raise TypeError(f"{what}: expected numbers of at most 64 bits, got {kind}")
-        array = values_of(column)
-        if array.dtype == object and kind in ("bool", "Boolean", "null"):
-            array = np.array([np.nan if item is None else item for item in array], np.float32)
-    elif getattr(getattr(column, "dtype", None), "kind", "") not in _NUMBERS:
-        # pandas would make numbers of dates, and of text that looks like them.
-        raise TypeError(f"{what}: expected numbers, got {kind or type(column).__name__}")
-    elif hasattr(column, "to_numpy"):
-        array = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    else:
-        array = np.asarray(column)
-    if array.dtype.kind not in _NUMBERS or array.ndim != 1:
-        raise TypeError(f"{what}: expected numbers, got {kind}")
-    return _as_float(array)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.arrays import view
-from pyscale.infer.inputs import column_at, columns_of, values_of
+from pyscale.infer.tables import column_at, columns_of, values_of
 
 __all__ = ["Port", "feeds_of", "port_of", "scores_of"]
 
