@@ -105,8 +105,8 @@ def _at_once(table: Any) -> Array | None:
         batches = table.to_batches() if hasattr(table, "to_batches") else [table]
         parts = [np.asarray(batch.to_tensor(null_to_nan=True, row_major=False)) for batch in batches]
         return (np.concatenate(parts) if len(parts) > 1 else parts[0]) if parts else None
-    kinds = {str(kind) for kind in getattr(table, "dtypes", ())}
-    return np.asarray(table.to_numpy()) if kinds and kinds <= _FLOATS_OF_POLARS else None
+    named = {str(kind) for kind in getattr(table, "dtypes", ())}
+    return np.asarray(table.to_numpy()) if named and named <= _FLOATS_OF_POLARS else None
 
 
 def _by_columns(table: Any, columns: list[str], what: str, categories: Categories | None) -> Array:
