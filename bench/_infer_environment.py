@@ -14,6 +14,8 @@ FORESTS = Environment(
         "numpy",
         "ml_dtypes",
         "pandas",
+        "pyarrow",
+        "cffi",  # without which LightGBM takes no table of Arrow
         "threadpoolctl",
         "xgboost-cpu",
         "lightgbm",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from _comparison import Bar, Recordings, Share, best, is_ours, pick, ratio_text, times
 from _recording import Figure, quantity
@@ -209,21 +210,23 @@ def forests(measured: Measured) -> Iterator[str]:
         yield from by_batch(f"**{shape.title}** (`{model}`)", by_threads)
 
 
-def by_batch(title: str, by_threads: Mapping[int, Mapping[int, Sequence[Figure]]]) -> Iterator[str]:
-    """Set out the times of all contestants, a row for each number of threads and batch."""
-    everything = [figure for by in by_threads.values() for figures in by.values() for figure in figures]
+def by_batch(
+    title: str, of: Mapping[Any, Mapping[int, Sequence[Figure]]], what: str = "threads"
+) -> Iterator[str]:
+    """Set out the times of all contestants, a row for each number of threads, or what else, and batch."""
+    everything = [figure for by in of.values() for figures in by.values() for figure in figures]
     if not everything:
         return
     names = contestants(everything)
     yield title
     yield ""
-    yield from head(["threads", "rows a call", *names, "best peer / pyscale"], 2)
-    for threads, by in by_threads.items():
+    yield from head([what, "rows a call", *names, "best peer / pyscale"], 2)
+    for one, by in of.items():
         for batch, figures in by.items():
             cells = {figure.contestant: cell(figure) for figure in figures}
             pair = beside(figures)
             ratio = f"{times(pair[1], pair[0]):.2f}" if pair else ""
-            yield row([str(threads), f"{batch:,}", *(cells.get(name, "-") for name in names), ratio])
+            yield row([str(one), f"{batch:,}", *(cells.get(name, "-") for name in names), ratio])
     yield ""
 
 

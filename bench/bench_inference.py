@@ -24,6 +24,7 @@ import _infer_report
 import _infer_report_batcher
 import _infer_report_networks
 import _infer_report_search
+import _infer_report_tables
 from _environments import BUILD, ROOT
 from _infer_environment import FOLDER, FORESTS
 from _infer_environment import NETWORKS as NETWORKS_ENVIRONMENT
@@ -36,6 +37,7 @@ from _runs import Run, environments, load_all, read_about, start_all, version_li
 from infer_batcher import SUBJECTS as BATCHED
 from infer_collect import KINDS as COLLECTED
 from infer_embedding import TABLES
+from infer_tables import SUBJECTS as FROM_TABLES
 from infer_topk import SUBJECTS as MATRICES
 
 from pyscale.config import num_cores
@@ -87,6 +89,7 @@ RUNS = (
     ),
     *(Run("infer_embedding", table, NETWORKS_ENVIRONMENT, 300, variables=_ONE) for table in TABLES),
     *(Run("infer_loading", model, FORESTS, 600, variables=_ONE) for model in _LOADED),
+    *(Run("infer_tables", model, FORESTS, 600, variables=_ONE) for model in FROM_TABLES),
     Run("infer_callers", "xgb500", FORESTS, 300, variables=_ONE),
     *(Run("infer_batcher", subject, FORESTS, 300, variables=_ONE) for subject in BATCHED),
     *(Run("infer_collect", kind, FORESTS, 100, variables=_ONE) for kind in COLLECTED),
@@ -120,6 +123,7 @@ def write_page(results: Path, quick: bool) -> Path:
         "networks": list(_infer_report_networks.networks(measured)) or ["Not measured."],
         "forests": list(_infer_report.forests(measured)) or ["Not measured."],
         "differences": list(_infer_report.differences(measured)),
+        "tables": list(_infer_report_tables.tables(measured)) or ["Not measured."],
         "batcher": list(_infer_report_batcher.batcher(measured)),
         "callers": list(_infer_report.callers(measured)),
         "loading": list(_infer_report.loading(measured)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import _infer_report
 import _infer_report_batcher
 import _infer_report_networks
 import _infer_report_search
+import _infer_report_tables
 import numpy as np
 import pytest
 from _infer_measure import BATCHES, Asked, _checks, differing, timed_batches
@@ -22,6 +24,8 @@ from forest_random import random_trees
 from infer_callers import figures as caller_figures
 from infer_forests import task_of
 from infer_large import full_trees
+from infer_tables import KINDS
+from infer_tables import task_of as table_task
 
 from pyscale.infer import Forest, Link, ModelDescription, load
 
@@ -135,6 +139,25 @@ def test_callers_are_compared_with_one_alone() -> None:
     assert "| 3 times (3 µs) | reached |" in bar(found, "a row, 4 threads")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_every_kind_are_timed_and_checked(kind: str) -> None:
+    if kind != "array":
+        pytest.importorskip("pandas" if "pandas" in kind else "pyarrow")
+    forest = tiny()
+    array = asked(forest)
+    table = dataclasses.replace(array, rows=KINDS[kind](ROWS, "abcdef"))
+    figures = list(
+        timed_batches(
+            table_task("tiny", kind), {"pyscale": table, "peer": array}, (1, 64), budget=0.02, rounds=3
+        )
+    )
+    assert not [one for one in figures if isinstance(one, Note) or one.wrong]
+    found = measured({"infer_tables tiny": Recording([one for one in figures if isinstance(one, Figure)])})
+    lines = list(_infer_report_tables.tables(found))
+    assert lines[2] == "| rows | rows a call | pyscale | peer | best peer / pyscale |"
+    assert [line.split(" | ")[:2] for line in lines[4:6]] == [[f"| {kind}", "1"], [f"| {kind}", "64"]]
+
+
 def test_full_trees_are_what_they_say(tmp_path: Path) -> None:
     forest = Forest(full_trees(7, 4))
     forest.save(tmp_path / "full")
@@ -152,6 +175,7 @@ def test_the_page_has_a_place_for_everything_and_keeps_what_was_written(tmp_path
     sections = {
         "search": _infer_report_search.search(found),
         "bags": _infer_report_search.bags(found),
+        "tables": _infer_report_tables.tables(found),
         "batcher": _infer_report_batcher.batcher(found),
         "networks": _infer_report_networks.networks(found),
         "machine": ["- a machine"],
