@@ -36,7 +36,8 @@ def rows_of(
     Parameters
     ----------
     X : array or table
-        Anything that :func:`pyscale.arrays.view` opens, or a table: pandas, polars or Arrow.
+        Anything that :func:`pyscale.arrays.view` opens, or a table: pandas, polars or Arrow. Frames of
+        pandas whose columns are of one float type and lie in one array are not copied; other tables once.
     num_features : int
         Columns that the model wants.
     names : sequence of str, optional

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from pyscale.infer.categories import Categories, codes_of, is_categorical
 
-__all__ = ["NUMBERS", "column_at", "columns_of", "rows_of_table", "values_of"]
+__all__ = ["column_at", "columns_of", "rows_of_table", "values_of"]
 
 Array = NDArray[Any]
-NUMBERS = frozenset("fiub")  # NumPy's kinds
+_NUMBERS = frozenset("fiub")  # NumPy's kinds
 _FLOATS_OF_ARROW = {"float", "double"}
 _FLOATS_OF_POLARS = {"Float32", "Float64"}
 
@@ -95,9 +95,9 @@ def _at_once(table: Any) -> Array | None:
     """
     if _is_pandas(table):
         kinds = {id(kind): kind for kind in table.dtypes.tolist()}.values()
-        if not all(isinstance(kind, np.dtype) and kind.kind in NUMBERS for kind in kinds):
+        if not all(map(_is_plain, kinds)):
             return None
-        wide = any(_is_wide(kind) for kind in kinds)
+        wide = any(map(_is_wide, kinds))
         return np.asarray(table.to_numpy(dtype=np.float64 if wide else np.float32))
     if _is_arrow(table):
         if not {str(kind) for kind in table.schema.types} <= _FLOATS_OF_ARROW:
@@ -132,6 +132,11 @@ def _by_columns(table: Any, columns: list[str], what: str, categories: Categorie
     return out
 
 
+def _is_plain(kind: Any) -> bool:
+    """Tell whether the type of a column is one of NumPy's, of numbers."""
+    return isinstance(kind, np.dtype) and kind.kind in _NUMBERS
+
+
 def _is_wide(kind: np.dtype[Any]) -> bool:
     """Tell whether numbers need float64; every bool, float16 and small integer is a float32."""
     return kind.itemsize >= 4 and kind != np.float32
@@ -139,8 +144,8 @@ def _is_wide(kind: np.dtype[Any]) -> bool:
 
 def _column(column: Any, what: str) -> Array:
     dtype = getattr(column, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind in NUMBERS:
-        return values_of(column)
+    if _is_plain(dtype):
+        return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
     kind = str(getattr(column, "type", "") if dtype is None else dtype)
     if is_categorical(column):
         # Which number stands for which category, the model does not say.
@@ -153,13 +158,13 @@ def _column(column: Any, what: str) -> Array:
         array = values_of(column)
         if array.dtype == object and kind in ("bool", "Boolean", "null"):
             array = np.array([np.nan if item is None else item for item in array], np.float32)
-    elif getattr(dtype, "kind", "") not in NUMBERS:
+    elif getattr(dtype, "kind", "") not in _NUMBERS:
         # pandas would make numbers of dates, and of text that looks like them.
         raise TypeError(f"{what}: expected numbers, got {kind or type(column).__name__}")
     elif hasattr(column, "to_numpy"):
         array = np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     else:
         array = np.asarray(column)
-    if array.dtype.kind not in NUMBERS or array.ndim != 1:
+    if array.dtype.kind not in _NUMBERS or array.ndim != 1:
         raise TypeError(f"{what}: expected numbers, got {kind}")
     return array

@@ -211,6 +211,7 @@ def test_floats_of_polars() -> None:
     for dtype in (np.float32, np.float64):
         array = ROWS.astype(dtype)
         frame = polars.DataFrame(np.asfortranarray(array), schema=NAMES)
+        assert np.shares_memory(rows_of(frame, 6, NAMES), frame.to_numpy())
         parts = polars.concat([frame[:9], frame[9:]], rechunk=False)
         for table in (frame, parts):
             found = rows_of(table, 6, NAMES)

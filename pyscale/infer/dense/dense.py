@@ -153,8 +153,9 @@ class Dense(Saved):
         Parameters
         ----------
         X : array
-            Rows x features: NumPy, torch, DLPack, a data frame, an Arrow table; float32 or float64 without a
-            copy, in any layout. Other numbers are converted.
+            Rows x features: NumPy, torch, DLPack, in any layout, or a data frame of pandas whose columns are
+            of one type and lie in one array: float32 and float64 are taken without a copy. Other data frames
+            (pandas, polars) and Arrow's tables are copied once, other numbers converted.
         num_threads : int, optional
             Threads, at most; by default :func:`pyscale.config`'s. Little work takes one whatever this says.
         out : numpy.ndarray, optional

@@ -122,8 +122,10 @@ class Forest:
         Parameters
         ----------
         X : array
-            Rows x features: NumPy, torch, DLPack, a pandas or polars data frame, an Arrow table; float32 or
-            float64 without a copy, in any layout. Other numbers are converted. NaN is a missing value.
+            Rows x features: NumPy, torch, DLPack, in any layout, or a data frame of pandas whose columns are
+            of one type and lie in one array: float32 and float64 are taken without a copy. Other data frames
+            (pandas, polars) and Arrow's tables are copied once, other numbers converted. NaN is a missing
+            value.
         num_trees : int, optional
             Only the first so many trees.
         num_threads : int, optional
