@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer.categories import Categories
-from pyscale.infer.tables import columns_of, common_type, rows_of_table
+from pyscale.infer.tables import columns_of, common_type, memory_of, rows_of_table
 
 __all__ = ["check_apart", "output_of", "rows_as_given", "rows_of", "threads_of", "whole_number"]
 
@@ -101,7 +101,8 @@ def output_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], x: NDArray
 
 def check_apart(out: Any, x: Any) -> None:
     """Refuse to write what answers to `x` where `x` itself is."""
-    if columns_of(x) is None and np.may_share_memory(view(out, what="out").array, view(x, what="X").array):
+    array = view(x, what="X").array if columns_of(x) is None else memory_of(x)
+    if array is not None and np.may_share_memory(view(out, what="out").array, array):
         raise ValueError("out: expected memory of its own, got some of X's")
 
 

@@ -10,12 +10,17 @@ from numpy.typing import NDArray
 
 from pyscale.infer.categories import Categories, codes_of, is_categorical
 
-__all__ = ["column_at", "columns_of", "rows_of_table", "values_of"]
+__all__ = ["column_at", "columns_of", "common_type", "memory_of", "rows_of_table", "values_of"]
 
 Array = NDArray[Any]
 _NUMBERS = frozenset("fiub")  # NumPy's kinds
 _FLOATS_OF_ARROW = {"float", "double"}
 _FLOATS_OF_POLARS = {"Float32", "Float64"}
+_NARROW = {
+    "halffloat": np.dtype(np.float16),
+    "float": np.dtype(np.float32),
+    "Float32": np.dtype(np.float32),
+}  # of Arrow and of polars
 
 
 def columns_of(table: Any, what: str = "X") -> list[str] | None:
@@ -53,6 +58,25 @@ def rows_of_table(
     if categories is not None:
         categories.of((), columns, what)
     return found
+
+
+def common_type(table: Any) -> np.dtype[Any] | None:
+    """Find the type of floats for a table's columns together; None if they have none without a loss."""
+    if _is_pandas(table):  # whose own types beside NumPy's become float64
+        found = list(table.dtypes)
+    else:
+        kinds = table.dtypes if hasattr(table, "dtypes") else table.schema.types  # polars, Arrow
+        found = [_NARROW.get(str(kind)) for kind in kinds]
+    if not found or not all(isinstance(one, np.dtype) and one.kind in "fiu" for one in found):
+        return None
+    dtype = np.result_type(*found)
+    return dtype if dtype.kind == "f" and dtype.itemsize <= 8 else None
+
+
+def memory_of(table: Any) -> Array | None:
+    """Give the array that a frame of pandas may lie in, in which it is then taken; None of other tables."""
+    kinds = {id(kind): kind for kind in table.dtypes.tolist()} if _is_pandas(table) else {}
+    return np.asarray(table.to_numpy()) if len(kinds) == 1 and all(map(_is_plain, kinds.values())) else None
 
 
 def column_at(table: Any, place: int, name: str) -> Any:

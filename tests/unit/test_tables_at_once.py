@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer import Dense, Forest, Linear, Link, ModelDescription
 from pyscale.infer.categories import Categories
-from pyscale.infer.inputs import rows_of
+from pyscale.infer.inputs import check_apart, rows_of
 from pyscale.infer.tables import column_at, columns_of
 
 Array = NDArray[Any]
@@ -77,6 +77,18 @@ def test_answers_of_frames_are_those_of_arrays() -> None:
                 np.testing.assert_array_equal(model.predict(table), expected)
                 np.testing.assert_array_equal(model.predict(table.iloc[5:6]), expected[5:6])
             assert len(model.predict(frame[:0])) == 0
+
+
+def test_answers_do_not_go_where_a_frame_lies() -> None:
+    array = np.zeros((4, 3), np.float32)
+    frame = pandas.DataFrame(array, columns=NAMES[:3], copy=False)
+    assert np.shares_memory(rows_of(frame, 3, None), array)
+    with pytest.raises(ValueError, match=r"out: expected memory of its own, got some of X's"):
+        check_apart(array, frame)
+    with pytest.raises(ValueError, match=r"out: expected memory of its own, got some of X's"):
+        Dense([Linear(np.eye(3))]).raw(frame, out=array)
+    check_apart(array.copy(), frame)
+    check_apart(array, frame.assign(d="text"))
 
 
 def frames(kinds: list[str]) -> st.SearchStrategy[Any]:
