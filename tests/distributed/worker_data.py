@@ -13,7 +13,7 @@ from launch import note, report
 
 import pyscale as ps
 from pyscale.data import Loader, ParquetShards
-from pyscale.data.tables import blocks, shards
+from pyscale.data.tables import block_files, shards
 
 GLOBAL_BATCH = 240  # which 1, 2, 3 and 8 divide
 
@@ -50,12 +50,12 @@ def filtered(folder: str) -> None:
 
 def unreadable_on_one_rank(folder: str) -> None:
     """What each rank raises where one of them cannot read a file."""
-    original = blocks.open_file
+    original = block_files.open_file
 
-    def broken(path: str) -> Any:
+    def broken(path: str, types: Any = None) -> Any:
         if ps.rank() == 1:
             raise ps.DataError(f"{path}: a disk of rank 1 has failed")
-        return original(path)
+        return original(path, types)
 
     shards.open_file = broken  # type: ignore[attr-defined]
     try:

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyscale import PyscaleError
-from pyscale.data import Loader, ShardedBatchSampler, ShardedSampler
+from pyscale.data import Loader, ParquetShards, ShardedBatchSampler, ShardedSampler, to_parquet
 
 
 def rows(n: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -307,7 +307,7 @@ def test_torch() -> None:
     for batch, i in zip(Loader(np.arange(100), batches(100, 8), device="cpu"), order, strict=True):
         assert batch.dtype == torch.int64
         assert batch.tolist() == i
-    with pytest.raises(TypeError, match="numbers for a tensor"):
+    with pytest.raises(TypeError, match="numbers of which torch has tensors"):
         next(iter(Loader(np.array([b"a"] * 9), batches(9, 3), device="cpu")))
 
 
@@ -410,3 +410,24 @@ def test_a_forked_child_refuses_and_ends() -> None:
         [sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("dtype", [">f4", "U3", "O", "M8[s]", np.longdouble])
+def test_what_torch_has_not_is_refused_at_once(dtype: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    column = np.zeros(4, dtype)
+    for source, name in (({"x": column}, "['x']"), ((column,), "[0]"), (column, "")):
+        if column.dtype.hasobject:
+            continue  # refused anyhow
+        with pytest.raises(TypeError) as raised:
+            Loader(source, batch_size=2, device="cpu")
+        assert str(raised.value).startswith(
+            f"Loader: source{name}: expected numbers of which torch has tensors"
+        )
+    if column.dtype.kind in "UO":
+        pytest.importorskip("pyarrow")
+        path = to_parquet({"n": [1, 2], "x": ["a", "b"]}, tmp_path / "a.parquet")[0]
+        with pytest.raises(TypeError, match=r"source\['x'\]: expected numbers of which torch has"):
+            Loader(ParquetShards(path), batch_size=2, device="cpu")
+        [batch] = Loader(ParquetShards(path, ["n"]), batch_size=2, device="cpu")
+        assert sorted(batch["n"].tolist()) == [1, 2]

@@ -371,8 +371,10 @@ def test_rows_without_columns_are_refused(tmp_path: Path) -> None:
         ({"files": 2, "path": "t.parquet"}, ValueError),
         ({"sort_by": "x", "shuffle": 1}, ValueError),
         ({"sort_by": [("x", "up")]}, ValueError),
-        ({"sort_by": ["y"]}, KeyError),
+        ({"sort_by": ["y"]}, ValueError),
         ({"shuffle": -1}, ValueError),
+        ({"shuffle": False}, TypeError),
+        ({"shuffle": np.True_}, TypeError),
         ({"compression": "zip"}, ValueError),
         ({"schema": {"x": "int64"}}, TypeError),
     ],
@@ -382,3 +384,18 @@ def test_bad_arguments(options: dict[str, Any], kind: type[Exception], tmp_path:
     with pytest.raises(kind):
         to_parquet({"x": np.arange(3)}, path, **options)
     assert left(tmp_path) == []
+
+
+def test_what_is_wrong_is_said_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="shuffle: expected a seed or None, got False"):
+        to_parquet({"x": [3, 1, 2]}, tmp_path / "t", shuffle=False)
+    with pytest.raises(ValueError, match=r"expected sort_by of columns \['x'\], got 'nope'"):
+        to_parquet({"x": [3, 1, 2]}, tmp_path / "t", sort_by="nope")
+    with pytest.raises(TypeError, match=r"to_parquet\['x'\]: expected values of one type"):
+        to_parquet({"x": np.array([1, "a", None], object)}, tmp_path / "t")
+    assert left(tmp_path) == []
+
+
+def test_where_nothing_can_be_made() -> None:
+    with pytest.raises(OSError, match=r"/proc"):
+        to_parquet({"x": [1]}, "/proc/x.parquet")

@@ -366,6 +366,11 @@ def test_bad_arguments_of_a_rank_are_told_on_all(bad: dict[str, Any], tmp_path: 
     assert [type(error) for error in raised] == [ValueError, ValueError]
 
 
+def test_a_schema_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="validate: expected a Schema, got int"):
+        validate(tmp_path, 5)  # type: ignore[arg-type]
+
+
 def test_checks_that_differ_beyond_their_names_are_told() -> None:
     def finished(check: Callable[[int], Check]) -> list[Any]:
         return on_two_ranks(

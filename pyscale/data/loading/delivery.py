@@ -14,6 +14,9 @@ from pyscale.data.loading.buffers import Columns
 class Delivery:
     """Batches as they are: arrays."""
 
+    def check(self, batch: Any) -> None:
+        """Raise TypeError where batches like one without rows could not be delivered."""
+
     def batch(self, batch: Any) -> Any:
         """Return a batch, of which the structure is the source's."""
         return batch
@@ -43,6 +46,21 @@ class Tensors(Delivery):
         self._torch = torch
         self._device = torch.device(device)
 
+    def check(self, batch: Any) -> None:
+        """Raise TypeError where torch has no such tensors."""
+        arrays = {"": batch}
+        if isinstance(batch, dict):
+            arrays = {f"[{name!r}]": array for name, array in batch.items()}
+        elif isinstance(batch, tuple):
+            arrays = {f"[{i}]": array for i, array in enumerate(batch)}
+        for name, array in arrays.items():
+            try:
+                self._opened(array)
+            except (TypeError, ValueError) as error:
+                raise TypeError(
+                    f"Loader: source{name}: expected numbers of which torch has tensors, got {array.dtype}"
+                ) from error
+
     def batch(self, batch: Any) -> Any:
         """Return a batch of tensors."""
         if isinstance(batch, dict):
@@ -61,13 +79,13 @@ class Tensors(Delivery):
         return map(self.batch, super().cut(columns, bounds))
 
     def _tensor(self, array: Any) -> Any:
-        if isinstance(array, np.ndarray):
-            if array.dtype.kind not in "iufb":
-                raise TypeError(f"Loader: expected numbers for a tensor, got {array.dtype}")
-            array = self._torch.from_numpy(array)
+        array = self._opened(array)
         if self._device.type == "cuda":
             return array.pin_memory().to(self._device, non_blocking=True)
         return array.to(self._device)
+
+    def _opened(self, array: Any) -> Any:
+        return self._torch.from_numpy(array) if isinstance(array, np.ndarray) else array
 
 
 def delivery(device: Any) -> Delivery:

@@ -67,6 +67,12 @@ class Arrays:
         """Of each array, the dtype and the shape of a row."""
         return {name: (array.dtype, array.shape[1:]) for name, array in self.arrays.items()}
 
+    def without_rows(self) -> Any:
+        """Return a batch of no rows."""
+        return self.structured(
+            {name: np.empty((0, *row), dtype) for name, (dtype, row) in self.dtypes.items()}
+        )
+
     def structured(self, columns: Columns) -> Any:
         """Return arrays, one for each of the source's, in its structure and of its libraries."""
         made = [self._like[name](array) for name, array in columns.items()]

@@ -51,6 +51,8 @@ class Loader:
 
     Raises
     ------
+    TypeError
+        Of a source's array, torch has no tensors, such as of text, and there is a `device`.
     DataError
         In an iteration: a file cannot be read, or is not what it was.
 
@@ -78,6 +80,7 @@ class Loader:
         self._num_threads = integer("Loader: expected num_threads", threads, 1, 1 << 10)
         self._delivery = delivery(device)
         self._source: ParquetShards | Arrays = source if isinstance(source, ParquetShards) else Arrays(source)
+        self._delivery.check(self._source.without_rows())
         self.sampler = self._default_sampler(batch_size) if sampler is None else sampler
         self._batches = _batches(self.sampler, batch_size)
         if isinstance(self._source, ParquetShards):

@@ -71,6 +71,8 @@ def validate(
     CSV file are numbered without those that have too few or too many cells.
     """
     with together(comm, "validate"):
+        if not isinstance(schema, Schema):
+            raise TypeError(f"validate: expected a Schema, got {type(schema).__name__}")
         schema = schema if columns is None else schema.select(columns)
         reading = _reading(schema, format, nulls)
         validator = schema.validator(examples=examples, limit=limit)

@@ -117,6 +117,11 @@ def _array(values: Any, what: str) -> Any:
     if array.ndim > 2 or (array.ndim == 2 and array.shape[1] == 0):
         raise ValueError(f"{what}: expected one dimension, or rows of some elements, got shape {array.shape}")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype == object and array.ndim == 1:
+        try:
+            return pa.array(array)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise TypeError(f"{what}: expected values of one type that columns have, got {error}") from error
     if array.ndim == 1:
         return pa.array(array)
     return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])

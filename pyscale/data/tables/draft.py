@@ -20,6 +20,7 @@ from pyscale.comm import Communicator
 from pyscale.comm.together import together
 from pyscale.errors import CommError
 
+_TRIES = 1000  # to make a draft, while others remove its parent
 # File systems may have no locks; what is left on them by the dead is not told from what is being written.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -98,7 +99,9 @@ def remove_drafts_of_the_dead(parent: Path) -> None:
 
 
 def _make(parent: Path) -> tuple[Path, int]:
+    tries = 0
     while True:
+        tries += 1
         folder = parent / f".pyscale-{secrets.token_hex(8)}.draft"
         parent.mkdir(parents=True, exist_ok=True)
         # Between these lines, another may take the parent for one that nobody needs, or the draft for one of
@@ -107,6 +110,8 @@ def _make(parent: Path) -> tuple[Path, int]:
             folder.mkdir()
             lock = _lock(folder)
         except FileNotFoundError:
+            if tries >= _TRIES:  # as in /proc, where nothing can be made
+                raise
             continue
         except OSError as error:
             if error.errno not in _NO_LOCKS:

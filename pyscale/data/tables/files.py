@@ -12,6 +12,7 @@ from pyscale.comm import Communicator
 from pyscale.comm.together import together
 from pyscale.data.tables.formats import ENDINGS, Contents, Reading, look_into
 
+_MARKS = "*?["  # of patterns
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
@@ -31,7 +32,7 @@ def find_files(paths: Paths, comm: Communicator | None) -> list[str]:
         Ranks have given different paths.
     """
     with together(comm, "paths"):
-        names = _names(paths)
+        names = path_names(paths)
     if comm is None or comm.size == 1:
         return _expanded(names)
     told = comm.all_gather_object(names)
@@ -42,6 +43,20 @@ def find_files(paths: Paths, comm: Communicator | None) -> list[str]:
         if comm.rank == 0:
             files = _expanded(names)
     return comm.broadcast_object(files)  # type: ignore[no-any-return]
+
+
+def folders_of(names: Sequence[str]) -> set[str]:
+    """Return the folders, by absolute paths, that are given, or in which patterns are looked for."""
+    folders = set()
+    for name in names:
+        path = os.path.abspath(name)
+        if os.path.isdir(path):
+            folders.add(path)
+        elif any(mark in name for mark in _MARKS) and not os.path.exists(path):
+            parts = path.split(os.sep)
+            marked = next(i for i, part in enumerate(parts) if any(mark in part for mark in _MARKS))
+            folders.add(os.sep.join(parts[:marked]) or os.sep)
+    return folders
 
 
 def look_into_all(files: Sequence[str], reading: Reading, comm: Communicator | None) -> list[Contents]:
@@ -67,7 +82,8 @@ def spread(sizes: Sequence[int], ranks: int) -> list[list[int]]:
     return [sorted(numbers) for numbers in taken]
 
 
-def _names(paths: Paths) -> list[str]:
+def path_names(paths: Paths) -> list[str]:
+    """Return what is given as a list of texts."""
     if isinstance(paths, (str, os.PathLike)):
         return [os.fspath(paths)]
     if not isinstance(paths, Iterable):
@@ -79,7 +95,7 @@ def _expanded(names: Iterable[str]) -> list[str]:
     files: list[str] = []
     for name in names:
         found = [name]
-        if any(mark in name for mark in "*?[") and not os.path.exists(name):
+        if any(mark in name for mark in _MARKS) and not os.path.exists(name):
             found = sorted(glob(name, recursive=True)) or [name]  # which is then found missing, by its name
         if "**" in name:  # has all that is in the folders, too
             found = [path for path in found if not os.path.isdir(path)]

@@ -171,7 +171,7 @@ def _open_csv(file: str, reading: Reading, on_bad_row: Callable[[Any], None], co
     return csv.open_csv(
         file,
         read_options=csv.ReadOptions(use_threads=False),  # only then, rows have numbers
-        parse_options=csv.ParseOptions(invalid_row_handler=skip),
+        parse_options=csv.ParseOptions(invalid_row_handler=skip, newlines_in_values=True),
         convert_options=convert,
     )
 

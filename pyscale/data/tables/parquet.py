@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pyscale.comm import Communicator
 from pyscale.comm.together import agree, together
 from pyscale.data.schema import Schema
@@ -53,7 +55,8 @@ def to_parquet(
         Columns to sort by, each rank its own rows: stable, NaN after all numbers and null last. The files say
         so, and readers with a filter skip row groups.
     shuffle : int, optional
-        The seed of a `Permutation` of the rows, each rank its own.
+        The seed of a `Permutation` of the rows, each rank its own; None leaves them where they are. Not True
+        or False: those would be seeds 1 and 0.
     compression : str, optional
         As pyarrow calls it; None for none.
     schema : Schema or pyarrow.Schema, optional
@@ -86,7 +89,7 @@ def to_parquet(
             raise TypeError(f"to_parquet: expected a Schema or a pyarrow.Schema, got {type(schema).__name__}")
     agree(comm, "to_parquet", schema=type(schema), **vars(plan))
     with shared_draft(target, comm) as folder:
-        table = _checked(data, schema, folder / f"spool-{rank}", comm)
+        table = _checked(data, schema, plan, folder / f"spool-{rank}", comm)
         with together(comm, "to_parquet"):
             if plan.is_folder:
                 (folder / target.name).mkdir(exist_ok=True)
@@ -125,6 +128,8 @@ class _Plan:
     ) -> _Plan:
         """Check the arguments."""
         check_compression("to_parquet", compression)
+        if isinstance(shuffle, (bool, np.bool_)):
+            raise TypeError(f"shuffle: expected a seed or None, got {shuffle}")
         files = ranks if files is None else files
         is_folder = target.suffix.lower() not in (".parquet", ".pq")
         if row_group_rows < 1:
@@ -206,7 +211,7 @@ def _sort_keys(sort_by: Any) -> tuple[SortKey, ...]:
     return tuple(keys)
 
 
-def _checked(data: Any, schema: Any, spool: Path, comm: Communicator | None) -> Any:
+def _checked(data: Any, schema: Any, plan: _Plan, spool: Path, comm: Communicator | None) -> Any:
     """Return this rank's data as a table, in memory or mapped, which all ranks' schemas allow. Collective."""
     pa = arrow()
     validator = schema.validator() if isinstance(schema, Schema) else None
@@ -221,6 +226,11 @@ def _checked(data: Any, schema: Any, spool: Path, comm: Communicator | None) -> 
             raise ValueError(f"to_parquet: expected columns, got none in {len(table)} rows")
         if isinstance(schema, pa.Schema):
             table = _cast(table, schema)
+        for name, _ in plan.sort_by:
+            if table.schema.names.count(name) != 1:
+                raise ValueError(
+                    f"to_parquet: expected sort_by of columns {table.schema.names}, got {name!r}"
+                )
     if validator is not None:
         validator.finish(comm).raise_if_failed()
     if comm is not None and comm.size > 1:

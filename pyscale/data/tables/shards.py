@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
@@ -17,9 +16,21 @@ from pyscale.data.arguments import integer
 from pyscale.data.orders.digest import digest
 from pyscale.data.orders.window import Window
 from pyscale.data.tables.arrow import arrow
-from pyscale.data.tables.blocks import Block, File, arrow_errors, open_file, read_block, stamp
-from pyscale.data.tables.files import find_files, spread
-from pyscale.data.tables.values import as_array, dtype_of
+from pyscale.data.tables.block_files import open_file
+from pyscale.data.tables.blocks import Block, File, arrow_errors, read_block, stamp
+from pyscale.data.tables.files import find_files, folders_of, path_names, spread
+from pyscale.data.tables.selection import (
+    Shape,
+    check_partitions,
+    chosen,
+    dtypes_of,
+    expression,
+    in_common,
+    in_full,
+    names_of,
+    types_of,
+)
+from pyscale.data.tables.values import as_array, converted
 from pyscale.errors import DataError
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -41,10 +52,14 @@ class ParquetShards:
     Parameters
     ----------
     paths : path, or sequence of paths
-        Files, folders of files, or patterns of `glob`. Parquet, Arrow IPC (.arrow, .feather) and CSV, each by
-        its ending; all with the same columns. A CSV file is read as a whole: `to_parquet` makes better files.
+        Files, folders of files, or patterns of `glob`; a relative path is one of the working directory of
+        now. Parquet (.parquet, .pq), Arrow IPC (.arrow, .arrows, .feather, .ipc) and CSV (.csv, .csv.gz), by
+        their endings; all with the same columns, of which a file without rows need not know the types. CSV
+        files and streams of Arrow are read as a whole: `to_parquet` makes better files. Folders named
+        ``key=value`` are folders; the column that they name is not read.
     columns : sequence of str, or mapping of str to dtype, optional
-        What to read; and as what, where that is not what the files have. By default, all.
+        What to read; and as what, where that is not what the files have: then files may differ in it. ``str``
+        is for text, such as digits that a CSV file has where zeros in front count. By default, all.
     comm : Communicator, optional
         By default `pyscale.world`.
     shuffle : "window" or False
@@ -61,12 +76,21 @@ class ParquetShards:
         columns it names, at first, so that every rank knows how many rows there are.
     fill : mapping of str to scalar, optional
         What stands for null in a column. Otherwise it is NaN for floating point, NaT for dates and None for
-        strings; integers and booleans with nulls are refused.
+        strings; integers and booleans with nulls are refused. What the column's type does not hold exactly is
+        refused, but for floats, which are rounded to the nearest.
 
     Raises
     ------
     DataError
-        A file is missing, damaged, or has other columns; on every rank.
+        A file or folder is missing, damaged, has other columns than the first, a column twice, or values that
+        have no place in the dtype that is wanted; or all columns are read of files in folders ``key=value``
+        whose column is not in them; on every rank.
+
+    Notes
+    -----
+    A state of a sampler or loader goes with files of the same names, sizes and, of Parquet, footers (which
+    have the places, sizes and statistics of all that is in a file), and with the same columns, dtypes,
+    filters and fill. Of other formats, contents are not compared.
     """
 
     def __init__(
@@ -89,8 +113,11 @@ class ParquetShards:
                 raise ValueError(f"ParquetShards: expected shuffle 'window' or False, got {shuffle!r}")
             self.seed = integer("ParquetShards: expected seed", seed, 0, (1 << 64) - 1)
             self._fill = dict(fill or {})
-            self._where = _expression(filters)
-            columns_given = _names(columns)
+            self._where = expression(filters)
+            where = in_full(self._where)
+            columns_given = names_of(columns)
+            names = path_names(paths)
+            self._wanted = types_of(columns_given)
         agree(
             self.comm,
             "ParquetShards",
@@ -99,30 +126,24 @@ class ParquetShards:
             window=window,
             streams=streams,
             seed=seed,
-            filters=str(self._where),
+            filters=where,
             fill=self._fill,
         )
-        self.files = find_files(paths, self.comm)
-        if len(set(self.files)) < len(self.files):
-            again = next(path for path, count in Counter(self.files).items() if count > 1)
-            raise ValueError(f"ParquetShards: expected each file once, got {again} again")
-        if not self.files:
-            raise ValueError(f"ParquetShards: expected files, got none in {paths!r}")
-        self._sizes, schema, blocks = self._catalogue(self.files, columns)
+        self.files = self._found(names)
+        self._sizes, digests, kinds, blocks = self._catalogue(names, columns_given)
         with together(self.comm, "ParquetShards"):
             try:
                 self._stamps = {path: stamp(path) for path in self.files}
             except OSError as error:
                 raise DataError(f"{error.filename}: expected a file, got {error}") from error
-        self.dtypes, self._targets = _types(schema, columns)
-        if unknown := self._fill.keys() - self.dtypes.keys():
-            raise ValueError(f"ParquetShards: expected fill of {list(self.dtypes)}, got {sorted(unknown)}")
+        self._kinds = kinds
+        self.dtypes = dtypes_of(kinds, self._fill)
         if self._where is not None:
             blocks = self._counted(blocks)
         self.blocks = [block for block in blocks if block.rows]
         rows = [block.rows for block in self.blocks]
-        told = [f"{os.path.basename(path)} {self._sizes[path]}" for path in self.files]
-        told.append(repr((self.dtypes, str(self._where), self._fill)))
+        told = [f"{os.path.basename(path)} {self._sizes[path]} {digests[path]}" for path in self.files]
+        told.append(repr((self.dtypes, where, self._fill)))
         identity = digest(*(np.frombuffer(text.encode(), np.uint8) for text in told))
         self.plan = Window(rows, window=window, streams=streams, shuffle=bool(shuffle), identity=identity)
         self._files: dict[str, File] = {}  # the one that was used last is the last
@@ -142,16 +163,16 @@ class ParquetShards:
             raise DataError(f"{block.file}, block {block.number}: {error}") from error
 
     def _array(self, name: str, column: Any) -> npt.NDArray[Any]:
-        target = self._targets.get(name)
-        if target is not None:
-            try:
-                column = column.cast(target)
-            except arrow_errors() as error:
-                raise DataError(f"column {name!r}: expected values of {target}, got {error}") from error
+        if column.type != self._kinds[name]:
+            column = converted(name, column, self._kinds[name])
         try:
             return as_array(name, column, self._fill.get(name))
         except arrow_errors() as error:
             raise DataError(f"column {name!r}: expected values that NumPy has, got {error}") from error
+
+    def without_rows(self) -> Columns:
+        """Return columns of no rows."""
+        return {name: np.empty((0, *row), dtype) for name, (dtype, row) in self.dtypes.items()}
 
     def close(self) -> None:
         """Close the files. They are opened again when something is read."""
@@ -163,7 +184,7 @@ class ParquetShards:
         with self._lock:
             found = self._files.get(path)
         if found is None:
-            found = open_file(path)
+            found = open_file(path, self._wanted)
             if found.stamp != self._stamps[path] or found.stamp[0] != self._sizes[path]:
                 raise DataError(
                     f"{path}: expected the file that was there at first, got one that was changed"
@@ -175,23 +196,42 @@ class ParquetShards:
                 self._files.pop(next(iter(self._files))).close()
         return found
 
-    def _catalogue(self, files: list[str], columns: Any) -> tuple[dict[str, int], Any, list[Block]]:
-        """Look into all files, each on one rank. Return their sizes, the schema and all blocks."""
-        mine: list[tuple[int, Any, list[Block]]] = []
+    def _found(self, names: list[str]) -> list[str]:
+        """Return the files, by paths that stay the same where the working directory changes."""
+        files = [os.path.abspath(path) for path in find_files(names, self.comm)]
+        if self.comm.size > 1:
+            files = self.comm.broadcast_object(files)
+        if not files:
+            raise ValueError(f"ParquetShards: expected files, got none in {names!r}")
         with together(self.comm, "ParquetShards"):
-            for path in files[self.comm.rank :: self.comm.size]:
-                file = open_file(path)
-                mine.append((file.stamp[0], _chosen(path, file.schema, columns), file.blocks()))
+            seen: dict[str, str] = {}
+            for path in files:
+                first = seen.setdefault(os.path.realpath(path), path)
+                if first is not path:
+                    other = "again" if first == path else f"and {first}, which are the same"
+                    raise ValueError(f"ParquetShards: expected each file once, got {path} {other}")
+        return files
+
+    def _catalogue(
+        self, names: list[str], columns: Any
+    ) -> tuple[dict[str, int], dict[str, str], dict[str, Any], list[Block]]:
+        """Look into all files, each on one rank. Return sizes, digests, types of columns and all blocks."""
+        mine: list[tuple[int, str, Shape, list[Block]]] = []
+        folders = folders_of(names) if columns is None else set()
+        with together(self.comm, "ParquetShards"):
+            for path in self.files[self.comm.rank :: self.comm.size]:
+                file = open_file(path, self._wanted)
+                schema, blocks = chosen(path, file.schema, columns), file.blocks()
+                if columns is None:
+                    check_partitions(path, schema.names, folders)
+                has_rows = any(block.rows for block in blocks)
+                mine.append((file.stamp[0], file.digest, (schema, has_rows), blocks))
         told = self.comm.all_gather_object(mine)
-        found = [told[i % self.comm.size][i // self.comm.size] for i in range(len(files))]
-        schema = found[0][1]
-        for path, (_, other, _) in zip(files, found, strict=True):
-            if not other.equals(schema):
-                raise DataError(
-                    f"{path}: expected the columns of {files[0]}, {_named(schema)}, got {_named(other)}"
-                )
-        sizes = {path: size for path, (size, _, _) in zip(files, found, strict=True)}
-        return sizes, schema, [block for _, _, blocks in found for block in blocks]
+        found = [told[i % self.comm.size][i // self.comm.size] for i in range(len(self.files))]
+        kinds = in_common(self.files, [shape for _, _, shape, _ in found], self._wanted)
+        sizes = {path: size for path, (size, _, _, _) in zip(self.files, found, strict=True)}
+        digests = {path: digest for path, (_, digest, _, _) in zip(self.files, found, strict=True)}
+        return sizes, digests, kinds, [block for _, _, _, blocks in found for block in blocks]
 
     def _counted(self, blocks: list[Block]) -> list[Block]:
         """Return the blocks with the rows that the filters leave; each is counted by one rank."""
@@ -200,8 +240,10 @@ class ParquetShards:
         with together(self.comm, "ParquetShards"):
             opened: dict[str, File] = {}
             for i in mine:
+                if not blocks[i].rows:  # its columns may be of other types than the filters'
+                    continue
                 path = blocks[i].file
-                file = opened.setdefault(path, opened.get(path) or open_file(path))
+                file = opened.setdefault(path, opened.get(path) or open_file(path, self._wanted))
                 try:
                     counts[i] = file.count(blocks[i].number, self._where)
                 except arrow_errors() as error:
@@ -213,65 +255,3 @@ class ParquetShards:
             Block(block.file, block.number, int(count), block.size)
             for block, count in zip(blocks, counts, strict=True)
         ]
-
-
-def _names(columns: Any) -> Any:
-    """Return which columns to read, or as what; None for all."""
-    if columns is None:
-        return None
-    if isinstance(columns, str):
-        raise TypeError(f"ParquetShards: expected a sequence of columns, got the text {columns!r}")
-    names = dict(columns) if isinstance(columns, Mapping) else list(columns)
-    if not names:
-        raise ValueError("ParquetShards: expected columns, got none")
-    return names
-
-
-def _expression(filters: Any) -> Any:
-    if filters is None:
-        return None
-    import pyarrow.compute as compute
-    import pyarrow.parquet as parquet
-
-    if isinstance(filters, compute.Expression):
-        return filters
-    return parquet.filters_to_expression(filters)
-
-
-def _chosen(path: str, schema: Any, columns: Any) -> Any:
-    """Return the schema of the columns to read."""
-    import pyarrow as pa
-
-    names = schema.names if columns is None else list(columns)
-    if missing := [name for name in names if name not in schema.names]:
-        raise DataError(f"{path}: expected a column {missing[0]!r}, got {schema.names}")
-    return pa.schema([pa.field(name, schema.field(name).type) for name in names])
-
-
-def _types(
-    schema: Any, columns: Any
-) -> tuple[dict[str, tuple[np.dtype[Any], tuple[int, ...]]], dict[str, Any]]:
-    """Return the dtype and row shape of each column, and the Arrow types of those that are converted."""
-    import pyarrow as pa
-
-    wanted = columns if isinstance(columns, Mapping) else {}
-    for name, dtype in wanted.items():
-        if np.dtype(dtype).kind not in "iufbMm" or not np.dtype(dtype).isnative:
-            raise TypeError(
-                f"column {name!r}: expected a dtype of numbers or dates, got {np.dtype(dtype).str}"
-            )
-    targets = {name: pa.from_numpy_dtype(np.dtype(dtype)) for name, dtype in wanted.items()}
-    targets = {name: target for name, target in targets.items() if target != schema.field(name).type}
-    for name, target in targets.items():
-        try:
-            pa.array([], schema.field(name).type).cast(target)
-        except pa.ArrowNotImplementedError as error:
-            kind = schema.field(name).type
-            raise TypeError(f"column {name!r}: expected what can be cast to {target}, got {kind}") from error
-    return {
-        field.name: dtype_of(field.name, targets.get(field.name, field.type)) for field in schema
-    }, targets
-
-
-def _named(schema: Any) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)

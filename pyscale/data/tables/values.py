@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from pyscale.errors import DataError
 
+Rows = tuple[np.dtype[Any], tuple[int, ...]]  # the dtype and the shape of each row
 
-def dtype_of(name: str, kind: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
+
+def dtype_of(name: str, kind: Any) -> Rows:
     """Return the dtype, and the shape of a row, that a column of an Arrow type has."""
     import pyarrow as pa
 
@@ -30,6 +32,69 @@ def dtype_of(name: str, kind: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
         f"column {name!r}: expected numbers, booleans, dates, strings or lists of numbers of a fixed size, "
         f"got {kind}"
     )
+
+
+def check_fill(name: str, kind: Any, fill: Any) -> None:
+    """Raise ValueError where a value cannot stand for null in a column of an Arrow type.
+
+    Floats are rounded to the nearest that the type has, but not to infinity; all else is to be exact.
+    """
+    import pyarrow as pa
+
+    if fill is None:
+        return
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    what = f"fill: expected a value of {kind} for column {name!r}, got {fill!r}"
+    try:
+        value = pa.scalar(fill, kind)
+    except (ValueError, TypeError, NotImplementedError, OverflowError) as error:  # pyarrow's own are these
+        raise ValueError(f"{what}: {error}") from error
+    if pa.types.is_floating(kind) and isinstance(fill, (float, np.floating)):
+        is_same = np.isinf(value.as_py()) == np.isinf(fill)
+    else:
+        is_same = not (pa.types.is_integer(kind) or pa.types.is_floating(kind)) or value.as_py() == fill
+    if not is_same:
+        raise ValueError(what)
+
+
+def converted(name: str, column: Any, target: Any) -> Any:
+    """Return a column as another type; floats are rounded, but no number becomes infinite, or is cut off.
+
+    Raises
+    ------
+    DataError
+        A value has no place in the type.
+    """
+    import pyarrow as pa
+
+    what = f"column {name!r}: expected values of {target}, got"
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_float16(target) and pa.types.is_integer(column.type):
+            # All that half precision holds exactly; pyarrow rounds what is beyond.
+            limits = pa.compute.min_max(column).as_py()
+            for value in limits.values():
+                if value is not None and abs(value) > _HALF:
+                    raise DataError(f"{what} {value}, beyond {_HALF}")
+        cast = column.cast(target)
+    except (ValueError, NotImplementedError) as error:  # pyarrow's own are these
+        raise DataError(f"{what} {error}") from error
+    if pa.types.is_floating(target) and target.bit_width < 64 and pa.types.is_floating(column.type):
+        infinite = _infinities(cast)
+        if infinite.any() and (infinite & ~_infinities(column)).any():
+            value = column.filter(pa.array(infinite & ~_infinities(column)))[0]
+            raise DataError(f"{what} {value}, which would be infinite")
+    return cast
+
+
+_HALF = 2048
+
+
+def _infinities(column: Any) -> npt.NDArray[np.bool_]:
+    # By NumPy: pyarrow has no such function for half precision. Null is NaN.
+    infinite: npt.NDArray[np.bool_] = np.isinf(column.to_numpy())
+    return infinite
 
 
 def as_array(name: str, column: Any, fill: Any = None) -> npt.NDArray[Any]:

@@ -1,0 +1,77 @@
+"""Values of files as what they are to be: rounded floats at most, and all else exact or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyscale.data import Loader, ParquetShards
+from pyscale.errors import DataError
+
+pa = pytest.importorskip("pyarrow")
+import pyarrow.parquet as pq  # noqa: E402
+
+
+def in_files_order(*arguments: Any, **options: Any) -> ParquetShards:
+    return ParquetShards(*arguments, shuffle=False, streams=1, **options)
+
+
+def write(path: Path, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "at_fault"),
+    [
+        (pa.array([1.5, 1e300]), "f4", "1e\\+300, which would be infinite"),
+        (pa.array([1.5, None, 1e5]), "f2", "100000.0, which would be infinite"),
+        (pa.array([1, 2049]), "f2", "2049, beyond 2048"),
+        (pa.array([-2049, None], pa.int16()), "f2", "-2049, beyond 2048"),
+        (pa.array([1, (1 << 53) + 1]), "f8", "9007199254740993"),
+        (pa.array([1, (1 << 24) + 1]), "f4", "16777217"),
+    ],
+)
+def test_values_that_a_float_does_not_hold(tmp_path: Path, column: Any, kind: str, at_fault: str) -> None:
+    path = write(tmp_path / "a.parquet", x=column)
+    with pytest.raises(DataError, match=rf"a\.parquet, block 0: column 'x': expected values of .*{at_fault}"):
+        list(Loader(ParquetShards(path, {"x": kind}), batch_size=3))
+
+
+def test_floats_that_are_rounded_and_those_that_are_infinite(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", x=[0.1, np.inf, -np.inf, None, np.nan], i=[2048, -2048, 0, None, 1])
+    [batch] = Loader(in_files_order(path, {"x": "f4", "i": "f2"}), batch_size=5)
+    assert np.array_equal(batch["x"], np.array([0.1, np.inf, -np.inf, np.nan, np.nan], "f4"), equal_nan=True)
+    assert np.array_equal(batch["i"], np.array([2048, -2048, 0, np.nan, 1], "f2"), equal_nan=True)
+
+
+def test_fill_is_checked_at_first(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.parquet",
+        i=pa.array([None, 1]),
+        x=pa.array([None, 1.0]),
+        s=pa.array([None, "a"]),
+        d=pa.array([None, "b"]).dictionary_encode(),
+    )
+    wrong: list[tuple[Any, dict[str, Any]]] = [
+        (None, {"i": 1.5}),
+        (None, {"i": "0"}),
+        (None, {"i": 1 << 63}),
+        (None, {"s": 0}),
+        (None, {"d": 0}),
+        ({"i": "u4"}, {"i": -1}),
+        ({"x": "f4"}, {"x": 1e300}),
+        ({"x": "f4"}, {"x": (1 << 24) + 1}),
+    ]
+    for columns, fill in wrong:
+        [name] = fill
+        with pytest.raises(ValueError, match=f"fill: expected a value of .* for column '{name}', got"):
+            ParquetShards(path, columns, fill=fill)
+    shards = in_files_order(path, fill={"i": np.int8(-1), "x": 0.1, "s": "", "d": "none"})
+    [batch] = Loader(shards, batch_size=2)
+    assert [batch[name][0] for name in "ixsd"] == [-1, 0.1, "", "none"]
+    [batch] = Loader(in_files_order(path, {"x": "f4", "i": "f8"}, fill={"x": 0.1, "i": 2.0}), batch_size=2)
+    assert (batch["x"][0], batch["i"][0]) == (np.float32(0.1), 2.0)
