@@ -55,6 +55,8 @@ class Loader:
         Of a source's array, torch has no tensors, such as of text, and there is a `device`.
     DataError
         In an iteration: a file cannot be read, or is not what it was.
+    SchemaError
+        In an iteration: what is read does not satisfy the schema of `ParquetShards`.
 
     Notes
     -----

@@ -15,9 +15,11 @@ from pyscale.comm.together import agree, together
 from pyscale.data.arguments import integer
 from pyscale.data.orders.digest import digest
 from pyscale.data.orders.window import Window
+from pyscale.data.schema import Schema
 from pyscale.data.tables.arrow import arrow
 from pyscale.data.tables.block_files import open_file
 from pyscale.data.tables.blocks import Block, File, arrow_errors, read_block, stamp
+from pyscale.data.tables.checking import Checked, check_columns, check_schema
 from pyscale.data.tables.files import find_files, folders_of, path_names, spread
 from pyscale.data.tables.selection import (
     Shape,
@@ -78,6 +80,10 @@ class ParquetShards:
         What stands for null in a column. Otherwise it is NaN for floating point, NaT for dates and None for
         strings; integers and booleans with nulls are refused. What the column's type does not hold exactly is
         refused, but for floats, which are rounded to the nearest.
+    schema : Schema, optional
+        What the columns that are read must satisfy, as they are in the files: each row group, or block of
+        another format, is looked at once, when it is first read. That takes no pass of its own, as `validate`
+        does; but what is unique, or distributed as other data, only that can tell: such schemas are refused.
 
     Raises
     ------
@@ -85,6 +91,10 @@ class ParquetShards:
         A file or folder is missing, damaged, has other columns than the first, a column twice, or values that
         have no place in the dtype that is wanted; or all columns are read of files in folders ``key=value``
         whose column is not in them; on every rank.
+    SchemaError
+        When a block is read: the first that does not satisfy `schema`, before any of its rows is delivered,
+        with all that is wrong with it: the file, the row group, counts and rows; these are numbered from the
+        beginning of the file, without those that filters leave out. On the rank that reads it.
 
     Notes
     -----
@@ -105,6 +115,7 @@ class ParquetShards:
         seed: int = 0,
         filters: Any = None,
         fill: Mapping[str, Any] | None = None,
+        schema: Schema | None = None,
     ) -> None:
         arrow()  # or an ImportError, before anything else
         self.comm = world() if comm is None else comm
@@ -115,6 +126,7 @@ class ParquetShards:
             self._fill = dict(fill or {})
             self._where = expression(filters)
             where = in_full(self._where)
+            check_schema(schema)
             columns_given = names_of(columns)
             names = path_names(paths)
             self._wanted = types_of(columns_given)
@@ -128,6 +140,7 @@ class ParquetShards:
             seed=seed,
             filters=where,
             fill=self._fill,
+            schema=schema,
         )
         self.files = self._found(names)
         self._sizes, digests, kinds, blocks = self._catalogue(names, columns_given)
@@ -138,8 +151,10 @@ class ParquetShards:
                 raise DataError(f"{error.filename}: expected a file, got {error}") from error
         self._kinds = kinds
         self.dtypes = dtypes_of(kinds, self._fill)
+        check_columns(schema, self.dtypes)
         if self._where is not None:
             blocks = self._counted(blocks)
+        self._checked = Checked(schema, blocks)
         self.blocks = [block for block in blocks if block.rows]
         rows = [block.rows for block in self.blocks]
         told = [f"{os.path.basename(path)} {self._sizes[path]} {digests[path]}" for path in self.files]
@@ -154,9 +169,10 @@ class ParquetShards:
         return len(self.plan)
 
     def read(self, number: int) -> Columns:
-        """Return the columns of a block, as arrays of the dtypes of `dtypes`."""
+        """Return the columns of a block, as arrays of the dtypes of `dtypes`; they satisfy the schema."""
         block = self.blocks[number]
         table = read_block(self._file(block.file), block, list(self.dtypes), self._where)
+        self._checked.look_at(block, table)
         try:
             return {name: self._array(name, table.column(name)) for name in self.dtypes}
         except DataError as error:
