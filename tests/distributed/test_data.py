@@ -55,6 +55,11 @@ def test_other_files_on_one_rank(folder: Path) -> None:
         assert "the same on every rank" in message
 
 
+def test_other_filters_on_one_rank(folder: Path) -> None:
+    for message in run(PROGRAM, 2, "other_filters_on_one_rank", str(folder)).results:
+        assert "expected filters to be the same on every rank" in message
+
+
 def test_files_that_vanish_within_an_epoch(folder: Path) -> None:
     job = run(PROGRAM, 3, "vanishing_file", str(folder), check=False, hide_deaths=True)
     # Nobody catches it, so that it ends the job: ranks that were waiting for this one are told, or ended.

@@ -74,6 +74,15 @@ def other_files_on_one_rank(folder: str) -> None:
     ps.barrier()
 
 
+def other_filters_on_one_rank(folder: str) -> None:
+    """Filters of long lists that differ in the middle of them."""
+    try:
+        ParquetShards(folder, ["id"], filters=[("id", "in", [*range(14), ps.rank(), *range(15, 30)])])
+    except ValueError as error:
+        report(str(error))
+    ps.barrier()
+
+
 def vanishing_file(folder: str) -> None:
     """Train, and lose the files within the epoch: every rank ends with an error."""
     reading = loader(folder, window=2000)  # so that most is not read yet

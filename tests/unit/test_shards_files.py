@@ -57,6 +57,10 @@ def test_filters_that_are_none(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", x=[1])
     with pytest.raises(TypeError, match=r"filters: expected an Expression, or a list of .*, got 'abc'"):
         ParquetShards(path, filters="abc")
+    with pytest.raises(TypeError, match=r"filters: expected an Expression, or a list of"):
+        ParquetShards(path, filters={"x": 1})
+    with pytest.raises(TypeError, match=r"column 'x': expected a dtype, got 'nonsense'"):
+        ParquetShards(path, {"x": "nonsense"})
     with pytest.raises(ValueError, match="filters: expected an Expression, or a list of"):
         ParquetShards(path, filters=[("x", "~", 3)])
 
@@ -65,7 +69,13 @@ def test_a_file_by_two_spellings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = write(tmp_path / "f.parquet", x=[1])
     (tmp_path / "link.parquet").symlink_to(path)
     monkeypatch.chdir(tmp_path)
-    for paths in (["f.parquet", "./f.parquet"], ["f.parquet", "link.parquet"], [path, "f.parquet"], "."):
+    spellings: list[Any] = [
+        ["f.parquet", "./f.parquet"],
+        ["f.parquet", "link.parquet"],
+        [path, "f.parquet"],
+        ".",
+    ]
+    for paths in spellings:
         with pytest.raises(ValueError, match="expected each file once"):
             ParquetShards(paths)
 

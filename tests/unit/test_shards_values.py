@@ -29,6 +29,7 @@ def write(path: Path, **columns: Any) -> Path:
     [
         (pa.array([1.5, 1e300]), "f4", "1e\\+300, which would be infinite"),
         (pa.array([1.5, None, 1e5]), "f2", "100000.0, which would be infinite"),
+        (pa.array(["1e300", "inf"]), "f4", "1e\\+300, which would be infinite"),
         (pa.array([1, 2049]), "f2", "2049, beyond 2048"),
         (pa.array([-2049, None], pa.int16()), "f2", "-2049, beyond 2048"),
         (pa.array([1, (1 << 53) + 1]), "f8", "9007199254740993"),
@@ -70,6 +71,8 @@ def test_fill_is_checked_at_first(tmp_path: Path) -> None:
         [name] = fill
         with pytest.raises(ValueError, match=f"fill: expected a value of .* for column '{name}', got"):
             ParquetShards(path, columns, fill=fill)
+    with pytest.raises(TypeError, match="fill: expected a mapping of columns to values, got 'i'"):
+        ParquetShards(path, fill="i")  # type: ignore[arg-type]
     shards = in_files_order(path, fill={"i": np.int8(-1), "x": 0.1, "s": "", "d": "none"})
     [batch] = Loader(shards, batch_size=2)
     assert [batch[name][0] for name in "ixsd"] == [-1, 0.1, "", "none"]

@@ -36,7 +36,10 @@ def types_of(columns: Any) -> dict[str, Any]:
 
     wanted = {}
     for name, given in (columns if isinstance(columns, Mapping) else {}).items():
-        dtype = np.dtype(given)
+        try:
+            dtype = np.dtype(given)
+        except TypeError as error:
+            raise TypeError(f"column {name!r}: expected a dtype, got {given!r}") from error
         if dtype == np.dtype(str):
             wanted[name] = pa.string()
         elif dtype.kind in "iufbMm" and dtype.isnative:
@@ -56,6 +59,8 @@ def expression(filters: Any) -> Any:
     if isinstance(filters, compute.Expression):
         return filters
     try:
+        if not isinstance(filters, (list, tuple)):
+            raise TypeError(type(filters).__name__)
         return parquet.filters_to_expression(_in_order(filters))
     except (ValueError, TypeError, NotImplementedError) as error:  # pyarrow's own are these
         kind = ValueError if isinstance(filters, (list, tuple)) else TypeError

@@ -123,6 +123,8 @@ class ParquetShards:
             if shuffle not in ("window", True, False):
                 raise ValueError(f"ParquetShards: expected shuffle 'window' or False, got {shuffle!r}")
             self.seed = integer("ParquetShards: expected seed", seed, 0, (1 << 64) - 1)
+            if not (fill is None or isinstance(fill, Mapping)):
+                raise TypeError(f"fill: expected a mapping of columns to values, got {fill!r}")
             self._fill = dict(fill or {})
             self._where = expression(filters)
             where = in_full(self._where)

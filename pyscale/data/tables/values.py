@@ -77,10 +77,13 @@ def converted(name: str, column: Any, target: Any) -> Any:
             for value in limits.values():
                 if value is not None and abs(value) > _HALF:
                     raise DataError(f"{what} {value}, beyond {_HALF}")
+        is_small = pa.types.is_floating(target) and target.bit_width < 64
+        if is_small and not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+            column = column.cast(pa.float64())  # of text and decimals, whose infinities are known then
         cast = column.cast(target)
     except (ValueError, NotImplementedError) as error:  # pyarrow's own are these
         raise DataError(f"{what} {error}") from error
-    if pa.types.is_floating(target) and target.bit_width < 64 and pa.types.is_floating(column.type):
+    if is_small and pa.types.is_floating(column.type):
         infinite = _infinities(cast)
         if infinite.any() and (infinite & ~_infinities(column)).any():
             value = column.filter(pa.array(infinite & ~_infinities(column)))[0]
