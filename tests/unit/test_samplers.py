@@ -120,9 +120,7 @@ def test_restarts_at_other_world_and_batch_sizes(
             states.append(one.state_dict())
         for step in range(max(map(len, shares), default=0)):
             seen += [index for share in shares if step < len(share) for index in share[step]]
-        if len(states) > 1 and not by_batch:
-            # A rank that has one sample less than others is at its end one step before them.
-            states.sort(key=lambda one: -int(one["position"]))
+        assert all(one == states[0] for one in states)
         state = json.loads(json.dumps(states[0]))
     assert seen == whole
 
@@ -137,6 +135,47 @@ def test_states_are_small_and_the_same_on_all_ranks() -> None:
         assert all(state == states[0] for state in states)
         assert len(json.dumps(states[0])) < 1000
         assert states[0]["position"] == min(steps * 16, 101)
+
+
+@given(
+    n=st.integers(0, 60),
+    ranks=st.integers(1, 7),
+    start=st.integers(0, 60),
+    options=st.sampled_from([{}, {"drop_last": True}, {"remainder": "pad"}, {"remainder": "drop"}]),
+)
+@settings(max_examples=100, deadline=None)
+def test_states_are_the_same_on_all_ranks_at_every_step(
+    n: int, ranks: int, start: int, options: dict[str, Any]
+) -> None:
+    """Also at the last one, at which some ranks of a `ShardedSampler` have nothing."""
+    start = min(start, max(0, n - 1))  # from n on it would be the next epoch
+    several = [sampler(n, ranks, rank, **options) for rank in range(ranks)]
+    for one in several:
+        one.load_state_dict({**one.state_dict(), "position": start})
+    iterators = [iter(one) for one in several]
+    steps = len(several[0])
+    seen: list[int] = []
+    for step in range(1, steps + 1):
+        seen += [index for iterator in iterators for index in islice(iterator, 1)]
+        states = [one.state_dict() for one in several]
+        assert states == [one.state_dict(delivered=step) for one in several]
+        assert all(state == states[0] for state in states)
+        expected = min(n, start + step * ranks) if step < steps else n
+        assert states[0]["position"] == expected
+        if not options:
+            rest = sampler(n, 1, 0)
+            rest.load_state_dict(states[0])
+            assert seen + (list(rest) if expected < n else []) == order(n)[start:]
+
+
+def test_the_last_step_of_ranks_that_have_one_less() -> None:
+    """Only what it is told, or that there is no more, tells such a rank that the others have it too."""
+    one = sampler(5, 2, 1)
+    assert len(list(islice(iter(one), 2))) == 2
+    assert one.state_dict()["position"] == one.state_dict(delivered=2)["position"] == 4
+    assert one.state_dict(delivered=3)["position"] == 5
+    with pytest.raises(ValueError, match="from 0 to 3, got 4"):
+        one.state_dict(delivered=4)
 
 
 def test_the_epoch_advances_by_itself() -> None:

@@ -86,19 +86,22 @@ class Sampler(ABC, Generic[T]):
     def state_dict(self, *, delivered: int | None = None) -> dict[str, Any]:
         """Return where the ranks are in the epoch: a few values that JSON has, the same on all of them.
 
-        That is after what was delivered here. Call it on all ranks at the same step.
+        That is after what was delivered here. Call it on all ranks at the same step. The last step may have a
+        sample for some ranks of `ShardedSampler` only: it is over, on the others, when they have asked for
+        one more and heard that there is none, as a ``for`` loop does; or with the `delivered` of all ranks.
 
         Parameters
         ----------
         delivered : int, optional
             How many samples (of `ShardedBatchSampler`: batches) of this iteration were used. By default,
             those that the iteration has handed out, which is not the same where a DataLoader with workers
-            asks for them ahead.
+            asks for them ahead. The same on all ranks: at the end as many as rank 0 has, also on a rank that
+            has one less.
         """
         epoch, start = self._progress.epoch, self._progress.start
         if delivered is not None:
             what = f"{type(self).__name__}.state_dict: expected delivered"
-            delivered = integer(what, delivered, 0, self._count(start))
+            delivered = integer(what, delivered, 0, self._steps(start))
         return self._state(Iteration(epoch, start, self._order(epoch), self._handed(delivered)))
 
     def _handed(self, delivered: int | None) -> Counter:
