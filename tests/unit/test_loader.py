@@ -127,6 +127,30 @@ def test_other_samplers() -> None:
         loader.state_dict()
 
 
+def test_an_iterator_is_a_sampler_for_one_epoch() -> None:
+    class Again:
+        """An iterator that begins anew whenever it is asked for one."""
+
+        def __iter__(self) -> Again:
+            self.left = 3
+            return self
+
+        def __next__(self) -> list[int]:
+            if not self.left:
+                raise StopIteration
+            self.left -= 1
+            return [self.left]
+
+    data = np.arange(103)
+    once = Loader(data, iter([[1], [2]]))
+    assert [b.tolist() for b in once] == [[1], [2]]
+    with pytest.raises(ValueError, match="for every epoch, got a list_iterator at its end"):
+        list(once)
+    again = Loader(data, Again())
+    assert [[b.tolist() for b in again] for _ in range(2)] == [[[2], [1], [0]]] * 2
+    assert list(Loader(data, iter([]))) == []
+
+
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("prefetch", [0, 1, 7])
 def test_states_are_exact_with_batches_under_way(single: bool, prefetch: int) -> None:

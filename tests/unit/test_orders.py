@@ -21,6 +21,7 @@ from pyscale.data import (
     Sequential,
     ShardedBatchSampler,
     ShardedSampler,
+    Shuffled,
     Stratified,
     Weighted,
     Window,
@@ -313,6 +314,21 @@ def test_what_is_refused() -> None:
         (ValueError, "a weight above 0", lambda: Mixture([1, 1], [0, 0])),
         (ValueError, "one label a sample", lambda: Stratified([[1, 2]])),
         (ValueError, "NaN at 1", lambda: Stratified([1.0, math.nan])),
+        (ValueError, "NaN at 0", lambda: Stratified(np.array([math.nan, 1.0], object))),
+        (ValueError, "NaN at 1", lambda: Stratified(np.array(["2013-01-01", "NaT"], "M8[D]"))),
+        (
+            TypeError,
+            "Stratified: expected labels that can be sorted",
+            lambda: Stratified([None, "a"]),  # type: ignore[list-item]
+        ),
+        (ValueError, "Sequential: expected n from 0", lambda: Sequential(-1)),
+        (ValueError, "Sequential: expected n from 0", lambda: Sequential(1 << 63)),
+        (TypeError, "Sequential: expected n as a whole", lambda: Sequential(2.5)),  # type: ignore[arg-type]
+        (ValueError, "Shuffled: expected n from 0", lambda: Shuffled(-1)),
+        (TypeError, "Shuffled: expected n as a whole", lambda: Shuffled("3")),  # type: ignore[arg-type]
+        (IndexError, "from 0 to 4, got 99", lambda: Sequential(5).inverse(99)),
+        (IndexError, "from 0 to 4, got -1", lambda: Sequential(5).inverse([0, -1])),
+        (TypeError, "of integers", lambda: Sequential(5).inverse(1.0)),
         (ValueError, "weights from 0, got nan at 0", lambda: Weighted([math.nan])),
         (ValueError, "weights from 0, got inf at 0", lambda: Weighted([math.inf])),
         (TypeError, "one number a sample", lambda: Weighted(["a"])),
@@ -324,3 +340,14 @@ def test_what_is_refused() -> None:
     ):
         with pytest.raises(error, match=message):
             make()
+
+
+def test_plans_of_numpys_integers_have_states_for_json() -> None:
+    for plan in (Sequential(np.int64(5)), Shuffled(np.int64(5))):  # type: ignore[arg-type]
+        state = ShardedSampler(plan, num_replicas=1, rank=0).state_dict()
+        assert json.loads(json.dumps(state)) == state
+
+
+def test_positions_of_samples_as_they_stand() -> None:
+    assert Sequential(5).inverse(np.uint8(4)) == 4
+    assert Sequential(5).inverse([[4, 0]]).tolist() == [[4, 0]]

@@ -17,7 +17,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyscale.data import BalancedBatchSampler, Permutation, ShardedBatchSampler, ShardedSampler, Window
+from pyscale.data import (
+    BalancedBatchSampler,
+    Mixture,
+    Permutation,
+    ShardedBatchSampler,
+    ShardedSampler,
+    Stratified,
+    Weighted,
+    Window,
+)
 
 BIG = 10**12
 
@@ -441,8 +450,20 @@ def test_lengths_that_are_refused() -> None:
             BalancedBatchSampler(2, 1, lengths, num_replicas=1, rank=0)
     with pytest.raises(ValueError, match="quadratic"):
         BalancedBatchSampler(2, 1, [1, 2], quadratic=-1, num_replicas=1, rank=0)
-    with pytest.raises(IndexError, match="got 2 of them"):
-        list(BalancedBatchSampler(3, 1, [1, 2], num_replicas=1, rank=0))
+    for data, expected in (
+        (3, 3),
+        (1, 1),
+        (Weighted([1.0, 1, 1], num_samples=2), 3),
+        (Weighted([1.0, 0, 0], replacement=False), 3),
+        (Mixture([1, 2], length=2), 3),
+        (Stratified(["a"]), 1),
+        (Window([2, 2], window=2), 4),
+    ):
+        for remainder in ("exact", "drop"):  # which of the samples come is of no account
+            options: Any = {"num_replicas": 1, "rank": 0, "remainder": remainder}
+            with pytest.raises(ValueError, match=f"lengths of {expected} samples, got 2"):
+                BalancedBatchSampler(data, 1, [1, 2], **options)
+            assert len(BalancedBatchSampler(data, 1, [1] * expected, **options)) > 0
 
 
 def go_through_torchs_loader(workers: int, by_batch: bool) -> None:

@@ -37,7 +37,8 @@ class Loader:
         columns.
     sampler : ShardedBatchSampler, ShardedSampler or iterable, optional
         Which rows make each batch. An iterable gives lists of indices, or indices one by one where there is a
-        `batch_size`. By default, a `ShardedBatchSampler` of all ranks.
+        `batch_size`; an iterator, such as a generator, is enough for one epoch, and a second raises
+        ValueError. By default, a `ShardedBatchSampler` of all ranks.
     batch_size : int, optional
         Rows of a batch, where `sampler` does not say.
     prefetch : int
@@ -299,9 +300,13 @@ class _Listed:
 
     def __init__(self, sampler: Iterable[Any], batch_size: int | None) -> None:
         self._sampler, self._size = sampler, batch_size
+        self._epochs = 0
 
     def begin(self) -> None:
-        self._iterator = iter(self._sampler)
+        self._epochs += 1
+        iterator = iter(self._sampler)
+        self._is_iterator = iterator is self._sampler
+        self._iterator = (found for found in iterator)  # which islice does not begin anew
         self._next: tuple[int, Indices] | None = None
         self._at_end = False
 
@@ -320,6 +325,9 @@ class _Listed:
             self._at_end = len(found) < (self._size or 1)
             if not found:
                 self._next = None
+                if step == 0 and self._epochs > 1 and self._is_iterator:
+                    kind = type(self._sampler).__name__
+                    raise ValueError(f"Loader: expected a sampler for every epoch, got a {kind} at its end")
             else:
                 self._next = step, self._whole(found[0] if self._size is None else found)
         return self._next is not None and self._next[0] == step

@@ -110,6 +110,11 @@ class Mixture(Plan):
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def num_samples(self) -> int:
+        """The samples of all data sets together."""
+        return int(self._offsets[-1])
+
     def locate(self, indices: npt.ArrayLike) -> tuple[Indices, Indices]:
         """Return of samples which data set they are from, and which of its samples they are."""
         samples = integers("Mixture.locate: expected indices", indices)
@@ -155,15 +160,25 @@ class Stratified(Plan):
     ----------
     labels : array_like
         The class of each sample: integers, strings or anything else that NumPy can sort. Of shape (n,).
+
+    Raises
+    ------
+    TypeError
+        For labels of which one is neither less nor more than another: None beside text.
+    ValueError
+        For NaN and another number of dimensions.
     """
 
     def __init__(self, labels: npt.ArrayLike) -> None:
         array = np.asarray(labels)
         if array.ndim != 1:
             raise ValueError(f"Stratified: expected one label a sample, got an array of shape {array.shape}")
-        if array.dtype.kind == "f" and np.isnan(array).any():
-            raise ValueError(f"Stratified: expected labels, got NaN at {int(np.isnan(array).argmax())}")
-        self.classes, classes, sizes = np.unique(array, return_inverse=True, return_counts=True)
+        if array.dtype.kind in "fcmMO" and (differs := array != array).any():  # from itself: NaN, NaT
+            raise ValueError(f"Stratified: expected labels, got NaN at {int(differs.argmax())}")
+        try:
+            self.classes, classes, sizes = np.unique(array, return_inverse=True, return_counts=True)
+        except TypeError as error:
+            raise TypeError(f"Stratified: expected labels that can be sorted, got {error}") from error
         self._members = np.argsort(classes, kind="stable").astype(np.int64, copy=False)
         self._parts = Mixture(sizes if len(sizes) else [0])
         self._digest = digest(self._members)

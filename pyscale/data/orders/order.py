@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.arguments import Indices, integers
+from pyscale.data.arguments import Indices, integer, integers
 
 _CHUNK = 1 << 13  # indices that an iteration makes at a time
 
@@ -106,6 +106,11 @@ class Plan(ABC):
     def __len__(self) -> int:
         """Return the number of positions of an epoch."""
 
+    @property
+    def num_samples(self) -> int:
+        """The size of the data set: samples are numbers from 0 to one below. By default, as many positions."""
+        return len(self)
+
     @abstractmethod
     def order(self, *, seed: int, epoch: int) -> Order:
         """Return the order of an epoch."""
@@ -125,7 +130,7 @@ class Sequential(Order, Plan):
     """
 
     def __init__(self, n: int) -> None:
-        self._n = n
+        self._n = integer("Sequential: expected n", n, 0, (1 << 63) - 1)
 
     def __len__(self) -> int:
         return self._n
@@ -134,8 +139,18 @@ class Sequential(Order, Plan):
         return positions
 
     def inverse(self, x: Any) -> Any:
-        """Return the position of a sample, or of each of an array."""
-        return x
+        """Return the position of a sample, or of each of an array.
+
+        Raises
+        ------
+        IndexError
+            For what is not from 0 to ``n - 1``.
+        """
+        values = integers("Sequential.inverse: expected x", x)
+        outside = values[(values < 0) | (values >= self._n)]
+        if outside.size:
+            raise IndexError(f"Sequential.inverse: expected x from 0 to {self._n - 1}, got {outside.flat[0]}")
+        return int(values) if values.ndim == 0 else values
 
     def order(self, *, seed: int, epoch: int) -> Sequential:
         """Return the order of an epoch: they are all the same."""

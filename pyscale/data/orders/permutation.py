@@ -84,7 +84,7 @@ class Shuffled(Plan):
     """
 
     def __init__(self, n: int) -> None:
-        self._n = n
+        self._n = integer("Shuffled: expected n", n, 0, (1 << 63) - 1)
 
     def __len__(self) -> int:
         return self._n

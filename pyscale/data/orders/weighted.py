@@ -95,6 +95,11 @@ class Weighted(Plan):
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def num_samples(self) -> int:
+        """The size of the data set: one weight a sample."""
+        return len(self._weights)
+
     def order(self, *, seed: int, epoch: int) -> Order:
         """Return the order of an epoch."""
         if self._replacement:

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.comm import Communicator
+from pyscale.comm.together import agree, together
 from pyscale.data.arguments import Indices
+from pyscale.data.orders.digest import digest
 from pyscale.data.orders.order import Order, Plan
 from pyscale.data.samplers.balance import balance
 from pyscale.data.samplers.base import Remainder, Shuffle
@@ -29,7 +31,7 @@ class BalancedBatchSampler(ShardedBatchSampler):
     batch_size : int
         Of a rank.
     lengths : array
-        Of each sample, of shape (n,); finite and not negative. Tokens, say.
+        Of each sample of the data set, of shape (n,); finite and not negative. Tokens, say.
     linear, quadratic : float
         A sample of length L costs ``linear * L + quadratic * L**2``.
     **options
@@ -67,31 +69,32 @@ class BalancedBatchSampler(ShardedBatchSampler):
             block_size=block_size,
             window=window,
         )
-        self._lengths = _lengths(lengths)
-        self._linear, self._quadratic = linear, quadratic
-        # What is no cost is refused at once, by the longest that may come together.
-        longest = np.full(1, self._lengths.max(initial=0))
-        balance(longest, 1, linear=linear, quadratic=quadratic)
+        with together(comm, "BalancedBatchSampler"):
+            self._lengths = _lengths(lengths, self.plan.num_samples)
+            self._linear, self._quadratic = float(linear), float(quadratic)
+            # What is no cost is refused at once, by the longest that may come together.
+            longest = np.full(1, self._lengths.max(initial=0))
+            balance(longest, 1, linear=linear, quadratic=quadratic)
+        if comm is not None:
+            same = {"linear": self._linear, "quadratic": self._quadratic, "lengths": digest(self._lengths)}
+            agree(comm, "BalancedBatchSampler", **same)
 
     def _batch(self, order: Order, begin: int, end: int) -> Indices:
         samples = self._samples(order, begin, end, 0, end - begin)
-        if len(samples) and (largest := samples.max()) >= len(self._lengths):
-            raise IndexError(
-                f"BalancedBatchSampler: expected a length of each sample, got {len(self._lengths)} of them "
-                f"and sample {largest}"
-            )
         parts = balance(
             self._lengths[samples], self.num_replicas, linear=self._linear, quadratic=self._quadratic
         )
         return samples[parts[self.rank]]
 
 
-def _lengths(lengths: npt.ArrayLike) -> npt.NDArray[Any]:
+def _lengths(lengths: npt.ArrayLike, samples: int) -> npt.NDArray[Any]:
     array = np.asarray(lengths)
     if array.ndim != 1 or array.dtype.kind not in "iuf":
         raise TypeError(
             f"BalancedBatchSampler: expected one number a sample, got {array.dtype} of shape {array.shape}"
         )
+    if len(array) != samples:
+        raise ValueError(f"BalancedBatchSampler: expected lengths of {samples} samples, got {len(array)}")
     bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
     if bad.size:
         raise ValueError(f"BalancedBatchSampler: expected lengths from 0, got {array[bad[0]]} at {bad[0]}")

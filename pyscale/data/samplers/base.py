@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from pyscale.comm import Communicator, world
+from pyscale.comm.together import agree, together
 from pyscale.data.arguments import Indices, integer
 from pyscale.data.orders.order import Order, Plan, Sequential
 from pyscale.data.orders.permutation import Shuffled
@@ -42,18 +43,29 @@ class Sampler(ABC, Generic[T]):
         window: int | None,
     ) -> None:
         name = type(self).__name__
-        if remainder not in ("exact", "pad", "drop"):
-            raise ValueError(f"{name}: expected remainder 'exact', 'pad' or 'drop', got {remainder!r}")
-        self.plan = _plan(name, data, shuffle, block_size, window)
-        of_files = self.plan is not data and hasattr(data, "plan")  # which have their own ranks and seed
-        if seed is None:
-            seed = getattr(data, "seed", 0) if of_files else 0
-        if comm is None and num_replicas is None and of_files:
-            comm = getattr(data, "comm", None)
-        self.seed = integer(f"{name}: expected seed", seed, 0, (1 << 64) - 1)
-        self.num_replicas, self.rank = _place(name, num_replicas, rank, comm)
-        self.remainder = remainder
-        self.drop_last = bool(drop_last)
+        with together(comm, name):
+            if remainder not in ("exact", "pad", "drop"):
+                raise ValueError(f"{name}: expected remainder 'exact', 'pad' or 'drop', got {remainder!r}")
+            self.plan = _plan(name, data, shuffle, block_size, window)
+            of_files = self.plan is not data and hasattr(data, "plan")  # which have their own ranks and seed
+            if seed is None:
+                seed = getattr(data, "seed", 0) if of_files else 0
+            self.seed = integer(f"{name}: expected seed", seed, 0, (1 << 64) - 1)
+            ranks_of = comm
+            if comm is None and num_replicas is None and of_files:
+                ranks_of = getattr(data, "comm", None)
+            self.num_replicas, self.rank = _place(name, num_replicas, rank, ranks_of)
+            self.remainder = remainder
+            self.drop_last = bool(drop_last)
+        agree(
+            comm,
+            name,
+            sampler=name,
+            data=self.plan.describe(),
+            seed=self.seed,
+            remainder=remainder,
+            drop_last=self.drop_last,
+        )
         self._progress = Progress()
         self._iteration: Iteration | None = None
         self._cached: tuple[int, Order] | None = None

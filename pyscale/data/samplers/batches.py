@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sized
 import numpy as np
 
 from pyscale.comm import Communicator
+from pyscale.comm.together import agree, together
 from pyscale.data.arguments import Indices, integer
 from pyscale.data.orders.order import Order, Plan
 from pyscale.data.orders.window import Share, WindowOrder
@@ -55,7 +56,9 @@ class ShardedBatchSampler(Sampler[list[int]]):
         block_size: int | None = None,
         window: int | None = None,
     ) -> None:
-        self.batch_size = integer("ShardedBatchSampler: expected batch_size", batch_size, 1, (1 << 40) - 1)
+        name = type(self).__name__
+        with together(comm, name):
+            self.batch_size = integer(f"{name}: expected batch_size", batch_size, 1, (1 << 40) - 1)
         super().__init__(
             data,
             num_replicas=num_replicas,
@@ -68,6 +71,7 @@ class ShardedBatchSampler(Sampler[list[int]]):
             block_size=block_size,
             window=window,
         )
+        agree(comm, name, batch_size=self.batch_size)
 
     @property
     def global_batch_size(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pyscale._iterate import IndexIterator
 from pyscale.comm import Communicator
+from pyscale.comm.together import together
 from pyscale.data.arguments import Indices
 from pyscale.data.orders.order import Order, Plan
 from pyscale.data.samplers.base import Remainder, Sampler, Shuffle
@@ -36,7 +37,8 @@ class ShardedSampler(Sampler[int]):
     num_replicas, rank : int, optional
         The number of ranks, and which one this is. By default, those of `comm`.
     comm : Communicator, optional
-        By default `pyscale.world`.
+        By default `pyscale.world`. Where it is given, making the sampler is collective: arguments that are
+        wrong on one rank, or not the same on all, are an error on every rank.
     shuffle : bool, "full" or "window"
         Every sample anywhere (True, "full"), or blocks and windows as in `Window`, of `block_size` samples
         and `window` samples. False: as they stand.
@@ -47,6 +49,11 @@ class ShardedSampler(Sampler[int]):
     remainder : {"exact", "pad", "drop"}
         Where the ranks do not divide the samples: all once, so that some ranks have one more; the last ones
         completed from the first ones of the epoch; or left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that are not as said here.
 
     See Also
     --------
@@ -67,8 +74,9 @@ class ShardedSampler(Sampler[int]):
         block_size: int | None = None,
         window: int | None = None,
     ) -> None:
-        if drop_last and remainder == "pad":
-            raise ValueError("ShardedSampler: expected drop_last or remainder='pad', got both")
+        with together(comm, "ShardedSampler"):
+            if drop_last and remainder == "pad":
+                raise ValueError("ShardedSampler: expected drop_last or remainder='pad', got both")
         super().__init__(
             data,
             num_replicas=num_replicas,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import operator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -139,7 +140,7 @@ class Seen:
         table = self._table.astype("<u8").tobytes()
         return {"version": VERSION, "n": self._n, "table": base64.b64encode(table).decode()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Forget what was seen, and go on from a state.
 
         Raises
@@ -147,6 +148,8 @@ class Seen:
         ValueError
             For a state of another version or another n, or one that is damaged; nothing was changed.
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"Seen.load_state_dict: expected what state_dict returns, got {state!r:.200}")
         expected = {"version": VERSION, "n": self._n}
         got = {key: state.get(key) for key in expected}
         if got != expected:
