@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flights_csv import flights_csv
 from launch import run, start
 
 pa = pytest.importorskip("pyarrow")
+import pyarrow.csv as csv  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
+
+from pyscale.data import to_parquet  # noqa: E402
 
 PROGRAM = "worker_data.py"
 ROWS = 30_000
+RANKS = (1, 2, 3, 8)
 
 
 @pytest.fixture
@@ -29,12 +34,33 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_global_batches_do_not_depend_on_the_number_of_ranks(folder: Path) -> None:
-    results = {ranks: run(PROGRAM, ranks, "epoch", str(folder)).results for ranks in (1, 2, 3, 8)}
+    results = {ranks: run(PROGRAM, ranks, "epoch", str(folder)).results for ranks in RANKS}
     expected = results[1][0]
     assert [rows for rows, _ in expected] == [ROWS, ROWS]
     assert expected[0] != expected[1]
     for of_ranks in results.values():
         assert all(one == expected for one in of_ranks)
+
+
+def test_flights_to_files_and_back(tmp_path: Path) -> None:
+    """Real rows, cell for cell: numbers, dates, and numbers that are missing."""
+    (tmp_path / "flights.csv").write_bytes(flights_csv())
+    table = csv.read_csv(tmp_path / "flights.csv", convert_options=csv.ConvertOptions(null_values=["NA"]))
+    columns = {"row": np.arange(table.num_rows)}
+    for name in ("month", "day", "hour", "distance", "dep_delay", "arr_delay", "air_time", "time_hour"):
+        columns[name] = table.column(name).to_numpy()
+    columns["time_hour"] = columns["time_hour"].astype("M8[us]")  # Parquet has no seconds
+    assert table.num_rows == 336_776
+    assert np.isnan(columns["arr_delay"]).sum() == 9430
+    assert columns["time_hour"].dtype.kind == "M"
+    to_parquet(columns, tmp_path / "flights", files=5, row_group_rows=7919, shuffle=2)
+    np.savez(tmp_path / "flights.npz", **columns)
+    results = {ranks: run(PROGRAM, ranks, "flights", str(tmp_path / "flights")).results for ranks in RANKS}
+    for ranks, of_ranks in results.items():
+        assert sum(rows for _, rows, _ in of_ranks) == len(columns["row"])
+        assert min(rows for _, rows, _ in of_ranks) >= len(columns["row"]) // ranks - 2400
+        # As many steps, and the same global batches, whatever the number of ranks.
+        assert {(steps, digest) for steps, _, digest in of_ranks} == {(141, results[1][0][2])}
 
 
 def test_filters_are_counted_by_all_ranks(folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from launch import note, report
 
 import pyscale as ps
-from pyscale.data import Loader, ParquetShards
+from pyscale.data import Loader, ParquetShards, verify_epoch
 from pyscale.data.tables import block_files, shards
 
 GLOBAL_BATCH = 240  # which 1, 2, 3 and 8 divide
@@ -38,6 +38,24 @@ def epoch(folder: str) -> None:
         assert len(np.unique(everything)) == len(everything)
         hashes.append([len(everything), hashed.hexdigest()])
     report(hashes)
+
+
+def flights(folder: str) -> None:
+    """One epoch of real rows: which came, and that each has the values of all its columns."""
+    expected = dict(np.load(Path(folder).with_suffix(".npz")))
+    shards = ParquetShards(folder, window=30_000, seed=13)
+    reading = Loader(shards, batch_size=GLOBAL_BATCH * 10 // ps.world_size())
+    seen, hashed = [], hashlib.sha256()
+    for batch in reading:
+        assert batch.keys() == expected.keys()
+        for name, column in batch.items():
+            # Bits, so that NaN is NaN and no value is nearly the same.
+            assert column.dtype == expected[name].dtype
+            assert column.tobytes() == expected[name][batch["row"]].tobytes(), name
+        hashed.update(np.concatenate(ps.world().all_gather_object(batch["row"])).tobytes())
+        seen.append(batch["row"].copy())
+    verify_epoch(ps.world(), np.concatenate(seen), len(expected["row"]))
+    report([len(reading), sum(map(len, seen)), hashed.hexdigest()])
 
 
 def filtered(folder: str) -> None:

@@ -319,7 +319,7 @@ def test_what_is_refused() -> None:
         (
             TypeError,
             "Stratified: expected labels that can be sorted",
-            lambda: Stratified([None, "a"]),  # type: ignore[list-item]
+            lambda: Stratified([None, "a"]),  # type: ignore[arg-type]
         ),
         (ValueError, "Sequential: expected n from 0", lambda: Sequential(-1)),
         (ValueError, "Sequential: expected n from 0", lambda: Sequential(1 << 63)),

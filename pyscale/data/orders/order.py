@@ -108,7 +108,7 @@ class Plan(ABC):
 
     @property
     def num_samples(self) -> int:
-        """The size of the data set: samples are numbers from 0 to one below. By default, as many positions."""
+        """The size of the data set: samples are numbers from 0 up to this. By default, as positions."""
         return len(self)
 
     @abstractmethod
