@@ -8,7 +8,7 @@ from typing import Any
 
 import _comparison
 from _comparison import Bar, Group, Recordings, Share, best, is_ours, pick, ratio_text, times
-from _recording import quantity
+from _recording import Figure, Recording, quantity
 
 Records = Sequence[Mapping[str, Any]]  # as measure() of a module returns them
 
@@ -224,6 +224,34 @@ BARS: tuple[Bar[Measured], ...] = (
 def bars(measured: Measured) -> Iterator[str]:
     """Set out the bars and where we stand."""
     return _comparison.bars(BARS, measured)
+
+
+_RULERS = ("C++", "in order")  # what the machine can do: no library that anybody could take instead
+_AGAIN = ", arrays used again"  # another task, of the same contestants
+_PLACES = ("row", "row_bytes", "workload", "n", "ranks", "threads")  # what tells records of a module apart
+
+
+def in_figures(records: Mapping[str, Records]) -> Recordings:
+    """Return the seconds that records of modules have, as figures, to be compared with those of programs."""
+    return {
+        module: Recording([figure for row in rows for figure in _figures(module, row)])
+        for module, rows in records.items()
+    }
+
+
+def _figures(module: str, row: Mapping[str, Any]) -> Iterator[Figure]:
+    what = row.get("what", module.removeprefix("bench_"))
+    places = (
+        f"{name.replace('_', ' ')} {row[name]:,}" if isinstance(row[name], int) else row[name]
+        for name in _PLACES
+        if name in row
+    )
+    task = ", ".join([what, *places])
+    seconds = row["seconds"] if isinstance(row["seconds"], Mapping) else {row["method"]: row["seconds"]}
+    for contestant, taken in seconds.items():
+        if not contestant.startswith(_RULERS):
+            of_task = task + _AGAIN * contestant.endswith(_AGAIN)
+            yield Figure(of_task, contestant.removesuffix(_AGAIN), "seconds", [taken])
 
 
 def table(recordings: Recordings, program: str) -> Iterator[str]:

@@ -116,7 +116,7 @@ def write_page(results: Path, quick: bool) -> Path:
             name: list(_data_report.records(records[name])) if name in records else ["Not measured."]
             for name in _MODULES
         },
-        "losses": list(_comparison.losses(recordings)),
+        "losses": list(_comparison.losses({**recordings, **_data_report.in_figures(records)})),
         "found": [*_comparison.found(recordings), *(f"- {failure}." for failure in about.get("failed", []))],
     }
     template = ROOT / "docs" / "benchmarks_data.md"

@@ -1,4 +1,4 @@
-"""The example of a training that loses a rank runs: what is resumed has the flights of the undisturbed one."""
+"""The example of a training that loses a rank runs: what goes on has the flights of the undisturbed one."""
 
 import importlib.util
 import subprocess

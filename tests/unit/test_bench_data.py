@@ -97,6 +97,38 @@ def test_losses_name_every_peer_that_was_right_and_faster() -> None:
     assert found == ["- torch DistributedSampler, whole part of 8: all.", "- a note"]
 
 
+def test_losses_are_of_the_modules_too() -> None:
+    records = {
+        "bench_rows": [
+            {
+                "what": "scatter",
+                "row": 4096,
+                "threads": threads,
+                "seconds": {"pyscale": ours, "assignment": 2.0},
+            }
+            for threads, ours in ((1, 2.1), (2, 1.5))
+        ],
+        "bench_exchange": [
+            {
+                "row_bytes": 4,
+                "ranks": 2,
+                "seconds": {"pyscale": 3.0, "argsort": 4.0, "take, arrays used again": 1.0},
+            }
+            | {"ratio": None}
+        ],
+        "bench_balance": [
+            {"workload": "zipf", "n": 9, "ranks": 2, "method": method, "seconds": seconds, "imbalance": 0.1}
+            for method, seconds in (("pyscale", 0.2), ("largest first", 0.1), ("pyscale, any counts", 0.15))
+        ],
+    }
+    records["bench_rows"][1]["seconds"] |= {"C++, tuned": 0.1, "in order": 0.1}
+    rows = list(_comparison.losses({**recordings(1, 2), **_data_report.in_figures(records)}))[2:]
+    assert [[*row.split(" | ")[:2], row.split(" | ")[-1]] for row in rows] == [
+        ["| balance, zipf, n 9, ranks 2", "largest first", "0.67 |"],
+        ["| scatter, row 4,096, threads 1", "assignment", "0.95 |"],
+    ]
+
+
 def test_tables_have_the_ratio_to_the_best_of_ours() -> None:
     held = recordings(1, 3)
     held["data_sampler torch"].figures.append(figure("pyscale, slower", 2))
