@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_flights_to_files_and_back(tmp_path: Path) -> None:
     """Real rows, cell for cell: numbers, dates, and numbers that are missing."""
     (tmp_path / "flights.csv").write_bytes(flights_csv())
     table = csv.read_csv(tmp_path / "flights.csv", convert_options=csv.ConvertOptions(null_values=["NA"]))
-    columns = {"row": np.arange(table.num_rows)}
+    columns: dict[str, Any] = {"row": np.arange(table.num_rows)}
     for name in ("month", "day", "hour", "distance", "dep_delay", "arr_delay", "air_time", "time_hour"):
         columns[name] = table.column(name).to_numpy()
     columns["time_hour"] = columns["time_hour"].astype("M8[us]")  # Parquet has no seconds

@@ -98,7 +98,7 @@ def test_losses_name_every_peer_that_was_right_and_faster() -> None:
 
 
 def test_losses_are_of_the_modules_too() -> None:
-    records = {
+    records: dict[str, list[dict[str, Any]]] = {
         "bench_rows": [
             {
                 "what": "scatter",

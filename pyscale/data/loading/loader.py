@@ -55,7 +55,10 @@ class Loader:
     TypeError
         Of a source's array, torch has no tensors, such as of text, and there is a `device`.
     DataError
-        In an iteration: a file cannot be read, or is not what it was.
+        In an iteration: a file cannot be read, or is not what it was. That is on the rank that reads it: none
+        waits for others here. Where nobody catches it, it ends the job on all of them, and is what is shown.
+        Where it is caught, the others find out when they wait for this rank: CommError where it has left,
+        CommTimeout where it does something else.
     SchemaError
         In an iteration: what is read does not satisfy the schema of `ParquetShards`.
 

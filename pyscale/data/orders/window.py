@@ -265,8 +265,8 @@ class Window(Plan):
     How good the shuffle is: two samples of one global batch come from the same block with a probability of
     about ``block_size / window``, which a full shuffle has at ``block_size / n``. In the worst case, where
     all the samples of a block are alike, the mean of a global batch so varies more than that of a full
-    shuffle, by `variance_inflation`: 1.13 for batches of 256, blocks of 1,000 and windows of 2,000,000. (The
-    part of one rank, which is from few streams, varies more.)
+    shuffle, by about `variance_inflation`: 1.13 for batches of 256, blocks of 1,000 and windows of 2,000,000.
+    (The part of one rank, which is from few streams, varies more.)
     """
 
     def __init__(
@@ -310,11 +310,13 @@ class Window(Plan):
         return max(1, self._window // self.streams)
 
     def variance_inflation(self, batch_size: int) -> float:
-        """Return how much more the mean of a global batch varies than that of a full shuffle.
+        """Return about how much more the mean of a global batch varies than that of a full shuffle.
 
-        In the worst case, that samples of one block are all alike: the ratio of the variances is
+        In the worst case, that samples of one block are all alike: the ratio of the variances is then near
         ``1 + (batch_size - 1) * same``, where `same` is the probability that two samples of a batch come from
-        one block.
+        one block. That is for many blocks, of which a window has whole ones. Where windows cut blocks, or
+        where there are few blocks, which a full shuffle brings together as well, it is a rough upper figure:
+        26 for 20 blocks of 5,000 in windows of 50,000 and 8 streams, where about 7 was measured.
         """
         window = min(self.window_of_stream, self._n)
         same = (min(self.block_size, window) - 1) / max(1, window - 1) / self.streams
