@@ -134,6 +134,67 @@ def test_restarts_at_other_world_and_batch_sizes(
     assert seen == whole
 
 
+@given(
+    n=st.integers(1, 300),
+    legs=st.lists(
+        st.tuples(st.integers(1, 8), st.integers(1, 17), st.integers(0, 9), st.booleans()),
+        min_size=1,
+        max_size=4,
+    ),
+    remainder=st.sampled_from(["exact", "pad", "drop"]),
+    drop_last=st.booleans(),
+)
+@settings(max_examples=120, deadline=None)
+def test_restarts_where_the_remainder_is_padded_or_dropped(
+    n: int, legs: list[tuple[int, int, int, bool]], remainder: Any, drop_last: bool
+) -> None:
+    """All is once and in turn; what is left at the end is dealt with as the ranks that read it say."""
+    whole, seen, position = order(n), 0, 0
+    state: dict[str, Any] | None = None
+    for ranks, size, steps, by_batch in [*legs, (3, 2, 10**6, True)]:
+        options: dict[str, Any] = {"remainder": remainder}
+        if by_batch or remainder != "pad":
+            options["drop_last"] = drop_last
+        shares: list[list[list[int]]] = []
+        states = []
+        for rank in range(ranks):
+            one: Any = (
+                batches(n, size, ranks, rank, **options) if by_batch else sampler(n, ranks, rank, **options)
+            )
+            if state is not None:
+                one.load_state_dict(state)
+            handed = list(islice(iter(one), steps))
+            shares.append(handed if by_batch else [[index] for index in handed])
+            states.append(one.state_dict())
+        assert all(one == states[0] for one in states)
+        state = json.loads(json.dumps(states[0]))
+        lengths = [len(share) for share in shares]
+        assert len(set(lengths)) == 1 or (remainder == "exact" and not by_batch and not drop_last)
+        delivered = [
+            index
+            for step in range(max(lengths))
+            for share in shares
+            if step < len(share)
+            for index in share[step]
+        ]
+        left = whole[position:]
+        assert delivered[: len(left)] == left[: len(delivered)]
+        padding = delivered[len(left) :]
+        assert padding == (whole * ranks)[: len(padding)]
+        assert len(padding) < ranks
+        assert remainder == "pad" or not padding
+        dropped = left[len(delivered) :] if state["position"] == n else []
+        drops = ranks * size if drop_last and by_batch else ranks
+        assert len(dropped) < drops + (ranks if remainder == "drop" else 0)
+        assert not dropped or drop_last or remainder == "drop"
+        seen += len(delivered) - len(padding)
+        position = state["position"]
+        assert position == seen + len(dropped)
+        if position == n:
+            break
+    assert position == n
+
+
 def test_states_are_small_and_the_same_on_all_ranks() -> None:
     for steps in (0, 1, 5, 7):
         states = []

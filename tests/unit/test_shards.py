@@ -128,6 +128,48 @@ def test_restarts_within_files_at_other_world_sizes(folder: Path) -> None:
     assert seen == first_epoch
 
 
+@given(
+    legs=st.lists(
+        st.tuples(st.integers(1, 4), st.integers(1, 300), st.integers(0, 15)), min_size=1, max_size=3
+    ),
+    window=st.integers(100, 2000),
+    streams=st.integers(1, 5),
+    prefetch=st.integers(0, 3),
+)
+@settings(max_examples=20, deadline=None)
+def test_restarts_anywhere_at_any_world_size(
+    folder: Path, legs: list[tuple[int, int, int]], window: int, streams: int, prefetch: int
+) -> None:
+    shards = ParquetShards(folder, ["id"], window=window, streams=streams, seed=7)
+    order = shards.plan.order(seed=7, epoch=0)
+    state: dict[str, Any] | None = None
+    position = 0
+    for ranks, size, steps in [*legs, (3, 400, 10**6)]:
+        loaders = [
+            Loader(shards, sampler(shards, size, ranks, rank), prefetch=prefetch, num_threads=1)
+            for rank in range(ranks)
+        ]
+        shares = []
+        for loader in loaders:
+            if state is not None:
+                loader.load_state_dict(state)
+            shares.append([batch["id"].tolist() for batch in islice(iter(loader), steps)])
+        states = [loader.state_dict() for loader in loaders]
+        assert all(one == states[0] for one in states)
+        state = states[0]
+        for loader in loaders:
+            loader.close()
+        # A step has the next positions of the epoch, in whatever order the ranks have shared them.
+        for together in zip(*shares, strict=True):
+            step = [i for batch in together for i in batch]
+            assert sorted(step) == sorted(order[position : position + len(step)].tolist())
+            position += len(step)
+        assert state["position"] == position
+        if position == ROWS:
+            break
+    assert position == ROWS
+
+
 def test_memory_is_bounded_by_the_window(folder: Path) -> None:
     shards = ParquetShards(folder, ["id"], window=400, streams=2)
     loader = Loader(shards, batch_size=10, num_threads=2)
