@@ -94,6 +94,8 @@ class Saved:
         ------
         OSError
             The file cannot be written.
+        ValueError
+            Labels are neither numbers nor text.
         """
         write(path, *self._packed())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyscale import _core
 from pyscale.config import num_threads as default_threads
-from pyscale.infer import files
+from pyscale.infer.files import Saved
 from pyscale.infer.forest.checking import check
 from pyscale.infer.forest.explaining import explain_engine
 from pyscale.infer.forest.saving import pack
@@ -25,7 +24,7 @@ Array = NDArray[Any]
 _MOST_FEATURES, _MOST_OUTPUTS = 1 << 22, 1 << 12  # of a forest that is measured when it is made
 
 
-class Forest:
+class Forest(Saved):
     """
     Decision trees: gradient boosting, random forests, extra trees, isolation forests.
 
@@ -323,24 +322,6 @@ class Forest:
             A few lines of text.
         """
         return explain_engine(self._native, self.num_trees, self._description.trees.num_nodes)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """
-        Write the model to a file that :func:`pyscale.infer.load` maps.
-
-        Parameters
-        ----------
-        path : path
-            Where; a file that is there is replaced once the new one is complete.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written.
-        ValueError
-            The labels are neither numbers nor text.
-        """
-        files.write(path, *self._packed())
 
     def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return all that is saved."""
