@@ -95,9 +95,13 @@ class Saved:
         OSError
             The file cannot be written.
         ValueError
-            Labels are neither numbers nor text.
+            Labels are neither numbers nor text; or a graph's weights are in other files.
         """
+        self._check_saved()
         write(path, *self._packed())
+
+    def _check_saved(self) -> None:
+        """Raise ValueError where what `_packed` gives is not all of the model."""
 
     def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         raise NotImplementedError

@@ -85,8 +85,8 @@ def converted(name: str, column: Any, target: Any) -> Any:
         raise DataError(f"{what} {error}") from error
     if is_small and pa.types.is_floating(column.type):
         infinite = _infinities(cast)
-        if infinite.any() and (infinite & ~_infinities(column)).any():
-            value = column.filter(pa.array(infinite & ~_infinities(column)))[0]
+        if infinite.any() and (became := infinite & ~_infinities(column)).any():
+            value = column.filter(pa.array(became))[0]
             raise DataError(f"{what} {value}, which would be infinite")
     return cast
 

@@ -177,7 +177,7 @@ def measure_of(model: Forest | Dense, rows: Any, y: Any, score: Score | None) ->
     if predicted.shape != wanted.shape:
         raise ValueError(f"y: expected shape {predicted.shape}, got {wanted.shape}")
     if labels:
-        label, got = predicted.ravel().tolist()[0], wanted.ravel().tolist()[0]
+        (label,), (got,) = predicted.ravel()[:1].tolist(), wanted.ravel()[:1].tolist()
         if isinstance(label, str) != isinstance(got, str):
             raise ValueError(f"y: expected labels such as {label!r}, got {got!r}")
         return Measure("accuracy", rows, wanted, True, _accuracy)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.infer import files
+from pyscale.infer.files import Saved
 from pyscale.infer.graph.pieces import batch_of, run_in_pieces
 from pyscale.infer.graph.ports import feeds_of, port_of, scores_of
 from pyscale.infer.graph.session import open_session
@@ -26,7 +26,7 @@ _PROVIDERS = ("CPUExecutionProvider",)
 _MOST_THREADS = 1024  # onnxruntime starts as many as it is told, and ends the process where it cannot
 
 
-class OnnxModel:
+class OnnxModel(Saved):
     """
     An ONNX graph of any kind, which onnxruntime runs.
 
@@ -178,24 +178,8 @@ class OnnxModel:
         answer: Array = self._answer(X, (self._proba,), True, out)
         return answer
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """
-        Write the graph, and which outputs are asked for, to a file that :func:`pyscale.infer.load` reads.
-
-        Parameters
-        ----------
-        path : path
-            Where; a file that is there is replaced once the new one is complete.
-
-        Raises
-        ------
-        ValueError
-            The graph's weights are in other files.
-        OSError
-            The file cannot be written.
-        """
+    def _check_saved(self) -> None:
         self._whole("save")
-        files.write(path, *self._packed())
 
     def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Give what :func:`pyscale.infer.files.write` takes; of weights in other files, their names."""

@@ -49,7 +49,8 @@ def _read(found: list[Any], places: list[str], estimator: object, classifier: bo
     targets = count(attribute(estimator, "n_outputs_"), "n_outputs_")
     labels = labels_of(estimator, targets) if classifier else None
     # Targets of fewer classes than another have columns of zeros.
-    classes = max(map(len, labels if isinstance(labels, tuple) else (labels,))) if labels is not None else 1
+    of_each = labels if isinstance(labels, tuple) else () if labels is None else (labels,)
+    classes = max(map(len, of_each), default=1)
     nodes, values = [], []
     for tree, where in zip(found, places, strict=True):
         nodes.append(read_nodes(tree, where, num_features))

@@ -111,9 +111,12 @@ def items(value: object, where: str, size: int | None = None) -> Sequence[Any]:
 
 def labels(estimator: object, size: int) -> Array:
     """Give the labels of a classifier that has so many classes."""
-    classes = attribute(estimator, "classes_")
+    return _labels(attribute(estimator, "classes_"), "classes_", size)
+
+
+def _labels(classes: object, where: str, size: int) -> Array:
     if not isinstance(classes, np.ndarray) or classes.shape != (size,):
-        refuse("classes_", f"an array of {size} labels", classes)
+        refuse(where, f"an array of {size} labels", classes)
     return classes.copy()
 
 
@@ -125,10 +128,7 @@ def labels_of(estimator: object, targets: int) -> Array | tuple[Array, ...]:
     found = []
     classes = items(attribute(estimator, "classes_"), "classes_", targets)
     for k, (size, own) in enumerate(zip(items(sizes, "n_classes_", targets), classes, strict=True)):
-        size = count(size, f"n_classes_[{k}]")
-        if not isinstance(own, np.ndarray) or own.shape != (size,):
-            refuse(f"classes_[{k}]", f"an array of {size} labels", own)
-        found.append(own.copy())
+        found.append(_labels(own, f"classes_[{k}]", count(size, f"n_classes_[{k}]")))
     return tuple(found)
 
 

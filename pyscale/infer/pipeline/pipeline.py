@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyscale.infer.files import Saved
-from pyscale.infer.graph.model import OnnxModel
 from pyscale.infer.importers.reading import refuse
 from pyscale.infer.inputs import check_apart, output_of, rows_as_given
 from pyscale.infer.pipeline.columns import widths
@@ -228,25 +226,9 @@ class Pipeline(Saved):
         text: str = self._method("explain_engine")()
         return text
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """
-        Write the model to a file that :func:`pyscale.infer.load` reads.
-
-        Parameters
-        ----------
-        path : path
-            Where; a file that is there is replaced once the new one is complete.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written.
-        ValueError
-            The last stage cannot be saved.
-        """
-        if isinstance(self._last, OnnxModel):
-            self._last._whole("save")
-        super().save(path)
+    def _check_saved(self) -> None:
+        if self._last is not None:
+            self._last._check_saved()
 
     def _packed(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return all that is saved."""
