@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyscale.infer import convert
@@ -41,11 +42,19 @@ def answers(model: Any, x: Any) -> Any:
 
 
 def agree(model: Any, x: Any) -> None:
-    wanted = answers(model, x)
-    assert np.abs(convert(model).predict(x) - wanted).max() <= 1e-5 * max(1, np.abs(wanted).max())
+    """Within 1e-6 of what float64 gives, or 16 times torch's own distance from it, whichever is more.
+
+    A LayerNorm of values that are nearly equal multiplies what float32 lost before it: torch itself can be
+    more than 1e-5 away, and a fixed bound on the distance between the two would judge the model, not us.
+    """
+    exact = answers(copy.deepcopy(model).double(), x.astype(np.float64))
+    scale = max(1, np.abs(exact).max())
+    allowed = max(1e-6 * scale, 16 * np.abs(answers(model, x) - exact).max())
+    assert np.abs(convert(model).predict(x) - exact).max() <= allowed
 
 
 @settings(max_examples=60, deadline=None)
+@example(kinds=[MAKERS.index(nn.Sigmoid), 3], places=[0, 0, 0, 1], cut=0, seed=0)  # torch is 2e-5 off
 @given(
     kinds=st.lists(st.integers(0, len(MAKERS) - 1), min_size=1, max_size=4),
     places=st.lists(st.integers(0, 3), min_size=1, max_size=9),
