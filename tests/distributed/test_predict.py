@@ -12,7 +12,7 @@ from forest_random import close_rows, random_trees
 from launch import Job, run
 
 import pyscale as ps
-from pyscale.infer import Forest, Link, ModelDescription
+from pyscale.infer import Dense, DenseDescription, Forest, Linear, Link, ModelDescription
 
 ROWS = 10_000
 UNIT = 700
@@ -176,11 +176,54 @@ def test_a_model_that_nothing_tells_from_others(tmp_path: Path) -> None:
         predict(1.0, model_version="1")
     shutil.rmtree(tmp_path / ".out.npy.draft")
     with pytest.raises(ArithmeticError):
-        predict(1.0, model_version="1", progress=failing)
+        predict(1.0, model_version="unknown", progress=failing)
     with pytest.raises(ValueError, match="expected the draft of this job"):
         predict(2.0, model_version="2")
-    predict(1.0, model_version="1")
+    predict(1.0, model_version="unknown")
     assert np.load(out).tolist() == [1.0] * len(x)
+
+
+def test_a_graph_whose_weights_are_in_other_files_needs_a_version(tmp_path: Path) -> None:
+    """Two such graphs may differ in these alone."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    weight = onnx.numpy_helper.from_array(np.zeros((2, 1), np.float32), "w")
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights")
+    ports = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", width])
+        for name, width in (("x", 2), ("y", 1))
+    ]
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "a test", ports[:1], ports[1:], [weight])
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "graph.onnx").write_bytes(made.SerializeToString())
+    options: dict[str, Any] = {"out": tmp_path / "out.npy", "batch_rows": UNIT}
+
+    def predict(value: float, **more: Any) -> None:
+        (tmp_path / "weights").write_bytes(np.full(2, value, np.float32).tobytes())
+        model = ps.infer.OnnxModel(tmp_path / "graph.onnx")
+        ps.infer.predict_distributed(model, np.ones((5000, 2), np.float32), **options, **more)
+
+    with pytest.raises(ArithmeticError):
+        predict(1.0, progress=failing)
+    with pytest.raises(ValueError, match="expected the draft of a model with a model_version"):
+        predict(2.0)
+
+
+def test_a_model_that_cannot_be_saved_predicts(tmp_path: Path) -> None:
+    model = Dense(
+        DenseDescription(
+            layers=(Linear(np.eye(2)),), kind="multiclass", classes=np.array([b"a", b"b"], object)
+        )
+    )
+    with pytest.raises(ValueError, match="to be saved"):
+        model.save(tmp_path / "model")
+    done = ps.infer.predict_distributed(
+        model, np.ones((5, 2)), out=tmp_path / "out.npy", method="predict_proba"
+    )
+    assert done.rows == 5
 
 
 def test_a_mapped_file_that_was_written_again_is_another_job(tmp_path: Path) -> None:

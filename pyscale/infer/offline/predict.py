@@ -15,15 +15,10 @@ from numpy.typing import NDArray
 from pyscale.comm.communicator import Communicator
 from pyscale.comm.together import agree, together
 from pyscale.errors import CommError
-from pyscale.infer.dense.dense import Dense
-from pyscale.infer.embedding.embedding import EmbeddingBag
-from pyscale.infer.forest.forest import Forest
-from pyscale.infer.graph.model import OnnxModel
+from pyscale.infer.files import Saved
 from pyscale.infer.inputs import whole_number
-from pyscale.infer.offline.results import UNKNOWN, Results
+from pyscale.infer.offline.results import Results
 from pyscale.infer.offline.sources import Source, Unit, open_source
-from pyscale.infer.pipeline.pipeline import Pipeline
-from pyscale.infer.topk.topk import TopK
 
 __all__ = ["Progress", "predict_distributed"]
 
@@ -95,9 +90,9 @@ def predict_distributed(
     batch_rows : int
         Rows of a unit, of Parquet at least as many: what is done at a time, and again after a kill.
     model_version : str, optional
-        What tells this model from others, for a job that goes on. A model of this library needs none: it is
-        known by all that it is. Of another there is nothing that tells: without a version, its job does not
-        go on after a kill.
+        What tells this model from others, for a job that goes on. A model of this library that can be saved
+        needs none: it is known by all that it is. Of another there is nothing that tells: without a version,
+        its job does not go on after a kill.
     progress : callable, optional
         Called on rank 0 after each round of units.
 
@@ -219,16 +214,24 @@ def _sample(predict: Callable[[Any], Array], rows: Source) -> Array:
 
 def _job(model: Any, method: str, rows: Source, version: str | None = None) -> dict[str, Any]:
     """Describe the job: a draft that another one has left is not gone on with."""
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    if version is not None:
-        name = f"{kind}, version {version}"
-    elif isinstance(model, Dense | EmbeddingBag | Forest | OnnxModel | Pipeline | TopK):
+    name = f"{type(model).__module__}.{type(model).__qualname__}"
+    known = version is not None
+    if known:
+        name = f"{name}, version {version}"
+    elif isinstance(model, Saved) and (digest := _digest(model)) is not None:
+        name, known = digest, True
+    return {"model": name, "known": known, "method": method, "source": rows.describe()}
+
+
+def _digest(model: Saved) -> str | None:
+    """Return what tells a model from others: all that its file would have; None if it cannot be saved."""
+    try:
+        model._check_saved()
         header, arrays = model._packed()
-        digest = hashlib.sha256(repr(sorted(header.items())).encode())
-        for name, array in sorted(arrays.items()):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        name = digest.hexdigest()
-    else:
-        name = f"{kind}, {UNKNOWN}"
-    return {"model": name, "method": method, "source": rows.describe()}
+    except ValueError:
+        return None
+    digest = hashlib.sha256(repr(sorted(header.items())).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

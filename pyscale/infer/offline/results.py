@@ -18,12 +18,9 @@ from numpy.typing import NDArray
 
 from pyscale.infer.offline.sources import Unit
 
-__all__ = ["UNKNOWN", "Results"]
+__all__ = ["Results"]
 
 Array = NDArray[Any]
-
-#: How the name of a model ends that nothing tells from others of its class.
-UNKNOWN = "version unknown"
 
 
 class Results:
@@ -35,8 +32,8 @@ class Results:
     out : path
         What there is to be: a file that ends with .npy, or a folder for Parquet files.
     job : dict
-        What the job is, in JSON's terms: a draft of another job is refused, as is one whose ``model`` is
-        `UNKNOWN`.
+        What the job is, in JSON's terms: a draft of another job is refused, as is one whose model is not
+        ``known``, by more than its class.
     """
 
     def __init__(self, out: str | os.PathLike[str], job: dict[str, Any]) -> None:
@@ -72,7 +69,7 @@ class Results:
                     f"{self.folder}: expected the draft of this job, got that of another one "
                     "(other rows, another model or method): remove it to begin anew"
                 )
-            if self._done() and found["model"].endswith(UNKNOWN):
+            if self._done() and not self._job["known"]:
                 raise ValueError(
                     f"{self.folder}: expected the draft of a model with a model_version, got one that may be "
                     "of another model of its class: remove it to begin anew, with a model_version to go on "
