@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,10 @@ def test_refuses(data: Path, tmp_path: Path) -> None:
         ps.infer.predict_distributed(model, x, out=tmp_path / "b.npy", keep=["id"])
     with pytest.raises(TypeError, match="keep: expected a sequence of names, got the text 'id'"):
         ps.infer.predict_distributed(model, str(data / "rows"), out=tmp_path / "b", keep="id")
+    with pytest.raises(TypeError, match=r"keep: expected a sequence of names, got \[1\]"):
+        ps.infer.predict_distributed(model, str(data / "rows"), out=tmp_path / "b", keep=[1])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"keep: expected each name once, got \['id', 'id'\]"):
+        ps.infer.predict_distributed(model, str(data / "rows"), out=tmp_path / "b", keep=["id", "id"])
     with pytest.raises(ValueError, match="none called 'nothing'"):
         ps.infer.predict_distributed(model, str(data / "rows"), out=tmp_path / "b", keep=["nothing"])
     with pytest.raises(ValueError, match="X: expected"):  # a column too many
@@ -258,6 +263,25 @@ def test_a_draft_of_another_job_is_refused(data: Path, tmp_path: Path) -> None:
         ps.infer.predict_distributed(ps.infer.load(data / "model"), x, out=out, batch_rows=UNIT)
     with pytest.raises(ValueError, match="expected an answer for each of"):
         ps.infer.predict_distributed(Sums(), x, out=tmp_path / "b.npy", batch_rows=UNIT)
+
+
+@pytest.mark.parametrize("then", ["nothing", "a new one"])
+def test_a_draft_that_another_job_removes_just_now(
+    tmp_path: Path, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the opening of its lock and the asking for it: nobody else would hear of that lock."""
+    lock, draft = fcntl.flock, tmp_path / ".out.npy.draft"
+
+    def removes(*arguments: Any) -> None:
+        shutil.rmtree(draft)
+        if then == "a new one":
+            draft.mkdir()
+            (draft / "lock").touch()
+        lock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", removes)
+    with pytest.raises(RuntimeError, match="expected nobody to write there"):
+        ps.infer.predict_distributed(Constant(1.0), np.zeros((5000, 2)), out=tmp_path / "out.npy")
 
 
 def test_other_rows_of_the_same_shape_are_another_job(tmp_path: Path) -> None:

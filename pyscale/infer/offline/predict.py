@@ -122,8 +122,12 @@ def predict_distributed(
     for what, value in names.items():
         if isinstance(value, str):
             raise TypeError(f"{what}: expected a sequence of names, got the text {value!r}")
+        if value is not None and not all(isinstance(name, str) for name in value):
+            raise TypeError(f"{what}: expected a sequence of names, got {value!r}")
     if taken := [name for name in keep if name.startswith("prediction")]:
         raise ValueError(f"keep: expected other names than those of predictions, got {taken[0]!r}")
+    if len(set(keep)) < len(keep):
+        raise ValueError(f"keep: expected each name once, got {list(keep)}")
     agree(comm, "predict_distributed", out=os.fspath(out), method=method, batch_rows=batch_rows, **names)
     first = comm is None or comm.rank == 0
     with together(comm, "predict_distributed"):

@@ -49,10 +49,14 @@ class Results:
         """Make the draft, or take up the one that is there; returns the units that are done. On one rank."""
         self._refuse_results()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / "lock", "wb")  # noqa: SIM115
+        lock = self.folder / "lock"
         try:
+            self._lock = open(lock, "wb")  # noqa: SIM115
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            # Whoever had it may just have removed the draft, and another have made a new one.
+            if not os.path.samestat(os.stat(lock), os.fstat(self._lock.fileno())):
+                raise BlockingIOError
+        except (BlockingIOError, FileNotFoundError):
             self.abandon()
             raise RuntimeError(
                 f"{self.out}: expected nobody to write there, got another job that does"
