@@ -147,3 +147,19 @@ def test_nobody_follows_a_request_that_a_worker_found_cancelled() -> None:
         assert value_of(batcher.submit(row(1)).result(LONG)) == 1
         assert future.cancel()
         assert batcher._flights == {}
+
+
+def test_a_hit_whose_coroutine_is_cancelled_is_counted_once() -> None:
+    async def ask(batcher: Batcher) -> None:
+        await batcher.predict_async(row(1))
+        task = asyncio.ensure_future(batcher.predict_async(row(1)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with Batcher(Model(), cache_size=9) as batcher:
+        asyncio.run(ask(batcher))
+        found = counters(batcher)
+    assert found["cache_hits"] == 1
+    assert (found["requests"], found["answered"], found["cancelled"]) == (2, 2, 0)

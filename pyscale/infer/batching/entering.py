@@ -85,6 +85,7 @@ class Entering:
             wakeups = Wakeups()
             request.finish(answer, None, wakeups)
             wakeups.go()
+            request.alive = False  # it is counted, should its coroutine be cancelled now
         return None
 
     def _take_worker(self) -> Worker:
