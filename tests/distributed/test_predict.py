@@ -111,6 +111,11 @@ def test_ranks_with_other_rows_are_refused(data: Path, tmp_path: Path) -> None:
     assert "units_of_source to be the same on every rank" in job.results[0]["message"]
 
 
+def test_all_learn_of_a_wrong_argument_on_one(data: Path, tmp_path: Path) -> None:
+    job = predict(data, "rows.npy", tmp_path / "out.npy", 2, "asks for nothing")
+    assert {result["message"] for result in job.results} == {"batch_rows: expected 1 or more, got 0"}
+
+
 def test_refuses(data: Path, tmp_path: Path) -> None:
     model = ps.infer.load(data / "model")
     x = np.load(data / "rows.npy")

@@ -113,22 +113,24 @@ def predict_distributed(
     RuntimeError
         Another job is writing to the same place.
     """
-    batch_rows = whole_number(batch_rows, "batch_rows")
-    if batch_rows < 1:
-        raise ValueError(f"batch_rows: expected 1 or more, got {batch_rows}")
-    if model_version is not None and not isinstance(model_version, str):
-        raise TypeError(f"model_version: expected a text, got {model_version!r}")
-    names = {"columns": columns, "keep": keep}
-    for what, value in names.items():
-        if isinstance(value, str):
-            raise TypeError(f"{what}: expected a sequence of names, got the text {value!r}")
-        if value is not None and not all(isinstance(name, str) for name in value):
-            raise TypeError(f"{what}: expected a sequence of names, got {value!r}")
-    if taken := [name for name in keep if name.startswith("prediction")]:
-        raise ValueError(f"keep: expected other names than those of predictions, got {taken[0]!r}")
-    if len(set(keep)) < len(keep):
-        raise ValueError(f"keep: expected each name once, got {list(keep)}")
-    agree(comm, "predict_distributed", out=os.fspath(out), method=method, batch_rows=batch_rows, **names)
+    with together(comm, "predict_distributed"):
+        batch_rows = whole_number(batch_rows, "batch_rows")
+        if batch_rows < 1:
+            raise ValueError(f"batch_rows: expected 1 or more, got {batch_rows}")
+        if model_version is not None and not isinstance(model_version, str):
+            raise TypeError(f"model_version: expected a text, got {model_version!r}")
+        names = {"columns": columns, "keep": keep}
+        for what, value in names.items():
+            if isinstance(value, str):
+                raise TypeError(f"{what}: expected a sequence of names, got the text {value!r}")
+            if value is not None and not all(isinstance(name, str) for name in value):
+                raise TypeError(f"{what}: expected a sequence of names, got {value!r}")
+        if taken := [name for name in keep if name.startswith("prediction")]:
+            raise ValueError(f"keep: expected other names than those of predictions, got {taken[0]!r}")
+        if len(set(keep)) < len(keep):
+            raise ValueError(f"keep: expected each name once, got {list(keep)}")
+        out = os.fspath(out)
+    agree(comm, "predict_distributed", out=out, method=method, batch_rows=batch_rows, **names)
     first = comm is None or comm.rank == 0
     with together(comm, "predict_distributed"):
         predict = getattr(model, str(method), None)
