@@ -42,7 +42,8 @@ class CompressionReport:
         Rows a second of one thread, in calls for all rows: the best of some turns, taken in turn.
     max_error, mean_error : float
         How far the answers are from those before: absolute, over all outputs; of probabilities for models
-        that classify, of what ``raw`` gives for isolation forests, else of what ``predict`` gives.
+        that classify, of what ``raw`` gives where these have none or several targets, and for isolation
+        forests, else of what ``predict`` gives.
     measure : str
         What the scores are. ``accuracy``, of labels, and ``R2``, of values: against the `y` given.
         ``agreement``, without it: the same, of the predictions after against those before. Or ``score``: what
