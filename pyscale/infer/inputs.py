@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.arrays import view
+from pyscale.arrays import DTYPES, view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer.categories import Categories
 from pyscale.infer.tables import columns_of, common_type, memory_of, rows_of_table
@@ -68,21 +68,32 @@ def rows_of(
     return _as_float(_opened(X, num_features, what), whole)
 
 
-def rows_as_given(X: Any, num_features: int, names: Sequence[str] | None, what: str = "X") -> NDArray[Any]:
+def rows_as_given(
+    X: Any, num_features: int, names: Sequence[str] | None, what: str = "X", *, kept: bool = False
+) -> NDArray[Any]:
     """
-    Open rows for what computes in their type: as :func:`rows_of`, but in a type of NumPy's that they have.
+    Open rows for what computes in their type: as :func:`rows_of`, but in the type that scikit-learn finds.
+
+    Parameters
+    ----------
+    X, num_features, names, what
+        As of :func:`rows_of`.
+    kept : bool
+        Whether a table's values keep the type that NumPy gives the whole table, as some imputers do.
 
     Returns
     -------
     numpy.ndarray
-        Rows x features: of an array its own type, bfloat16 as float32; of a table that which NumPy finds for
-        columns of such types together, if it is one of floats, else float64.
+        Rows x features: of an array its own type, bfloat16 as float32; of a frame of pandas that which NumPy
+        finds for its columns' together, if it is one of floats, else float64; of other tables float64.
     """
     columns = columns_of(X, what)
     if columns is None:
         array = _opened(X, num_features, what)
         return array if array.dtype.kind in _NUMBERS else _as_float(array)
     rows = rows_of_table(X, columns, num_features, names, what, None)
+    if kept and (array := np.asarray(X)).dtype in DTYPES.values():
+        return array
     dtype = common_type(X)
     return rows.astype(np.float64 if dtype is None else dtype, copy=False)
 

@@ -16,11 +16,6 @@ Array = NDArray[Any]
 _NUMBERS = frozenset("fiub")  # NumPy's kinds
 _FLOATS_OF_ARROW = {"float", "double"}
 _FLOATS_OF_POLARS = {"Float32", "Float64"}
-_NARROW = {
-    "halffloat": np.dtype(np.float16),
-    "float": np.dtype(np.float32),
-    "Float32": np.dtype(np.float32),
-}  # of Arrow and of polars
 
 
 def columns_of(table: Any, what: str = "X") -> list[str] | None:
@@ -61,13 +56,12 @@ def rows_of_table(
 
 
 def common_type(table: Any) -> np.dtype[Any] | None:
-    """Find the type of floats for a table's columns together; None if they have none without a loss."""
-    if _is_pandas(table):  # whose own types beside NumPy's become float64
-        found = list(table.dtypes)
-    else:
-        kinds = table.dtypes if hasattr(table, "dtypes") else table.schema.types  # polars, Arrow
-        found = [_NARROW.get(str(kind)) for kind in kinds]
-    if not found or not all(isinstance(one, np.dtype) and one.kind in "fiu" for one in found):
+    """Find the type of floats of a frame of pandas; None if it has none, or is another table.
+
+    That is scikit-learn's: what has a column that is not of NumPy's types, it makes float64.
+    """
+    found = list(table.dtypes) if _is_pandas(table) else []
+    if not found or not all(map(_is_plain, found)):
         return None
     dtype = np.result_type(*found)
     return dtype if dtype.kind == "f" and dtype.itemsize <= 8 else None

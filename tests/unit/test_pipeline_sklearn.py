@@ -284,6 +284,7 @@ def test_imputers_before_networks() -> None:
         assert (found.predict(holes) == fitted.predict(holes)).mean() > 0.995
 
 
+@pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed"])
 def test_tables(library: str, dtype: str) -> None:
@@ -305,8 +306,11 @@ def test_tables(library: str, dtype: str) -> None:
         else getattr(table, "table" if library == "pyarrow" else "DataFrame")(columns)
     )
     scaled = make_pipeline(fitted[0], SimpleImputer().fit(frame))
-    assert np.array_equal(ps.infer.convert(scaled).predict(rows), scaled[0].transform(frame))
-    assert np.array_equal(found.predict_proba(rows), fitted.predict_proba(frame))
+    for first in (scaled, make_pipeline(SimpleImputer(strategy="most_frequent").fit(frame), *scaled)):
+        got, expected = ps.infer.convert(first).predict(rows), first.transform(rows)
+        assert got.dtype == expected.dtype
+        assert np.array_equal(got, expected)
+    assert np.array_equal(found.predict_proba(rows), fitted.predict_proba(rows))
     if library == "pandas":
         with pytest.raises(ValueError, match="column 0 to be 'a'"):
             found.predict(frame[["b", "a", "c"]])
@@ -314,6 +318,20 @@ def test_tables(library: str, dtype: str) -> None:
             {"a": [1, 2], "b": np.array([1, 2], "float32"), "c": np.array([3, 4], "int8")}
         )
         assert np.array_equal(ps.infer.convert(scaled).predict(whole), scaled[0].transform(whole))
+        yes = frame.astype({"a": "float32", "b": "float32", "c": bool})
+        assert np.array_equal(ps.infer.convert(scaled).predict(yes), scaled[0].transform(yes))
+
+
+@pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_tables_of_whole_numbers_stay_such(library: str) -> None:
+    table = pytest.importorskip(library)
+    imputer = SimpleImputer(missing_values=-1, strategy="most_frequent").fit([[2, 4], [2, 4]])
+    make = {"pandas": "DataFrame", "polars": "DataFrame", "pyarrow": "table"}[library]
+    rows = getattr(table, make)({"a": np.array([-1, 2**53 + 1]), "b": np.array([1, -1])})
+    got, expected = ps.infer.convert(imputer).predict(rows), imputer.transform(rows)
+    assert got.dtype == expected.dtype == np.int64
+    assert got.tolist() == expected.tolist() == [[2, 1], [2**53 + 1, 4]]
 
 
 def test_categories_after_an_imputer() -> None:
