@@ -91,7 +91,7 @@ def values_of(column: Any) -> Array:
 
 
 def _is_pandas(table: Any) -> bool:
-    return hasattr(table, "iloc")
+    return hasattr(table, "iloc") and hasattr(table, "columns")  # a Series has but one of them
 
 
 def _is_arrow(table: Any) -> bool:

@@ -391,6 +391,7 @@ def test_refused() -> None:
             SimpleImputer(missing_values=np.float64(0.1)).fit(x),
             r"missing_values: expected a number of Python",
         ),
+        (SimpleImputer(missing_values=np.int64(2**24 + 1)).fit(x), "missing_values: expected a number of"),
         (SimpleImputer(), "SimpleImputer has no such attribute; it is not fitted"),
         (make_pipeline(StandardScaler(), tree), "mean_"),
         (SimpleImputer().fit(np.full((3, 2), np.nan)), "something was seen"),

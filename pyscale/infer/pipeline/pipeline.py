@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer.files import Saved
 from pyscale.infer.importers.reading import refuse
-from pyscale.infer.inputs import check_apart, output_of, rows_as_given
+from pyscale.infer.inputs import check_apart, output_of, rows_as_given, threads_of
 from pyscale.infer.pipeline.columns import widths
 from pyscale.infer.pipeline.fusing import Stage, fused
 from pyscale.infer.pipeline.running import runners
@@ -266,6 +266,7 @@ class Pipeline(Saved):
             self._method(name)
         if options.get("num_trees") is not None:
             raise TypeError("num_trees: expected none without trees")
+        threads_of(num_threads)
         rows: Array = self._rows(X, num_threads)
         if out is None:
             return rows
