@@ -29,7 +29,7 @@ from sklearn.ensemble import (
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, PowerTransformer, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 # scikit-learn adds up all inputs to see whether they are finite, and warns of columns without a value.
@@ -385,6 +385,7 @@ def test_refused() -> None:
             r"model\['pca'\]: expected one of Standard.*float32.*Pipeline\(",
         ),
         (make_pipeline(StandardScaler(), PCA(10), SimpleImputer(), tree).fit(x, y), r"model\['pca'\]"),
+        (make_pipeline(PowerTransformer(), tree).fit(x, y), "before trees, got PowerTransformer$"),
         (SimpleImputer(add_indicator=True).fit(x), r"model\.add_indicator: expected False"),
         (SimpleImputer(strategy="most_frequent").fit(words), "fitted to numbers"),
         (
