@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyscale.arrays import DTYPES, view
+from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer.categories import Categories
 from pyscale.infer.tables import columns_of, common_type, memory_of, rows_of_table
@@ -79,23 +79,21 @@ def rows_as_given(
     X, num_features, names, what
         As of :func:`rows_of`.
     kept : bool
-        Whether a table's values keep the type that NumPy gives the whole table, as some imputers do.
+        Whether a table's values keep the type that NumPy has for its columns' together, as some imputers do.
 
     Returns
     -------
     numpy.ndarray
         Rows x features: of an array its own type, bfloat16 as float32; of a frame of pandas that which NumPy
-        finds for its columns' together, if it is one of floats, else float64; of other tables float64.
+        has for its columns' together, if it is one of floats, or of whole numbers and kept; else float64.
     """
     columns = columns_of(X, what)
     if columns is None:
         array = _opened(X, num_features, what)
         return array if array.dtype.kind in _NUMBERS else _as_float(array)
     rows = rows_of_table(X, columns, num_features, names, what, None)
-    if kept and (array := np.asarray(X)).dtype in DTYPES.values():
-        return array
-    dtype = common_type(X)
-    return rows.astype(np.float64 if dtype is None else dtype, copy=False)
+    dtype = common_type(X, kept)
+    return rows.astype(dtype, copy=False) if dtype.kind == "f" else np.asarray(X.to_numpy(dtype=dtype))
 
 
 def output_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:

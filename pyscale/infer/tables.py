@@ -55,16 +55,20 @@ def rows_of_table(
     return found
 
 
-def common_type(table: Any) -> np.dtype[Any] | None:
-    """Find the type of floats of a frame of pandas; None if it has none, or is another table.
+def common_type(table: Any, kept: bool) -> np.dtype[Any]:
+    """Find a type for a table's columns together, by their types alone: that in which scikit-learn opens it.
 
-    That is scikit-learn's: what has a column that is not of NumPy's types, it makes float64.
+    Where it is not `kept`, what is no frame of pandas is float64. So are whole numbers, unless they are of
+    pandas and kept: among those of polars and Arrow there may be nulls.
     """
-    found = list(table.dtypes) if _is_pandas(table) else []
-    if not found or not all(map(_is_plain, found)):
-        return None
-    dtype = np.result_type(*found)
-    return dtype if dtype.kind == "f" and dtype.itemsize <= 8 else None
+    dtype, kinds = np.dtype(np.float64), "f"
+    if _is_pandas(table):
+        found = list(table.dtypes)
+        if found and all(map(_is_plain, found)):
+            dtype, kinds = np.result_type(*found), "fiu" if kept else "f"
+    elif kept:
+        dtype = np.asarray(table[:0]).dtype
+    return dtype if dtype.kind in kinds and dtype.itemsize <= 8 else np.dtype(np.float64)
 
 
 def memory_of(table: Any) -> Array | None:

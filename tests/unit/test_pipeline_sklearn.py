@@ -323,15 +323,30 @@ def test_tables(library: str, dtype: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
-@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
-def test_tables_of_whole_numbers_stay_such(library: str) -> None:
-    table = pytest.importorskip(library)
+def test_frames_of_whole_numbers_stay_such() -> None:
+    pandas = pytest.importorskip("pandas")
     imputer = SimpleImputer(missing_values=-1, strategy="most_frequent").fit([[2, 4], [2, 4]])
-    make = {"pandas": "DataFrame", "polars": "DataFrame", "pyarrow": "table"}[library]
-    rows = getattr(table, make)({"a": np.array([-1, 2**53 + 1]), "b": np.array([1, -1])})
+    rows = pandas.DataFrame({"a": np.array([-1, 2**53 + 1]), "b": np.array([1, -1], "int8")})
     got, expected = ps.infer.convert(imputer).predict(rows), imputer.transform(rows)
     assert got.dtype == expected.dtype == np.int64
     assert got.tolist() == expected.tolist() == [[2, 1], [2**53 + 1, 4]]
+
+
+@pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
+@pytest.mark.parametrize("kinds", [["float32", "int8"], ["int64", "int8"]])
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_a_null_changes_no_other_row(library: str, kinds: list[str]) -> None:
+    arrow, polars = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    x = np.random.default_rng(0).integers(0, 99, (30, 2))
+    steps = make_pipeline(SimpleImputer(strategy="most_frequent"), StandardScaler(), SimpleImputer())
+    model = ps.infer.convert(steps.fit(x / 1.0))
+    columns = [arrow.array(x[:, k].astype(kinds[k]), mask=np.arange(30) == 29) for k in range(2)]
+    table = arrow.table(columns, names=["a", "b"])
+    rows = table if library == "pyarrow" else polars.from_arrow(table)
+    got, some = model.predict(rows), model.predict(rows[:29])
+    assert got.dtype == some.dtype
+    assert np.array_equal(got[:29], some)
+    assert np.array_equal(some, steps.transform(rows[:29]))
 
 
 def test_categories_after_an_imputer() -> None:
