@@ -47,7 +47,7 @@ class Categories:
     unknown: str = "refused"
 
     def of(self, places: Sequence[int], names: Sequence[str], what: str) -> dict[int, Values]:
-        """Give the categories of a table's categorical columns, by place; ValueError if others have some."""
+        """Give the categories of a table's categorical columns, by place; ValueError if others are to be."""
         if self.in_turn:
             if len(places) != len(self.values):
                 raise ValueError(
@@ -55,7 +55,15 @@ class Categories:
                     f"got {len(places)}"
                 )
             return {place: values or () for place, values in zip(places, self.values, strict=True)}
-        found = {}
+        found: dict[int, Values] = {}
+        if not places:  # all are numbers, those of categories too, as in an array
+            return found
+        there = set(places)
+        for place, values in enumerate(self.values):
+            if values is not None and place not in there:
+                raise ValueError(
+                    f"{what}[{names[place]!r}]: expected a categorical column, as in training, got another"
+                )
         for place in places:
             values = self.values[place] if place < len(self.values) else None
             if values is None:

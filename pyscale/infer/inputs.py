@@ -68,23 +68,32 @@ def rows_of(
     return _as_float(_opened(X, num_features, what), whole)
 
 
-def rows_as_given(X: Any, num_features: int, names: Sequence[str] | None, what: str = "X") -> NDArray[Any]:
+def rows_as_given(
+    X: Any, num_features: int, names: Sequence[str] | None, what: str = "X", *, kept: bool = False
+) -> NDArray[Any]:
     """
-    Open rows for what computes in their type: as :func:`rows_of`, but in a type of NumPy's that they have.
+    Open rows for what computes in their type: as :func:`rows_of`, but in the type that scikit-learn finds.
+
+    Parameters
+    ----------
+    X, num_features, names, what
+        As of :func:`rows_of`.
+    kept : bool
+        Whether a table's values keep the type that NumPy has for its columns' together, as some imputers do.
 
     Returns
     -------
     numpy.ndarray
-        Rows x features: of an array its own type, bfloat16 as float32; of a table that which NumPy finds for
-        columns of such types together, if it is one of floats, else float64.
+        Rows x features: of an array its own type, bfloat16 as float32; of a frame of pandas that which NumPy
+        has for its columns' together, if it is one of floats, or of whole numbers and kept; else float64.
     """
     columns = columns_of(X, what)
     if columns is None:
         array = _opened(X, num_features, what)
         return array if array.dtype.kind in _NUMBERS else _as_float(array)
     rows = rows_of_table(X, columns, num_features, names, what, None)
-    dtype = common_type(X)
-    return rows.astype(np.float64 if dtype is None else dtype, copy=False)
+    dtype = common_type(X, kept)
+    return rows.astype(dtype, copy=False) if dtype.kind == "f" else np.asarray(X.to_numpy(dtype=dtype))
 
 
 def output_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:

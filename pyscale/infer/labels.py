@@ -24,7 +24,10 @@ def pack_labels(
     if classes is None:
         return
     if classes.dtype.kind in "USO":
-        header[where] = {"dtype": classes.dtype.kind, "labels": _listed(classes, where)}
+        labels = _listed(classes, where)
+        if classes.dtype.kind != "O":
+            _check_lengths(labels, where)
+        header[where] = {"dtype": classes.dtype.kind, "labels": labels}
     else:
         arrays[where] = classes
 
@@ -50,15 +53,19 @@ def unpack_labels(
         return classes
     if kind not in ("U", "S"):
         refuse(f"{where}.dtype", "U, S or O", kind)
-    # All are as wide as the widest: that is not to be far wider than the others.
-    if labels and max(map(len, labels)) * len(labels) > _MOST_LABELS + 100 * sum(map(len, labels)):
-        refuse(f"{where}.labels", "labels of about one length", "some that are far longer")
+    _check_lengths(labels, where)
     if kind == "U":
         return np.array(labels, np.str_)
     try:
         return np.array([label.encode("latin-1") for label in labels], np.bytes_)
     except UnicodeEncodeError:
         refuse(f"{where}.labels", "bytes", "others")
+
+
+def _check_lengths(labels: list[str], where: str) -> None:
+    # All are as wide as the widest: that is not to be far wider than the others.
+    if labels and max(map(len, labels)) * len(labels) > _MOST_LABELS + 100 * sum(map(len, labels)):
+        refuse(f"{where}.labels", "labels of about one length", "some that are far longer")
 
 
 def _listed(classes: Array, where: str) -> list[Any]:

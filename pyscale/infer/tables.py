@@ -16,11 +16,6 @@ Array = NDArray[Any]
 _NUMBERS = frozenset("fiub")  # NumPy's kinds
 _FLOATS_OF_ARROW = {"float", "double"}
 _FLOATS_OF_POLARS = {"Float32", "Float64"}
-_NARROW = {
-    "halffloat": np.dtype(np.float16),
-    "float": np.dtype(np.float32),
-    "Float32": np.dtype(np.float32),
-}  # of Arrow and of polars
 
 
 def columns_of(table: Any, what: str = "X") -> list[str] | None:
@@ -48,7 +43,7 @@ def rows_of_table(
     """Give a table's values, in columns: float32 where each of them is one, float64 else."""
     if names is not None and columns != list(names):
         for place, (expected, got) in enumerate(zip(names, columns, strict=False)):
-            if expected != got:
+            if expected not in (got, got.replace(" ", "_")):  # which LightGBM makes of spaces
                 raise ValueError(f"{what}: expected column {place} to be {expected!r}, got {got!r}")
     if len(columns) != num_features:
         raise ValueError(f"{what}: expected {num_features} columns, got {len(columns)}")
@@ -60,17 +55,20 @@ def rows_of_table(
     return found
 
 
-def common_type(table: Any) -> np.dtype[Any] | None:
-    """Find the type of floats for a table's columns together; None if they have none without a loss."""
-    if _is_pandas(table):  # whose own types beside NumPy's become float64
+def common_type(table: Any, kept: bool) -> np.dtype[Any]:
+    """Find a type for a table's columns together, by their types alone: that in which scikit-learn opens it.
+
+    Where it is not `kept`, what is no frame of pandas is float64. So are whole numbers, unless they are of
+    pandas and kept: among those of polars and Arrow there may be nulls.
+    """
+    dtype, kinds = np.dtype(np.float64), "f"
+    if _is_pandas(table):
         found = list(table.dtypes)
-    else:
-        kinds = table.dtypes if hasattr(table, "dtypes") else table.schema.types  # polars, Arrow
-        found = [_NARROW.get(str(kind)) for kind in kinds]
-    if not found or not all(isinstance(one, np.dtype) and one.kind in "fiu" for one in found):
-        return None
-    dtype = np.result_type(*found)
-    return dtype if dtype.kind == "f" and dtype.itemsize <= 8 else None
+        if found and all(map(_is_plain, found)):
+            dtype, kinds = np.result_type(*found), "fiu" if kept else "f"
+    elif kept:
+        dtype = np.asarray(table[:0]).dtype
+    return dtype if dtype.kind in kinds and dtype.itemsize <= 8 else np.dtype(np.float64)
 
 
 def memory_of(table: Any) -> Array | None:
@@ -97,7 +95,7 @@ def values_of(column: Any) -> Array:
 
 
 def _is_pandas(table: Any) -> bool:
-    return hasattr(table, "iloc")
+    return hasattr(table, "iloc") and hasattr(table, "columns")  # a Series has but one of them
 
 
 def _is_arrow(table: Any) -> bool:

@@ -106,7 +106,11 @@ def test_other_columns_than_in_training() -> None:
     for_lightgbm, for_xgboost = (convert(trained(library)[0]) for library in ("lightgbm", "xgboost"))
     with pytest.raises(ValueError, match="expected 2 categorical columns, as in training, got 1"):
         for_lightgbm.predict(numbers)
-    assert len(for_xgboost.predict(numbers)) == len(frame)
+    with pytest.raises(ValueError, match=r"X\['color'\]: expected a categorical column, as in training"):
+        for_xgboost.predict(numbers)
+    codes = frame.apply(lambda column: column.cat.codes if column.dtype == "category" else column)
+    codes["color"] = codes["color"].where(codes["color"] >= 0)
+    assert np.array_equal(for_xgboost.predict(codes), for_xgboost.predict(frame))
     with pytest.raises(ValueError, match=r"X\['size'\]: expected numbers, since"):
         for_xgboost.predict(frame.assign(size=frame["color"]))
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pyscale.infer import Forest, LinearLeaves, Link, ModelDescription, Trees, files, load
 from pyscale.infer.forest.saving import pack, unpack
+from pyscale.infer.labels import pack_labels
 
 PREAMBLE = len(files.MAGIC) + 8
 
@@ -120,6 +121,14 @@ def test_what_is_saved_is_loaded(name: str, tmp_path: Path) -> None:
     same(description, load(path)._description)
     np.testing.assert_array_equal(found.raw(x), model.raw(x))
     assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
+
+
+def test_labels_that_would_not_load_are_not_saved() -> None:
+    uneven = ["x" * 1000, *[""] * 2000]
+    pack_labels(np.array(uneven, object), {}, {})
+    for kind in ("U", "S"):
+        with pytest.raises(ValueError, match=r"^classes\.labels: expected labels of about one length"):
+            pack_labels(np.array(uneven, kind), {}, {})
 
 
 def test_labels_that_no_file_holds(tmp_path: Path) -> None:

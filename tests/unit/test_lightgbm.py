@@ -102,10 +102,24 @@ def test_objectives(objective: str) -> None:
     found = from_booster(booster)
     assert found.kind == KINDS.get(objective, "regression")
     assert found.trees_per_round == (3 if "multiclass" in objective else 1)
-    assert found.feature_names == ("Column_0", "Column_1", "Column_2", "Column_3")
+    assert found.feature_names is None
     assert found.source == f"LightGBM {lgb.__version__}"
     assert len(np.unique(booster.predict(rows()[0]))) > 10
     check_everywhere(booster, found)
+
+
+@pytest.mark.parametrize("names", [["a b", "c", "d_e  f"], ["Column_1", "Column_0", "Column_2"], None])
+def test_names_of_columns(names: list[str] | None) -> None:
+    pandas = pytest.importorskip("pandas")
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    frame = pandas.DataFrame(x, columns=names or ["a", "b", "c"])
+    data = lgb.Dataset(frame if names else x, x[:, 0])
+    booster = lgb.train({"verbose": -1, "min_data_in_leaf": 2}, data, 3)
+    forest = Forest(from_booster(booster))
+    assert np.array_equal(forest.predict(frame), booster.predict(frame))
+    if names:
+        with pytest.raises(ValueError, match="X: expected column 0 to be"):
+            forest.predict(frame[frame.columns[::-1]])
 
 
 @pytest.mark.parametrize("objective", ["regression", "regression_l1", "fair", "quantile", "mape", "huber"])

@@ -32,6 +32,7 @@ from pyscale.infer import (
 )
 
 Array = NDArray[Any]
+CLIPS: tuple[Any, ...] = (3, (1, 2, 3), (1, "2"), (1, 10**400), "12", (np.nan, 1))  # which are none
 
 
 def normal(*shape: int, seed: int = 0) -> Array:
@@ -218,6 +219,8 @@ def test_rows_that_do_not_fit() -> None:
             model.predict(rows)
     with pytest.raises(TypeError, match="X: expected an array"):
         model.predict("rows")
+    with pytest.raises(ValueError, match="num_threads: expected 1 or more, got 0"):
+        Pipeline([scaler()]).predict(np.ones((3, 4)), num_threads=0)
     assert model.predict(np.ones((0, 4))).shape == (0,)
     torch = pytest.importorskip("torch")
     x = normal(3, 4)
@@ -265,6 +268,12 @@ def test_rows_that_do_not_fit() -> None:
             [Imputer(np.ones(2), missing="x")],  # type: ignore[arg-type]
             ValueError,
             r"stages\[0\]\.missing",
+        ),
+        ([Imputer(np.ones(2), missing=10**400)], ValueError, r"stages\[0\]\.missing: expected a number"),
+        ([Imputer(np.ones(2), missing=True)], ValueError, r"stages\[0\]\.missing"),
+        *(
+            ([Scaler(add=np.ones(2), clip=clip)], ValueError, r"stages\[0\]\.clip: expected .* number")
+            for clip in CLIPS
         ),
     ],
 )
@@ -324,6 +333,12 @@ def test_saved_and_pickled(place: int, tmp_path: Path) -> None:
             got, expected = again.predict(rows), model.predict(rows)
             assert got.dtype == expected.dtype
             assert np.array_equal(got, expected, equal_nan=got.dtype.kind == "f")
+
+
+def test_no_more_stages_are_saved_than_can_be_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="stages: expected at most 10000, to be saved, got '10001'"):
+        Pipeline([Imputer(np.ones(1))] * 10_001).save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_becomes_of_an_array_afterwards_changes_nothing() -> None:

@@ -29,7 +29,7 @@ from sklearn.ensemble import (
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, PowerTransformer, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 # scikit-learn adds up all inputs to see whether they are finite, and warns of columns without a value.
@@ -284,6 +284,7 @@ def test_imputers_before_networks() -> None:
         assert (found.predict(holes) == fitted.predict(holes)).mean() > 0.995
 
 
+@pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "mixed"])
 def test_tables(library: str, dtype: str) -> None:
@@ -305,8 +306,11 @@ def test_tables(library: str, dtype: str) -> None:
         else getattr(table, "table" if library == "pyarrow" else "DataFrame")(columns)
     )
     scaled = make_pipeline(fitted[0], SimpleImputer().fit(frame))
-    assert np.array_equal(ps.infer.convert(scaled).predict(rows), scaled[0].transform(frame))
-    assert np.array_equal(found.predict_proba(rows), fitted.predict_proba(frame))
+    for first in (scaled, make_pipeline(SimpleImputer(strategy="most_frequent").fit(frame), *scaled)):
+        got, expected = ps.infer.convert(first).predict(rows), first.transform(rows)
+        assert got.dtype == expected.dtype
+        assert np.array_equal(got, expected)
+    assert np.array_equal(found.predict_proba(rows), fitted.predict_proba(rows))
     if library == "pandas":
         with pytest.raises(ValueError, match="column 0 to be 'a'"):
             found.predict(frame[["b", "a", "c"]])
@@ -314,6 +318,35 @@ def test_tables(library: str, dtype: str) -> None:
             {"a": [1, 2], "b": np.array([1, 2], "float32"), "c": np.array([3, 4], "int8")}
         )
         assert np.array_equal(ps.infer.convert(scaled).predict(whole), scaled[0].transform(whole))
+        yes = frame.astype({"a": "float32", "b": "float32", "c": bool})
+        assert np.array_equal(ps.infer.convert(scaled).predict(yes), scaled[0].transform(yes))
+
+
+@pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
+def test_frames_of_whole_numbers_stay_such() -> None:
+    pandas = pytest.importorskip("pandas")
+    imputer = SimpleImputer(missing_values=-1, strategy="most_frequent").fit([[2, 4], [2, 4]])
+    rows = pandas.DataFrame({"a": np.array([-1, 2**53 + 1]), "b": np.array([1, -1], "int8")})
+    got, expected = ps.infer.convert(imputer).predict(rows), imputer.transform(rows)
+    assert got.dtype == expected.dtype == np.int64
+    assert got.tolist() == expected.tolist() == [[2, 1], [2**53 + 1, 4]]
+
+
+@pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
+@pytest.mark.parametrize("kinds", [["float32", "int8"], ["int64", "int8"]])
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_a_null_changes_no_other_row(library: str, kinds: list[str]) -> None:
+    arrow, polars = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    x = np.random.default_rng(0).integers(0, 99, (30, 2))
+    steps = make_pipeline(SimpleImputer(strategy="most_frequent"), StandardScaler(), SimpleImputer())
+    model = ps.infer.convert(steps.fit(x / 1.0))
+    columns = [arrow.array(x[:, k].astype(kinds[k]), mask=np.arange(30) == 29) for k in range(2)]
+    table = arrow.table(columns, names=["a", "b"])
+    rows = table if library == "pyarrow" else polars.from_arrow(table)
+    got, some = model.predict(rows), model.predict(rows[:29])
+    assert got.dtype == some.dtype
+    assert np.array_equal(got[:29], some)
+    assert np.array_equal(some, steps.transform(rows[:29]))
 
 
 def test_categories_after_an_imputer() -> None:
@@ -367,12 +400,14 @@ def test_refused() -> None:
             r"model\['pca'\]: expected one of Standard.*float32.*Pipeline\(",
         ),
         (make_pipeline(StandardScaler(), PCA(10), SimpleImputer(), tree).fit(x, y), r"model\['pca'\]"),
+        (make_pipeline(PowerTransformer(), tree).fit(x, y), "before trees, got PowerTransformer$"),
         (SimpleImputer(add_indicator=True).fit(x), r"model\.add_indicator: expected False"),
         (SimpleImputer(strategy="most_frequent").fit(words), "fitted to numbers"),
         (
             SimpleImputer(missing_values=np.float64(0.1)).fit(x),
             r"missing_values: expected a number of Python",
         ),
+        (SimpleImputer(missing_values=np.int64(2**24 + 1)).fit(x), "missing_values: expected a number of"),
         (SimpleImputer(), "SimpleImputer has no such attribute; it is not fitted"),
         (make_pipeline(StandardScaler(), tree), "mean_"),
         (SimpleImputer().fit(np.full((3, 2), np.nan)), "something was seen"),

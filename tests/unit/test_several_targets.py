@@ -53,6 +53,15 @@ def test_beside_scikit_learn(kind: Any, dtype: Any, tmp_path: Path) -> None:
         assert np.array_equal(found.leaf_index(x), model.apply(x).reshape(len(x), -1))
 
 
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_labels_of_other_lengths(kind: str, tmp_path: Path) -> None:
+    y = np.array([["a", "a long label"], ["b", "c"]], kind)
+    model = tree.DecisionTreeClassifier().fit([[0], [1]], y)
+    convert(model).save(tmp_path / "model")
+    for forest in (convert(model), load(tmp_path / "model")):
+        assert np.array_equal(forest.predict(np.array([[0.0], [1.0]])), y)
+
+
 def test_out_and_several_answers_are_refused() -> None:
     _, forest, x = fitted(KINDS[2])
     with pytest.raises(ValueError, match="out: expected none of a model of several targets"):

@@ -165,6 +165,12 @@ def test_frames_that_hold_no_numbers() -> None:
                 rows_of(frame, frame.shape[1], None)
 
 
+def test_a_series_is_no_table() -> None:
+    for index in (NAMES[:2], ["columns", "dtypes"]):
+        with pytest.raises(TypeError, match=r"^X: expected an array .*, got pandas\.Series$"):
+            rows_of(pandas.Series([1.0, 2.0], index), 2, None)
+
+
 def test_a_row_called_type_is_no_type() -> None:
     frame = pandas.DataFrame({"a": pandas.Categorical(["x", "y"])}, index=["type", "dtype"])
     np.testing.assert_array_equal(rows_of(frame, 1, None, categories=Categories((("y", "x"),))), [[1], [0]])

@@ -51,9 +51,10 @@ def labels_of_targets(answers: Array, classes: Targets) -> Array:
     Returns
     -------
     numpy.ndarray
-        Rows x targets, of the type of the first target's labels, as scikit-learn has it.
+        Rows x targets, of a type that all labels have: a file keeps them as wide as each target's need be.
     """
-    found = np.empty((len(answers), len(classes)), classes[0].dtype)
+    dtype = np.result_type(*(labels.dtype for labels in classes))
+    found = np.empty((len(answers), len(classes)), dtype)
     for k, part in enumerate(probabilities_of_targets(answers, classes)):
         found[:, k] = classes[k].take(part.argmax(axis=1))
     return found

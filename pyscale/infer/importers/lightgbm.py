@@ -48,12 +48,14 @@ def read_lightgbm(content: bytes | str) -> ModelDescription:
     header, trees = parse(_decoded(content))
     link, kind = link_and_kind(header)
     per_round = header.trees_per_round
+    names = header.feature_names
     return ModelDescription(
-        trees=assemble(trees, len(header.feature_names), per_round),
+        trees=assemble(trees, len(names), per_round),
         link=link,
         kind=kind,
         source=f"LightGBM, model format {header.version}",
-        feature_names=header.feature_names,
+        # What LightGBM calls the columns of an array that had no names.
+        feature_names=None if names == tuple(f"Column_{k}" for k in range(len(names))) else names,
         trees_per_round=per_round,
         # LightGBM goes by the order of a frame's categorical columns, not by which they are.
         categories=None

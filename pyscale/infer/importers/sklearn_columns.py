@@ -112,7 +112,7 @@ def _missing(where: str, step: Any) -> float:
     known = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     plain = value.item() if isinstance(value, np.number) else value
     # NumPy's own numbers are not rounded to the type of the rows when they are compared.
-    if not known or (isinstance(value, np.floating) and plain == plain and float(np.float32(plain)) != plain):
+    if not known or (isinstance(value, np.number) and plain == plain and float(np.float32(plain)) != plain):
         refuse(f"{where}.missing_values", "a number of Python's, or NaN", value)
     return plain  # type: ignore[no-any-return]
 

@@ -78,12 +78,13 @@ def _before_trees(steps: _Steps) -> ModelDescription | PipelineDescription:
     """Describe trees, and scalers and imputers before them."""
     for where, step in steps[:-1]:
         if class_name(step) not in sklearn_columns.KNOWN:
-            known = ", ".join(sklearn_columns.KNOWN)
-            raise ValueError(
-                f"{where}: expected one of {known} before trees, got {type(step).__qualname__}: computed in "
-                "float32, values can fall on the other side of a threshold; if that does no harm, make it "
-                "explicit: Pipeline([convert(step), convert(trees)])"
-            )
+            known, got = ", ".join(sklearn_columns.KNOWN), type(step).__qualname__
+            if class_name(step) in sklearn_dense.KNOWN:
+                got += (
+                    ": computed in float32, values can fall on the other side of a threshold; if that does "
+                    "no harm, make it explicit: Pipeline([convert(step), convert(trees)])"
+                )
+            raise ValueError(f"{where}: expected one of {known} before trees, got {got}")
     found = _trees(steps[-1][1])
     if len(steps) == 1:
         return found

@@ -37,7 +37,9 @@ def checked(stage: Columnwise, where: str) -> Columnwise:
             refuse(where, "numbers of as many columns each, of one operation or more", sorted(sizes))
         clip = stage.clip
         if clip is not None:
-            low, high = map(float, clip)
+            if not isinstance(clip, list | tuple) or len(clip) != 2:
+                refuse(f"{where}.clip", "two ascending numbers", clip)
+            low, high = (float(_number(end, f"{where}.clip")) for end in clip)
             if not low <= high:
                 refuse(f"{where}.clip", "two ascending numbers", clip)
             clip = low, high
@@ -48,10 +50,7 @@ def checked(stage: Columnwise, where: str) -> Columnwise:
         kept = np.array(kept)
         if kept.dtype != np.bool_ or kept.shape != fill.shape or not kept.any():
             refuse(f"{where}.kept", f"{len(fill)} of bool, one of them true", f"{kept.dtype} {kept.shape}")
-    missing = stage.missing
-    if isinstance(missing, bool) or not isinstance(missing, int | float):
-        refuse(f"{where}.missing", "a number, or NaN", missing)
-    return Imputer(fill, missing, kept, bool(stage.whole))
+    return Imputer(fill, _number(stage.missing, f"{where}.missing"), kept, bool(stage.whole))
 
 
 def widths(stage: Columnwise) -> tuple[int, int]:
@@ -86,6 +85,16 @@ def _column(values: Any, where: str, kinds: str) -> Array:
         refuse(where, "a number of each column", f"shape {array.shape}")
     array.flags.writeable = False  # a pipeline shows its stages, and computes with these
     return array
+
+
+def _number(value: Any, where: str) -> float:
+    """Open a number of Python's: NumPy's own is not rounded to the type of the rows it is compared with."""
+    plain = value.item() if isinstance(value, np.number) else value
+    # A whole number of many digits would take long to compare with each of a row's.
+    whole = type(plain) is int and abs(plain) < 2**64
+    if not whole and type(plain) is not float:
+        refuse(where, "a number of 64 bits at most", value)
+    return plain  # type: ignore[no-any-return]
 
 
 def _steps(stage: Columnwise) -> list[_Step]:

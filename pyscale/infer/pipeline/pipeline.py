@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from pyscale.infer.files import Saved
 from pyscale.infer.importers.reading import refuse
-from pyscale.infer.inputs import check_apart, output_of, rows_as_given
+from pyscale.infer.inputs import check_apart, output_of, rows_as_given, threads_of
 from pyscale.infer.pipeline.columns import widths
 from pyscale.infer.pipeline.fusing import Stage, fused
 from pyscale.infer.pipeline.running import runners
 from pyscale.infer.pipeline.saving import pack
-from pyscale.infer.pipeline.stages import Columnwise
+from pyscale.infer.pipeline.stages import Columnwise, Imputer
 
 __all__ = ["Pipeline"]
 
@@ -99,6 +99,7 @@ class Pipeline(Saved):
         self.feature_names = self._names if isinstance(first, Columnwise) else first.feature_names
         self.num_features = widths(first)[0] if isinstance(first, Columnwise) else first.num_features
         self._opens = isinstance(first, Columnwise)
+        self._keeps = isinstance(first, Imputer) and first.whole
         self._last = None if isinstance(last, Columnwise) else last
         self._before = runners(self.stages if self._last is None else self.stages[:-1])
         self.num_outputs: int | None
@@ -130,7 +131,7 @@ class Pipeline(Saved):
         X : array
             Rows x features: NumPy, torch, DLPack, a data frame, an Arrow table; in any layout. Where the
             first stage is a scaler or an imputer they are copied once, and computed in their own type if that
-            is one of floats, else in float64.
+            is one of floats, else in float64; so are tables of polars and Arrow, as scikit-learn has it.
         num_trees : int, optional
             Only the first so many trees, of a forest.
         num_threads : int, optional
@@ -240,7 +241,7 @@ class Pipeline(Saved):
             type(X) is np.ndarray and X.dtype in _AT_ONCE and X.ndim == 2 and X.shape[1] == self.num_features
         ):
             assert self.num_features is not None
-            X = rows_as_given(X, self.num_features, self._names)
+            X = rows_as_given(X, self.num_features, self._names, kept=self._keeps)
         for run in self._before:
             X = run(X, num_threads)
         return X
@@ -265,6 +266,7 @@ class Pipeline(Saved):
             self._method(name)
         if options.get("num_trees") is not None:
             raise TypeError("num_trees: expected none without trees")
+        threads_of(num_threads)
         rows: Array = self._rows(X, num_threads)
         if out is None:
             return rows

@@ -24,6 +24,8 @@ _SCALING = ("subtract", "divide", "multiply", "add")
 
 def pack(stages: Sequence[Stage], names: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Array]]:
     """Give what :func:`pyscale.infer.files.write` takes; ValueError if a stage cannot be written."""
+    if len(stages) > _MOST_STAGES:
+        refuse("stages", f"at most {_MOST_STAGES}, to be saved", f"{len(stages)}")
     listed, arrays = [], {}
     for place, stage in enumerate(stages):
         header, own = _columnwise(stage) if isinstance(stage, Scaler | Imputer) else stage._packed()
@@ -91,19 +93,12 @@ def _columnwise(stage: Scaler | Imputer) -> tuple[dict[str, Any], dict[str, Arra
 
 def _scaler(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Scaler:
     _only(arrays, _SCALING)
-    clip, narrow = header.get("clip"), _flag(header, "narrow")
-    if clip is not None:
-        if not isinstance(clip, list) or len(clip) != 2 or not all(_is_number(end) for end in clip):
-            refuse("clip", "two numbers, or null", clip)
-        clip = (float(clip[0]), float(clip[1]))
-    return Scaler(**arrays, clip=clip, narrow=narrow)
+    return Scaler(**arrays, clip=header.get("clip"), narrow=_flag(header, "narrow"))
 
 
 def _imputer(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Imputer:
     _only(arrays, ("fill", "kept"))
     missing, kept = header.get("missing"), arrays.get("kept")
-    if missing is not None and not _is_number(missing):
-        refuse("missing", "a number, or null", missing)
     if "fill" not in arrays:
         refuse("fill", "an array", "none")
     if kept is not None and (kept.dtype != np.bool_ or (kept.view(np.uint8) > 1).any()):
@@ -122,8 +117,3 @@ def _flag(header: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         refuse(name, "true or false", value)
     return value
-
-
-def _is_number(value: Any) -> bool:
-    # A whole number of many digits would take long to compare with each of a row's.
-    return type(value) is float or (type(value) is int and abs(value) < 2**64)
