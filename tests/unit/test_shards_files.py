@@ -130,6 +130,22 @@ def test_streams_of_arrow(tmp_path: Path) -> None:
         ParquetShards(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["arrow", "arrows"])
+@pytest.mark.parametrize("filters", [None, [("x", "!=", "none")]])
+def test_offsets_of_arrow_that_lead_out_of_their_buffer(ending: str, filters: Any, tmp_path: Path) -> None:
+    data = pa.table({"x": pa.array(["a", "bb", "ccc"])})
+    path = tmp_path / f"a.{ending}"
+    with {"arrow": pa.ipc.new_file, "arrows": pa.ipc.new_stream}[ending](path, data.schema) as writer:
+        writer.write_table(data)
+    offsets = [np.array(ends, "<i4").tobytes() for ends in ([0, 1, 3, 6], [0, 1, 3, 60])]
+    assert path.read_bytes().count(offsets[0]) == 1
+    path.write_bytes(path.read_bytes().replace(*offsets))
+    with pytest.raises(DataError, match=f"a.{ending}: expected .* Length spanned by binary offsets"):
+        rows(ParquetShards(path, filters=filters), "x")
+    (failure,) = validate(path, Schema({"x": Column(str)})).failures
+    assert (failure.check, failure.file) == ("readable", str(path))
+
+
 def test_a_state_of_files_of_other_contents(tmp_path: Path) -> None:
     def shards(values: Any) -> ParquetShards:
         return ParquetShards(
