@@ -102,6 +102,22 @@ def test_columns_of_one_name(tmp_path: Path) -> None:
     assert rows(ParquetShards(path, ["b"]), "b") == [(3,)]
 
 
+def test_filters_beside_columns_of_one_name(tmp_path: Path) -> None:
+    data = pa.Table.from_arrays([pa.array([1, 2]), pa.array([3, 4]), pa.array([5, 6])], ["a", "a", "b"])
+    with pa.ipc.new_file(tmp_path / "twice.arrow", data.schema) as writer:
+        writer.write_table(data)
+    assert rows(ParquetShards(tmp_path, ["b"], filters=[("b", "==", 5)]), "b") == [(5,)]
+
+
+def test_columns_and_paths_that_are_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", a=[1])
+    with pytest.raises(ValueError, match="expected each column once, got 'a' again"):
+        ParquetShards(path, ["a", "a"])
+    for paths in (os.fsencode(path), [path, os.fsencode(path)], 3):
+        with pytest.raises(TypeError, match=r"paths: expected .*, got (bytes|b'|int)"):
+            ParquetShards(paths)
+
+
 def test_columns_in_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_to_dataset(
         pa.table({"k": ["a", "a", "b"], "x": [1, 2, 3]}), tmp_path / "d", partition_cols=["k"]

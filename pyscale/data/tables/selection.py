@@ -27,6 +27,8 @@ def names_of(columns: Any) -> Any:
     names = dict(columns) if isinstance(columns, Mapping) else list(columns)
     if not names:
         raise ValueError("ParquetShards: expected columns, got none")
+    if again := [name for name, count in Counter(list(names)).items() if count > 1]:
+        raise ValueError(f"ParquetShards: expected each column once, got {again[0]!r} again")
     return names
 
 
