@@ -130,8 +130,8 @@ def as_array(name: str, column: Any, fill: Any = None) -> npt.NDArray[Any]:
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if shape:
         values = array.flatten()
-        if array.null_count or values.null_count:
-            raise DataError(f"column {name!r}: expected lists without nulls, got {array.null_count} nulls")
+        if nulls := array.null_count + values.null_count:
+            raise DataError(f"column {name!r}: expected lists without nulls, got {nulls} nulls")
         flat: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
         return flat.reshape(len(array), *shape)
     if array.null_count and dtype.kind in "iub":
