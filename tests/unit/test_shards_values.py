@@ -49,6 +49,19 @@ def test_floats_that_are_rounded_and_those_that_are_infinite(tmp_path: Path) -> 
     assert np.array_equal(batch["i"], np.array([2048, -2048, 0, np.nan, 1], "f2"), equal_nan=True)
 
 
+@pytest.mark.parametrize(("lists", "nulls"), [([[1, 2], None], 1), ([[1, None], [None, 2]], 2)])
+def test_nulls_in_and_among_lists_are_counted(tmp_path: Path, lists: Any, nulls: int) -> None:
+    path = write(tmp_path / "a.parquet", x=pa.array(lists, pa.list_(pa.float32(), 2)))
+    with pytest.raises(DataError, match=f"column 'x': expected lists without nulls, got {nulls} nulls"):
+        list(Loader(ParquetShards(path), batch_size=2))
+
+
+def test_a_column_as_no_dtype(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", x=[1])
+    with pytest.raises(TypeError, match="column 'x': expected a dtype, got None"):  # not NumPy's float64
+        ParquetShards(path, {"x": None})
+
+
 def test_fill_is_checked_at_first(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.parquet",

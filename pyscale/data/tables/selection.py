@@ -38,6 +38,8 @@ def types_of(columns: Any) -> dict[str, Any]:
 
     wanted = {}
     for name, given in (columns if isinstance(columns, Mapping) else {}).items():
+        if given is None:  # of which NumPy makes float64
+            raise TypeError(f"column {name!r}: expected a dtype, got None")
         try:
             dtype = np.dtype(given)
         except TypeError as error:
