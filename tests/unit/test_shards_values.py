@@ -59,7 +59,7 @@ def test_nulls_in_and_among_lists_are_counted(tmp_path: Path, lists: Any, nulls:
 def test_a_column_as_no_dtype(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", x=[1])
     with pytest.raises(TypeError, match="column 'x': expected a dtype, got None"):  # not NumPy's float64
-        ParquetShards(path, {"x": None})
+        ParquetShards(path, {"x": None})  # type: ignore[dict-item]
 
 
 def test_fill_is_checked_at_first(tmp_path: Path) -> None:
