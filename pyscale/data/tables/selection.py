@@ -47,7 +47,10 @@ def types_of(columns: Any) -> dict[str, Any]:
         if dtype == np.dtype(str):
             wanted[name] = pa.string()
         elif dtype.kind in "iufbMm" and dtype.isnative:
-            wanted[name] = pa.from_numpy_dtype(dtype)
+            try:
+                wanted[name] = pa.from_numpy_dtype(dtype)
+            except NotImplementedError as error:  # pyarrow's own is one
+                raise TypeError(f"column {name!r}: expected a dtype that Arrow has, got {dtype}") from error
         else:
             raise TypeError(f"column {name!r}: expected a dtype of numbers or dates, or str, got {dtype.str}")
     return wanted
