@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pyscale.data import Column, Loader, ParquetShards, Schema, to_parquet, validate
+from pyscale.data.tables import block_files
 from pyscale.errors import DataError
 
 pa = pytest.importorskip("pyarrow")
@@ -179,6 +180,37 @@ def test_a_state_of_files_of_other_contents(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").stat().st_size == size
     with pytest.raises(ValueError, match="expected a state of identity"):
         Loader(others, batch_size=10).load_state_dict(state)
+
+
+def test_a_state_of_another_fill(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", x=pa.array([1, None]))
+    state = Loader(ParquetShards(path, fill={"x": 0}), batch_size=1).state_dict()
+    with pytest.raises(ValueError, match="expected a state of identity"):
+        Loader(ParquetShards(path, fill={"x": 1}), batch_size=1).load_state_dict(state)
+
+
+def test_a_file_without_rows_has_no_types(tmp_path: Path) -> None:
+    write(tmp_path / "0.parquet", x=pa.array([], pa.string()))
+    with pq.ParquetWriter(tmp_path / "1.parquet", pa.schema([("x", pa.string())])) as writer:
+        writer.write_table(pa.table({"x": pa.array([], pa.string())}))  # a row group of no rows
+    write(tmp_path / "2.parquet", x=pa.array([1, 2, 3]))
+    assert rows(ParquetShards(tmp_path), "x") == [(1,), (2,), (3,)]
+    assert rows(ParquetShards(tmp_path, filters=[("x", ">", 1)]), "x") == [(2,), (3,)]
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.parquet", x=np.arange(10))
+    shards = ParquetShards(path)
+    read = block_files.ParquetFile.read
+
+    def read_and_touched(self: Any, *arguments: Any) -> Any:
+        table = read(self, *arguments)
+        os.utime(path, ns=(0, 0))
+        return table
+
+    monkeypatch.setattr(block_files.ParquetFile, "read", read_and_touched)
+    with pytest.raises(DataError, match="got one that was changed"):
+        list(Loader(shards, batch_size=3))
 
 
 def test_csv_files_without_rows(tmp_path: Path) -> None:
