@@ -78,7 +78,7 @@ def test_a_file_by_two_spellings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ]
     for paths in spellings:
         with pytest.raises(ValueError, match="expected each file once"):
-            ParquetShards(paths)  # type: ignore[arg-type]
+            ParquetShards(paths)
 
 
 def test_relative_paths_are_those_of_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_columns_in_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     for paths in (tmp_path / "d", str(tmp_path / "d" / "k=*"), str(tmp_path / "d" / "**" / "*.parquet")):
         with pytest.raises(DataError, match=r"got 'k=.' in a folder's name"):
-            ParquetShards(paths)  # type: ignore[arg-type]
+            ParquetShards(paths)
     with pytest.raises(DataError, match=r"expected a column 'k', .* in a folder's name"):
         ParquetShards(tmp_path / "d", ["k", "x"])
     assert rows(ParquetShards(tmp_path / "d", ["x"]), "x") == [(1,), (2,), (3,)]

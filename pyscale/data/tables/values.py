@@ -104,10 +104,9 @@ def _is_cut_off(kind: Any, target: Any) -> bool:
     """Return whether pyarrow casts what has no place in a type without a word."""
     import pyarrow as pa
 
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    return (is_number and pa.types.is_boolean(target)) or (
-        pa.types.is_timestamp(kind) and pa.types.is_date32(target)
-    )
+    if pa.types.is_boolean(target):
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    return bool(pa.types.is_date32(target) and pa.types.is_timestamp(kind))
 
 
 def _infinities(column: Any) -> npt.NDArray[np.bool_]:
