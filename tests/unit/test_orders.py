@@ -300,6 +300,16 @@ def test_samplers_take_all_plans(name: str) -> None:
                 ShardedSampler(PLANS[other](), num_replicas=3, rank=0, seed=4).load_state_dict(state)
 
 
+class _NeitherSameNorNot:
+    """Answers comparisons as pandas.NA does."""
+
+    def __ne__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+
 def test_what_is_refused() -> None:
     for error, message, make in (
         (TypeError, "block_size", lambda: Window(10, window=3)),
@@ -320,6 +330,11 @@ def test_what_is_refused() -> None:
             TypeError,
             "Stratified: expected labels that can be sorted",
             lambda: Stratified([None, "a"]),  # type: ignore[arg-type]
+        ),
+        (
+            TypeError,
+            "Stratified: expected labels that can be sorted",
+            lambda: Stratified(np.array([_NeitherSameNorNot(), "a"], object)),
         ),
         (ValueError, "Sequential: expected n from 0", lambda: Sequential(-1)),
         (ValueError, "Sequential: expected n from 0", lambda: Sequential(1 << 63)),

@@ -166,6 +166,12 @@ def test_sorted_stably_with_nan_and_null_last(cells: list[tuple[float | None, st
         assert read([path])["row"].to_pylist() == by_s
 
 
+def test_sorted_by_a_dictionary_is_sorted_by_its_values(tmp_path: Path) -> None:
+    pieces = [pa.array(values).dictionary_encode() for values in (["b", "c", None], ["c", "a"])]
+    [path] = to_parquet(pa.table({"x": pa.chunked_array(pieces)}), tmp_path / "t.parquet", sort_by="x")
+    assert read([path])["x"].to_pylist() == ["a", "b", "c", "c", None]
+
+
 def test_a_filter_skips_what_is_sorted(tmp_path: Path) -> None:
     """The files say how they are sorted, and a reader finds from their statistics what it needs."""
     csv = pytest.importorskip("pyarrow.csv")
@@ -376,6 +382,7 @@ def test_rows_without_columns_are_refused(tmp_path: Path) -> None:
         ({"shuffle": False}, TypeError),
         ({"shuffle": np.True_}, TypeError),
         ({"compression": "zip"}, ValueError),
+        ({"compression": 3}, ValueError),
         ({"schema": {"x": "int64"}}, TypeError),
     ],
 )
@@ -391,9 +398,20 @@ def test_what_is_wrong_is_said_by_its_name(tmp_path: Path) -> None:
         to_parquet({"x": [3, 1, 2]}, tmp_path / "t", shuffle=False)
     with pytest.raises(ValueError, match=r"expected sort_by of columns \['x'\], got 'nope'"):
         to_parquet({"x": [3, 1, 2]}, tmp_path / "t", sort_by="nope")
-    with pytest.raises(TypeError, match=r"to_parquet\['x'\]: expected values of one type"):
-        to_parquet({"x": np.array([1, "a", None], object)}, tmp_path / "t")
+    for values in (np.array([1, "a", None], object), np.array([1], "M8[h]"), np.array([[1]], np.longdouble)):
+        with pytest.raises(TypeError, match=r"to_parquet\['x'\]: expected values of one type"):
+            to_parquet({"x": values}, tmp_path / "t")
+    with pytest.raises(ValueError, match=r"expected columns of different names, got \[1, '1'\]"):
+        to_parquet({1: [1], "1": [2]}, tmp_path / "t")
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("files", 2.0), ("row_group_rows", 1.5), ("row_group_rows", "x"), ("sort_by", 3)]
+)
+def test_arguments_of_another_type_are_said_by_their_names(name: str, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=f"to_parquet: expected {name} .*, got {value!r}"):
+        to_parquet({"x": [3, 1, 2]}, tmp_path / "t", **{name: value})
 
 
 def test_where_nothing_can_be_made() -> None:

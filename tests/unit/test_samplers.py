@@ -359,6 +359,12 @@ def test_the_valid_samples_of_steps() -> None:
         one.num_valid(4)
 
 
+def test_the_largest_data_are_completed() -> None:
+    n = (1 << 63) - 1
+    one = sampler(n, 5, 4, remainder="pad", shuffle=False)
+    assert one[-2:].tolist() == [n // 5 * 5 - 1, n // 5 * 5 + 4 - n]
+
+
 def test_huge_data_in_constant_memory() -> None:
     one = sampler(BIG, 8, 3, seed=9)
     assert len(one) == BIG // 8

@@ -164,6 +164,14 @@ def test_a_page_that_has_changed(tmp_path: Path) -> None:
     assert report.rows == N - 300
 
 
+def test_a_name_of_a_column_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    write_ipc(pa.table({"name": ["a"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"name", b"nam\xff"))
+    (failure,) = validate(path, Schema({"name": Column(str)})).failures
+    assert (failure.check, failure.file) == ("readable", str(path))
+
+
 def test_a_file_that_vanishes_after_it_was_looked_into(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pyscale.data import Column, Loader, ParquetShards, Schema, to_parquet, validate
+from pyscale.data.tables import block_files
 from pyscale.errors import DataError
 
 pa = pytest.importorskip("pyarrow")
@@ -102,6 +103,22 @@ def test_columns_of_one_name(tmp_path: Path) -> None:
     assert rows(ParquetShards(path, ["b"]), "b") == [(3,)]
 
 
+def test_filters_beside_columns_of_one_name(tmp_path: Path) -> None:
+    data = pa.Table.from_arrays([pa.array([1, 2]), pa.array([3, 4]), pa.array([5, 6])], ["a", "a", "b"])
+    with pa.ipc.new_file(tmp_path / "twice.arrow", data.schema) as writer:
+        writer.write_table(data)
+    assert rows(ParquetShards(tmp_path, ["b"], filters=[("b", "==", 5)]), "b") == [(5,)]
+
+
+def test_columns_and_paths_that_are_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", a=[1])
+    with pytest.raises(ValueError, match="expected each column once, got 'a' again"):
+        ParquetShards(path, ["a", "a"])
+    for paths in (os.fsencode(path), [path, os.fsencode(path)], 3):
+        with pytest.raises(TypeError, match=r"paths: expected .*, got (bytes|b'|int)"):
+            ParquetShards(paths)  # type: ignore[arg-type]
+
+
 def test_columns_in_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_to_dataset(
         pa.table({"k": ["a", "a", "b"], "x": [1, 2, 3]}), tmp_path / "d", partition_cols=["k"]
@@ -130,6 +147,22 @@ def test_streams_of_arrow(tmp_path: Path) -> None:
         ParquetShards(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["arrow", "arrows"])
+@pytest.mark.parametrize("filters", [None, [("x", "!=", "none")]])
+def test_offsets_of_arrow_that_lead_out_of_their_buffer(ending: str, filters: Any, tmp_path: Path) -> None:
+    data = pa.table({"x": pa.array(["a", "bb", "ccc"])})
+    path = tmp_path / f"a.{ending}"
+    with {"arrow": pa.ipc.new_file, "arrows": pa.ipc.new_stream}[ending](path, data.schema) as writer:
+        writer.write_table(data)
+    good, bad = (np.array(offsets, "<i4").tobytes() for offsets in ([0, 1, 3, 6], [0, 1, 3, 60]))
+    assert path.read_bytes().count(good) == 1
+    path.write_bytes(path.read_bytes().replace(good, bad))
+    with pytest.raises(DataError, match=f"a.{ending}: expected .* Length spanned by binary offsets"):
+        rows(ParquetShards(path, filters=filters), "x")
+    (failure,) = validate(path, Schema({"x": Column(str)})).failures
+    assert (failure.check, failure.file) == ("readable", str(path))
+
+
 def test_a_state_of_files_of_other_contents(tmp_path: Path) -> None:
     def shards(values: Any) -> ParquetShards:
         return ParquetShards(
@@ -147,6 +180,37 @@ def test_a_state_of_files_of_other_contents(tmp_path: Path) -> None:
     assert (tmp_path / "a.parquet").stat().st_size == size
     with pytest.raises(ValueError, match="expected a state of identity"):
         Loader(others, batch_size=10).load_state_dict(state)
+
+
+def test_a_state_of_another_fill(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", x=pa.array([1, None]))
+    state = Loader(ParquetShards(path, fill={"x": 0}), batch_size=1).state_dict()
+    with pytest.raises(ValueError, match="expected a state of identity"):
+        Loader(ParquetShards(path, fill={"x": 1}), batch_size=1).load_state_dict(state)
+
+
+def test_a_file_without_rows_has_no_types(tmp_path: Path) -> None:
+    write(tmp_path / "0.parquet", x=pa.array([], pa.string()))
+    with pq.ParquetWriter(tmp_path / "1.parquet", pa.schema([("x", pa.string())])) as writer:
+        writer.write_table(pa.table({"x": pa.array([], pa.string())}))  # a row group of no rows
+    write(tmp_path / "2.parquet", x=pa.array([1, 2, 3]))
+    assert rows(ParquetShards(tmp_path), "x") == [(1,), (2,), (3,)]
+    assert rows(ParquetShards(tmp_path, filters=[("x", ">", 1)]), "x") == [(2,), (3,)]
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.parquet", x=np.arange(10))
+    shards = ParquetShards(path)
+    read = block_files.ParquetFile.read
+
+    def read_and_touched(self: Any, *arguments: Any) -> Any:
+        table = read(self, *arguments)
+        os.utime(path, ns=(0, 0))
+        return table
+
+    monkeypatch.setattr(block_files.ParquetFile, "read", read_and_touched)
+    with pytest.raises(DataError, match="got one that was changed"):
+        list(Loader(shards, batch_size=3))
 
 
 def test_csv_files_without_rows(tmp_path: Path) -> None:

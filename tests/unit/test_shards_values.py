@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,12 @@ def write(path: Path, **columns: Any) -> Path:
         (pa.array([-2049, None], pa.int16()), "f2", "-2049, beyond 2048"),
         (pa.array([1, (1 << 53) + 1]), "f8", "9007199254740993"),
         (pa.array([1, (1 << 24) + 1]), "f4", "16777217"),
+        (pa.array([1, None, 0, 2]), "?", "2"),
+        (pa.array([1.0, np.nan]), "?", "nan"),
+        (pa.array([0, None, 86_400, 1], pa.timestamp("s")), "M8[D]", "1970-01-01 00:00:01"),
     ],
 )
-def test_values_that_a_float_does_not_hold(tmp_path: Path, column: Any, kind: str, at_fault: str) -> None:
+def test_values_that_a_type_does_not_hold(tmp_path: Path, column: Any, kind: str, at_fault: str) -> None:
     path = write(tmp_path / "a.parquet", x=column)
     with pytest.raises(DataError, match=rf"a\.parquet, block 0: column 'x': expected values of .*{at_fault}"):
         list(Loader(ParquetShards(path, {"x": kind}), batch_size=3))
@@ -47,6 +51,36 @@ def test_floats_that_are_rounded_and_those_that_are_infinite(tmp_path: Path) -> 
     [batch] = Loader(in_files_order(path, {"x": "f4", "i": "f2"}), batch_size=5)
     assert np.array_equal(batch["x"], np.array([0.1, np.inf, -np.inf, np.nan, np.nan], "f4"), equal_nan=True)
     assert np.array_equal(batch["i"], np.array([2048, -2048, 0, np.nan, 1], "f2"), equal_nan=True)
+
+
+def test_numbers_that_are_true_or_false_and_times_that_are_days(tmp_path: Path) -> None:
+    seconds = {
+        zone: pa.array([0, 86_400], pa.timestamp("s", zone)) for zone in ("", "UTC", "America/New_York")
+    }
+    path = write(tmp_path / "a.parquet", x=[0.0, 1.0], i=[1, 0], **seconds)
+    [batch] = Loader(
+        in_files_order(path, {"x": "?", "i": "?", **dict.fromkeys(seconds, "M8[D]")}), batch_size=2
+    )
+    assert batch["x"].tolist() == [False, True]
+    assert batch["i"].tolist() == [True, False]
+    for zone in seconds:
+        assert batch[zone].tolist() == [date(1970, 1, 1), date(1970, 1, 2)]
+
+
+@pytest.mark.parametrize(("lists", "nulls"), [([[1, 2], None], 1), ([[1, None], [None, 2]], 2)])
+def test_nulls_in_and_among_lists_are_counted(tmp_path: Path, lists: Any, nulls: int) -> None:
+    path = write(tmp_path / "a.parquet", x=pa.array(lists, pa.list_(pa.float32(), 2)))
+    with pytest.raises(DataError, match=f"column 'x': expected lists without nulls, got {nulls} nulls"):
+        list(Loader(ParquetShards(path), batch_size=2))
+
+
+def test_a_column_as_no_dtype(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", x=[1])
+    for missing in ("M8[h]", "m8", np.longdouble):
+        with pytest.raises(TypeError, match="column 'x': expected a dtype that Arrow has, got"):
+            ParquetShards(path, {"x": missing})
+    with pytest.raises(TypeError, match="column 'x': expected a dtype, got None"):  # not NumPy's float64
+        ParquetShards(path, {"x": None})  # type: ignore[dict-item]
 
 
 def test_fill_is_checked_at_first(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ class Loader:
     sampler : ShardedBatchSampler, ShardedSampler or iterable, optional
         Which rows make each batch. An iterable gives lists of indices, or indices one by one where there is a
         `batch_size`; an iterator, such as a generator, is enough for one epoch, and a second raises
-        ValueError. By default, a `ShardedBatchSampler` of all ranks.
+        ValueError, or has the rest, but for what was made ahead, of a first that was left. By default, a
+        `ShardedBatchSampler` of all ranks.
     batch_size : int, optional
         Rows of a batch, where `sampler` does not say.
     prefetch : int

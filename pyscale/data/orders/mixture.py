@@ -173,9 +173,9 @@ class Stratified(Plan):
         array = np.asarray(labels)
         if array.ndim != 1:
             raise ValueError(f"Stratified: expected one label a sample, got an array of shape {array.shape}")
-        if array.dtype.kind in "fcmMO" and (differs := array != array).any():  # from itself: NaN, NaT
-            raise ValueError(f"Stratified: expected labels, got NaN at {int(differs.argmax())}")
         try:
+            if array.dtype.kind in "fcmMO" and (differs := array != array).any():  # from itself: NaN, NaT
+                raise ValueError(f"Stratified: expected labels, got NaN at {int(differs.argmax())}")
             self.classes, classes, sizes = np.unique(array, return_inverse=True, return_counts=True)
         except TypeError as error:
             raise TypeError(f"Stratified: expected labels that can be sorted, got {error}") from error

@@ -203,7 +203,9 @@ class Sampler(ABC, Generic[T]):
         """Return what stands at positions; those past the end stand for those at the beginning."""
         if stop <= len(order):
             return order._range(start, max(start, stop), step)
-        return order._at(np.arange(start, stop, step, dtype=np.int64) % len(order))
+        # Counted from the end, since the largest n has no integer after it.
+        past_end = np.arange(0, stop - start, step, dtype=np.int64) + (start - len(order))
+        return order._at(past_end % len(order))
 
     @abstractmethod
     def _steps(self, start: int) -> int:

@@ -67,8 +67,12 @@ def shuffled(table: Any, seed: int, stream: int) -> Rows:
 
 def sorted_by(table: Any, keys: Sequence[SortKey]) -> Rows:
     """Return a table sorted by columns: stable, NaN after all numbers, and null last."""
-    columns = table.select([name for name, _ in keys])
-    order = arrow().compute.sort_indices(columns, sort_keys=keys).to_numpy()
+    pa = arrow()
+    columns = {name: table.column(name) for name, _ in keys}
+    for name, column in columns.items():
+        if pa.types.is_dictionary(column.type):  # which pyarrow does not sort by
+            columns[name] = column.cast(column.type.value_type)
+    order = pa.compute.sort_indices(pa.table(columns), sort_keys=keys).to_numpy()
     return Rows(table, lambda start, stop: order[start:stop].astype(np.int64))
 
 

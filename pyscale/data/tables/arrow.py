@@ -99,6 +99,8 @@ def _line(schema: Any) -> str:
 
 def _table_of_arrays(columns: Mapping[Any, Any], what: str) -> Any:
     arrays = {str(name): _array(values, f"{what}[{name!r}]") for name, values in columns.items()}
+    if len(arrays) < len(columns):
+        raise ValueError(f"{what}: expected columns of different names, got {list(columns)}")
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{what}: expected columns of equal length, got {lengths}")
@@ -117,21 +119,18 @@ def _array(values: Any, what: str) -> Any:
     if array.ndim > 2 or (array.ndim == 2 and array.shape[1] == 0):
         raise ValueError(f"{what}: expected one dimension, or rows of some elements, got shape {array.shape}")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype == object and array.ndim == 1:
-        try:
-            return pa.array(array)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            raise TypeError(f"{what}: expected values of one type that columns have, got {error}") from error
-    if array.ndim == 1:
-        return pa.array(array)
-    return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
+    try:
+        flat = pa.array(array.reshape(-1))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise TypeError(f"{what}: expected values of one type that columns have, got {error}") from error
+    return flat if array.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
 
 
 def check_compression(what: str, name: str | None) -> None:
     """Raise ValueError for a compression that pyarrow has not."""
     try:
         known = name is None or arrow().Codec.is_available(name)
-    except ValueError:
+    except (TypeError, ValueError):
         known = False
     if not known:
         raise ValueError(f"{what}: expected compression that pyarrow has, such as 'zstd', got {name!r}")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from pyscale.data.tables.blocks import Block, File, arrow_errors, in_a_line
-from pyscale.data.tables.formats import ENDINGS
+from pyscale.data.tables.formats import ENDINGS, sound
 from pyscale.errors import DataError
 
 
@@ -111,7 +111,7 @@ class ArrowFile(File):
 
         # Read, not mapped: whoever touches a map of a file that is cut off is killed.
         with pa.OSFile(self.path) as source, pa.ipc.open_file(source) as reader:
-            return _chosen(pa.Table.from_batches([reader.get_batch(number)]), columns, where)
+            return _chosen(sound(pa.Table.from_batches([reader.get_batch(number)])), columns, where)
 
 
 class WholeFile(File):
@@ -149,7 +149,7 @@ class ArrowStream(WholeFile):
         import pyarrow as pa
 
         with pa.OSFile(self.path) as source, pa.ipc.open_stream(source) as reader:
-            return reader.read_all()
+            return sound(reader.read_all())
 
 
 class CsvFile(WholeFile):

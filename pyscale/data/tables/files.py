@@ -85,10 +85,13 @@ def spread(sizes: Sequence[int], ranks: int) -> list[list[int]]:
 def path_names(paths: Paths) -> list[str]:
     """Return what is given as a list of texts."""
     if isinstance(paths, (str, os.PathLike)):
-        return [os.fspath(paths)]
-    if not isinstance(paths, Iterable):
+        paths = [paths]
+    if isinstance(paths, bytes) or not isinstance(paths, Iterable):
         raise TypeError(f"paths: expected a path or a sequence of paths, got {type(paths).__name__}")
-    return [os.fspath(path) for path in paths]
+    given = [os.fspath(path) if isinstance(path, os.PathLike) else path for path in paths]
+    if others := [path for path in given if not isinstance(path, str)]:
+        raise TypeError(f"paths: expected paths of text, got {others[0]!r}")
+    return given
 
 
 def _expanded(names: Iterable[str]) -> list[str]:

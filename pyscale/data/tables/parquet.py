@@ -12,6 +12,7 @@ import numpy as np
 
 from pyscale.comm import Communicator
 from pyscale.comm.together import agree, together
+from pyscale.data.arguments import integer
 from pyscale.data.schema import Schema
 from pyscale.data.schema.casts import check_castable
 from pyscale.data.tables.arranged import Rows, SortKey, evenly, shuffled, sorted_by, spooled
@@ -130,11 +131,10 @@ class _Plan:
         check_compression("to_parquet", compression)
         if isinstance(shuffle, (bool, np.bool_)):
             raise TypeError(f"shuffle: expected a seed or None, got {shuffle}")
-        files = ranks if files is None else files
+        files = ranks if files is None else integer("to_parquet: expected files", files, 1, 1 << 31)
+        row_group_rows = integer("to_parquet: expected row_group_rows", row_group_rows, 1, (1 << 63) - 1)
         is_folder = target.suffix.lower() not in (".parquet", ".pq")
-        if row_group_rows < 1:
-            raise ValueError(f"to_parquet: expected row_group_rows of 1 or more, got {row_group_rows}")
-        if files < 1 or files % ranks:
+        if files % ranks:
             raise ValueError(f"to_parquet: expected files to be a multiple of {ranks} ranks, got {files}")
         if sort_by is not None and shuffle is not None:
             raise ValueError("to_parquet: expected sort_by or shuffle, got both")
@@ -202,6 +202,8 @@ def _sort_keys(sort_by: Any) -> tuple[SortKey, ...]:
     is_one = isinstance(sort_by, str) or (
         isinstance(sort_by, tuple) and len(sort_by) == 2 and sort_by[1] in ("ascending", "descending")
     )
+    if not (is_one or isinstance(sort_by, Sequence)):
+        raise TypeError(f"to_parquet: expected sort_by of columns, got {sort_by!r}")
     keys = [(key, "ascending") if isinstance(key, str) else key for key in ([sort_by] if is_one else sort_by)]
     for key in keys:
         if not (isinstance(key, tuple) and len(key) == 2 and key[1] in ("ascending", "descending")):

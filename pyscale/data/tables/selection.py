@@ -27,6 +27,8 @@ def names_of(columns: Any) -> Any:
     names = dict(columns) if isinstance(columns, Mapping) else list(columns)
     if not names:
         raise ValueError("ParquetShards: expected columns, got none")
+    if again := [name for name, count in Counter(list(names)).items() if count > 1]:
+        raise ValueError(f"ParquetShards: expected each column once, got {again[0]!r} again")
     return names
 
 
@@ -36,6 +38,8 @@ def types_of(columns: Any) -> dict[str, Any]:
 
     wanted = {}
     for name, given in (columns if isinstance(columns, Mapping) else {}).items():
+        if given is None:  # of which NumPy makes float64
+            raise TypeError(f"column {name!r}: expected a dtype, got None")
         try:
             dtype = np.dtype(given)
         except TypeError as error:
@@ -43,7 +47,10 @@ def types_of(columns: Any) -> dict[str, Any]:
         if dtype == np.dtype(str):
             wanted[name] = pa.string()
         elif dtype.kind in "iufbMm" and dtype.isnative:
-            wanted[name] = pa.from_numpy_dtype(dtype)
+            try:
+                wanted[name] = pa.from_numpy_dtype(dtype)
+            except NotImplementedError as error:  # pyarrow's own is one
+                raise TypeError(f"column {name!r}: expected a dtype that Arrow has, got {dtype}") from error
         else:
             raise TypeError(f"column {name!r}: expected a dtype of numbers or dates, or str, got {dtype.str}")
     return wanted

@@ -80,7 +80,13 @@ def converted(name: str, column: Any, target: Any) -> Any:
         is_small = pa.types.is_floating(target) and target.bit_width < 64
         if is_small and not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
             column = column.cast(pa.float64())  # of text and decimals, whose infinities are known then
+        if pa.types.is_timestamp(column.type) and column.type.tz:
+            column = column.cast(pa.timestamp(column.type.unit))  # UTC, where the day is that of the zone
         cast = column.cast(target)
+        if _is_cut_off(column.type, target):
+            differs = pa.compute.not_equal(cast.cast(column.type), column)
+            if pa.compute.any(differs).as_py():
+                raise DataError(f"{what} {column.filter(differs)[0]}")
     except (ValueError, NotImplementedError) as error:  # pyarrow's own are these
         raise DataError(f"{what} {error}") from error
     if is_small and pa.types.is_floating(column.type):
@@ -92,6 +98,15 @@ def converted(name: str, column: Any, target: Any) -> Any:
 
 
 _HALF = 2048
+
+
+def _is_cut_off(kind: Any, target: Any) -> bool:
+    """Return whether pyarrow casts what has no place in a type without a word."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(target):
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    return bool(pa.types.is_date32(target) and pa.types.is_timestamp(kind))
 
 
 def _infinities(column: Any) -> npt.NDArray[np.bool_]:
@@ -130,8 +145,8 @@ def as_array(name: str, column: Any, fill: Any = None) -> npt.NDArray[Any]:
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if shape:
         values = array.flatten()
-        if array.null_count or values.null_count:
-            raise DataError(f"column {name!r}: expected lists without nulls, got {array.null_count} nulls")
+        if nulls := array.null_count + values.null_count:
+            raise DataError(f"column {name!r}: expected lists without nulls, got {nulls} nulls")
         flat: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
         return flat.reshape(len(array), *shape)
     if array.null_count and dtype.kind in "iub":
