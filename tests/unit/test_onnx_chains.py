@@ -266,6 +266,10 @@ LINEAR = {"coefficients": W.T.reshape(-1).tolist(), "intercepts": [0.0] * 3, "do
         ),
         ([node("MatMul", ["x", "w"], ["m"]), node("Concat", ["m", "m"], ["y"], axis=1)], r"\[1 - p, p\] or"),
         ([node("MatMul", ["y", "w"], ["m"]), node("Relu", ["m"], ["y"])], "nodes that follow each other"),
+        (
+            [node("MatMul", ["x", "w"], ["m"]), node("Dropout", ["m"], ["d", "y"])],
+            r"\(Dropout\): expected its first output to be used, got 'y'",
+        ),
         ([node("MatMul", ["w", "w"], ["y"])], "values that come from the graph's input"),
         (
             [node("MatMul", ["x", "w"], ["m"]), node("Add", ["m", "block"], ["y"])],

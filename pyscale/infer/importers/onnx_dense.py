@@ -115,6 +115,8 @@ def _chain(graph: Graph, name: str) -> tuple[Chain, list[str]]:
             path.append(found[1])
             continue
         where, node = graph.made(name)
+        if node.output[0] != name:
+            refuse(where, "its first output to be used", name)
         if node.op_type == "Concat" and not node.domain and set(node.input) == set(graph.inputs):
             columns = columns_of(node, graph.inputs, where)
             name = node.input[0]
