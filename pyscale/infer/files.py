@@ -26,7 +26,9 @@ _ALIGNMENT = 64
 _PREAMBLE = len(MAGIC) + 8
 _MOST_HEADER = 1 << 26
 _MOST_AXES = 8
-_DTYPES = {dtype.str: dtype for dtype in map(np.dtype, ("<" + code for code in "?bBhHiIqQefd"))}
+# Numbers by their sizes: "q" is long long, whose numbers are no np.int64.
+_CODES = ("?", "i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
+_DTYPES = {dtype.str: dtype for dtype in map(np.dtype, _CODES)}
 
 
 def write(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:

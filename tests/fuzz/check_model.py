@@ -26,8 +26,13 @@ MOST_COLUMNS = 1000
 
 
 def check(format: str, path: Path) -> None:
-    """Load a file and let it predict; ValueError only where it is refused."""
-    model = load(path, format=FORMATS.get(format, format))
+    """Load a file and let it predict; ValueError only where it is refused, and says what was expected."""
+    try:
+        model = load(path, format=FORMATS.get(format, format))
+    except ValueError as error:
+        if "expected" not in str(error):
+            raise AssertionError("an error that nobody foresaw") from error
+        raise
     try:
         predicts(model)
     except ValueError as error:

@@ -8,7 +8,9 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import check_model
 import fuzzer
 import pytest
 from seeds import FORMATS
@@ -59,3 +61,13 @@ def test_what_is_planted_is_found(name: str, tmp_path: Path, monkeypatch: pytest
     assert re.search(text, report.text)
     assert report.file is not None
     assert report.file.read_bytes()
+
+
+@pytest.mark.parametrize("text", ["x: expected 1, got 2", "truth value of an array is ambiguous"])
+def test_errors_that_say_nothing_are_findings(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any, **_more: Any) -> None:
+        raise ValueError(text)
+
+    monkeypatch.setattr(check_model, "load", load)
+    with pytest.raises(ValueError if "expected" in text else AssertionError):
+        check_model.check("onnx", Path("none"))

@@ -108,6 +108,11 @@ REFUSED = [
     (setting(*GB, "model", "iteration_indptr", value=[0, 1]), "iteration_indptr: expected rising numbers"),
     (setting("learner", "feature_names", value=["a"]), "feature_names: expected 3 names, got '1'"),
     (setting("learner", "feature_names", value=[1, 2, 3]), "feature_names: expected a list of strings"),
+    (setting("learner", "feature_names", value=""), "feature_names: expected a list of strings, got ''"),
+    (
+        setting("learner", "feature_names", value=False),
+        "feature_names: expected a list of strings, got False",
+    ),
     (setting("id", value=0, tree=1), "trees[1].id: expected 1, got 0"),
     (setting("id", value=[1], tree=1), "trees[1].id: expected 1, got [1]"),
     (removing("left_children", tree=1), "trees[1].left_children: expected a list of numbers, got None"),
@@ -181,6 +186,22 @@ def test_places_are_named(change: Callable[[dict[str, Any]], None], message: str
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - compared below
         read_xgboost(changed(change))
     assert message in str(caught.value)
+
+
+def test_arrays_of_numbers_where_none_can_be() -> None:
+    """Of UBJSON they come as NumPy's, which are neither true nor false."""
+    numbers = b"[$d#L" + (2).to_bytes(8, "big") + bytes(8)
+    key = b"feature_names"
+    content = model("ubj").replace(key + b"[#L" + bytes(8), key + numbers)
+    with pytest.raises(ValueError, match=r"learner.feature_names: expected a list of strings"):
+        read_xgboost(content)
+
+    def change(document: dict[str, Any]) -> None:
+        document["learner"]["learner_model_param"]["boost_from_average"] = 1
+        document["learner"]["gradient_booster"]["model"] |= {"trees": [], "tree_info": []}
+
+    with pytest.raises(ValueError, match=r"boost_from_average: expected a string, got 'int'"):
+        read_xgboost(changed(change))
 
 
 def test_leaves_beyond_float32() -> None:

@@ -131,6 +131,13 @@ def test_labels_that_would_not_load_are_not_saved() -> None:
             pack_labels(np.array(uneven, kind), {}, {})
 
 
+@pytest.mark.parametrize("dtype", [np.bool_, np.int32, np.int64, np.uint64, np.float16, np.float64])
+def test_labels_are_of_the_type_they_were(dtype: type, tmp_path: Path) -> None:
+    Forest(plain(kind="binary", classes=np.array([0, 1], dtype))).save(tmp_path / "m")
+    (label,) = load(tmp_path / "m").predict(np.zeros((1, 3)))
+    assert type(label) is dtype  # also of those that compare the same, as np.longlong
+
+
 def test_labels_that_no_file_holds(tmp_path: Path) -> None:
     for labels in (np.array([1, None], object), np.array([1j, 2]), np.array(["2020", "2021"], "M8[Y]")):
         model = Forest(plain(kind="binary", classes=labels))

@@ -188,6 +188,24 @@ def test_constants_of_constants_and_turned_subtraction(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded(made, tmp_path).predict(x), om.run(made, x)[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("operator", ["Sub", "Mul", "Neg"])
+def test_two_scores_of_one_without_labels(operator: str, tmp_path: Path) -> None:
+    last = "Sigmoid" if operator == "Sub" else "Identity"
+    other = node(operator, {"Sub": ["one", "p"], "Mul": ["p", "minus"], "Neg": ["p"]}[operator], ["q"])
+    constants: dict[str, Array] = {
+        "w": W[:, :1],
+        "one": np.ones(1, np.float32),
+        "minus": -np.ones(1, np.float32),
+    }
+    nodes = [node("MatMul", ["x", "w"], ["s"]), node(last, ["s"], ["p"]), other]
+    made = chain([*nodes, node("Concat", ["q", "p"], ["y"], axis=1)], "y", constants)
+    model = loaded(made, tmp_path)
+    x = RNG.normal(size=(30, 4)).astype(np.float32)
+    (expected,) = om.run(made, x)
+    assert (model.kind, model.predict(x).shape) == ("values", expected.shape)
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_columns_beside_each_other(tmp_path: Path) -> None:
     names = ["a", "b", "c", "d"]
     made = om.graph_of(
@@ -248,6 +266,10 @@ LINEAR = {"coefficients": W.T.reshape(-1).tolist(), "intercepts": [0.0] * 3, "do
         ),
         ([node("MatMul", ["x", "w"], ["m"]), node("Concat", ["m", "m"], ["y"], axis=1)], r"\[1 - p, p\] or"),
         ([node("MatMul", ["y", "w"], ["m"]), node("Relu", ["m"], ["y"])], "nodes that follow each other"),
+        (
+            [node("MatMul", ["x", "w"], ["m"]), node("Dropout", ["m"], ["d", "y"])],
+            r"\(Dropout\): expected its first output to be used, got 'y'",
+        ),
         ([node("MatMul", ["w", "w"], ["y"])], "values that come from the graph's input"),
         (
             [node("MatMul", ["x", "w"], ["m"]), node("Add", ["m", "block"], ["y"])],

@@ -23,10 +23,10 @@ node = onnx.helper.make_node
 
 
 def behind(
-    steps: list[tuple[Any, ...]], constants: dict[str, NDArray[Any]], seed: int, features: int = 3
+    steps: list[tuple[Any, ...]], constants: dict[str, NDArray[Any]], seed: int, dtype: str = "float"
 ) -> Any:
     """A model of random trees behind nodes, each of which is (operator, constant or attributes)."""
-    rng = np.random.default_rng(seed)
+    rng, features = np.random.default_rng(seed), 3
     made, last = [], "X"
     for place, (operator, more) in enumerate(steps):
         name = f"t{place}"
@@ -37,39 +37,44 @@ def behind(
             made.append(node(operator, [constant.replace("$", last) for constant in more], [name]))
         last = name
     trees = [
-        om.random_tree(rng, features=features, targets=[0], inner=6, modes=("LEQ", "LT", "GTE", "GT", "EQ"))
+        om.random_tree(
+            rng, features=features, targets=[0], inner=6, modes=("LEQ", "LT", "GTE", "GT", "EQ"), dtype=dtype
+        )
         for _ in range(4)
     ]
     return om.model(
         "TreeEnsembleRegressor",
         features,
-        "float",
+        dtype,
         before=tuple(made),
         feed=last,
         n_targets=1,
         initializers=tuple(onnx.numpy_helper.from_array(array, name) for name, array in constants.items()),
-        **om.attributes(trees, "target", "float"),
+        **om.attributes(trees, "target", dtype),
     )
 
 
-def same(made: Any) -> None:
+def same(made: Any, dtype: str = "float") -> None:
+    kind = om.TYPES[dtype]
     model = Forest(read_onnx_trees(made.SerializeToString()))
     with np.errstate(over="ignore"):
-        x = around_thresholds(model._description.trees, 150, 0).astype(np.float32)
+        x = around_thresholds(model._description.trees, 150, 0).astype(kind)
     rng = np.random.default_rng(1)
-    ends = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42, -1e-42, 3e38, -3e38]
+    largest, least = np.finfo(kind).max, np.finfo(kind).smallest_subnormal
+    ends = [np.nan, np.inf, -np.inf, 0.0, -0.0, least, -least, 1e-42, -1e-42, largest, -largest]
     x = np.concatenate([x, rng.choice(ends, (60, x.shape[1])), rng.normal(0, 20, (60, x.shape[1]))])
-    x = x.astype(np.float32)
-    np.testing.assert_array_equal(model.predict(x), om.run(made, x)[0][:, 0])
+    x = x.astype(kind)
+    np.testing.assert_array_equal(model.predict(x).astype(np.float32), om.run(made, x)[0][:, 0])
 
 
 numbers = st.floats(-100, 100, width=32).filter(lambda value: abs(value) > 1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["float", "double"])
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000), values=st.lists(numbers, min_size=12, max_size=12))
-def test_any_scale(seed: int, values: list[float]) -> None:
-    a, b, c, d = np.array(values, np.float32).reshape(4, 3)
+def test_any_scale(dtype: str, seed: int, values: list[float]) -> None:
+    a, b, c, d = np.array(values, om.TYPES[dtype]).reshape(4, 3)
     steps = [
         ("Scaler", {"offset": a.tolist(), "scale": b.tolist()}),
         ("Mul", ("m", "$")),
@@ -77,8 +82,9 @@ def test_any_scale(seed: int, values: list[float]) -> None:
         ("Div", ("$", "m")),
         ("Sub", ("$", "a")),
     ]
-    chosen = [steps[i] for i in np.random.default_rng(seed).choice(5, 3)]
-    same(behind(chosen, {"m": c, "a": d}, seed))
+    first = int(dtype == "double")  # Scaler gives floats
+    chosen = [steps[i] for i in np.random.default_rng(seed).integers(first, 5, 3)]
+    same(behind(chosen, {"m": c, "a": d}, seed, dtype), dtype)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -102,7 +108,7 @@ def test_doubles_are_rounded_first() -> None:
     model = Forest(read_onnx_trees(made.SerializeToString()))
     x = around_thresholds(model._description.trees, 200, 0).astype(np.float64)
     x = np.concatenate([x, np.nextafter(x, np.inf), np.nextafter(x, -np.inf)])
-    np.testing.assert_array_equal(model.predict(x), om.run(made, x)[0][:, 0])
+    np.testing.assert_array_equal(model.predict(x).astype(np.float32), om.run(made, x)[0][:, 0])
 
 
 @pytest.mark.parametrize(

@@ -67,21 +67,24 @@ def dense_of(model: Any) -> DenseDescription:
             chain.layers.append(layer)
     if head.shape != "all" and chain.width != 1:
         refuse("graph.node (Concat)", "two scores, made of one", chain.width)
+    if head.shape != "all" and not head.labelled:  # both are the graph's output
+        less = np.array([float(head.shape == "both"), 0.0])
+        chain.layers.append(Linear(np.array([[-1.0], [1.0]]), less))
     return DenseDescription(
         layers=tuple(chain.layers),
         kind=_kind(head, chain.layers),
         classes=_classes(head, chain.width),
-        flat=chain.flat or head.shape != "all",
+        flat=chain.flat or (head.labelled and head.shape != "all"),
         source="onnx",
         feature_names=tuple(columns) or None,
     )
 
 
 def _kind(head: Head, layers: list[Layer]) -> str:
-    if head.shape == "both":
-        return "binary"
     if not head.labelled:
         return "values"
+    if head.shape == "both":
+        return "binary"
     last = layers[-1] if layers else None
     of_classes = isinstance(last, Activation) and last.name in ("softmax", "sigmoid")
     return "multiclass" if of_classes and head.shape == "all" else "scores"
@@ -112,6 +115,8 @@ def _chain(graph: Graph, name: str) -> tuple[Chain, list[str]]:
             path.append(found[1])
             continue
         where, node = graph.made(name)
+        if node.output[0] != name:
+            refuse(where, "its first output to be used", name)
         if node.op_type == "Concat" and not node.domain and set(node.input) == set(graph.inputs):
             columns = columns_of(node, graph.inputs, where)
             name = node.input[0]

@@ -136,8 +136,8 @@ def pulled_back(nodes: dict[str, Any], steps: tuple[Step, ...], type: str, where
     high = np.full(len(inner), _order(np.array(np.inf, dtype)) + 1)
     low = -high + 1
     all_left = ~rising & (threshold == np.inf)
-    while (high - low > 1).any():
-        middle = low + (high - low) // 2
+    while (high > low + 1).any():
+        middle = low // 2 + high // 2 + (low & high & 1)  # of doubles, neither sum nor difference is an int64
         left = applied(_value(middle, dtype)) <= threshold
         kept = np.where(all_left, True, left == rising)
         low, high = np.where(kept, middle, low), np.where(kept, high, middle)

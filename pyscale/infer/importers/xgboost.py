@@ -71,7 +71,7 @@ def read_xgboost(content: bytes, *, best_iteration: bool = False) -> ModelDescri
 
     model, weights = _booster(entry(learner, "gradient_booster", "learner", dict))
     items = entry(model, "trees", _MODEL, list)
-    if not items and param.get("boost_from_average", "0") != "0":
+    if not items and whole(param, "boost_from_average", _PARAM, low=0, high=1, default=0):
         refuse(f"{_MODEL}.trees", "trees, or a base score that was given", "neither")
     groups = integers(
         model.get("tree_info"), f"{_MODEL}.tree_info", low=0, high=outputs - 1, size=len(items)
@@ -201,7 +201,7 @@ def _best(learner: dict[str, Any], rounds: int) -> int:
 
 
 def _names(learner: dict[str, Any], features: int) -> tuple[str, ...] | None:
-    names = learner.get("feature_names") or []
+    names = [] if learner.get("feature_names") is None else learner["feature_names"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         refuse("learner.feature_names", "a list of strings", names)
     if len(names) not in (0, features):
