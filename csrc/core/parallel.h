@@ -3,9 +3,10 @@
 // combine per-chunk results in chunk order give the same bits with any number.
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <exception>
+
+#include "core/shared_loop.h"
 
 namespace pyscale {
 
@@ -13,45 +14,42 @@ namespace pyscale {
 // for.
 size_t most_threads();
 
-// True in a child that was forked after this library was loaded: libgomp hangs there if its parent used it.
+// True in a child that was forked after this library was loaded.
 bool in_forked_child();
 
-// Calls f(begin, end) for each chunk of grain indices of 0..n-1, on at most num_threads threads. If calls
-// throw, one of the exceptions is thrown again once all threads are done.
+// Calls f(begin, end) for each chunk of grain indices of 0..n-1, on at most num_threads threads: in no order.
+// If calls throw, one of the exceptions is thrown again once all threads are done.
 template <class F>
 void parallel_for(size_t n, size_t grain, int num_threads, F&& f) {
     grain = std::max<size_t>(grain, 1);
     const size_t chunks = n / grain + (n % grain != 0);
-    const auto run = [&](size_t chunk) { f(chunk * grain, std::min(n, (chunk + 1) * grain)); };
+    auto run = [&](size_t chunk) { f(chunk * grain, std::min(n, (chunk + 1) * grain)); };
 #if defined(_OPENMP)
-    if (num_threads > 1 && chunks > 1 && !in_forked_child()) {
-        const int threads =
-            static_cast<int>(std::min({chunks, static_cast<size_t>(num_threads), most_threads()}));
+    if (num_threads > 1 && chunks > 1 && !in_forked_child()) {  // where libgomp would hang
+        const auto threads = std::min({chunks, static_cast<size_t>(num_threads), most_threads()});
         std::exception_ptr error;
-        std::atomic<bool> failed{false};
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(static_cast<int>(threads))
         for (size_t chunk = 0; chunk < chunks; ++chunk) {
-            if (failed.load(std::memory_order_relaxed)) {
-                continue;
-            }
             try {
                 run(chunk);
             } catch (...) {
-                if (!failed.exchange(true)) {
-                    error = std::current_exception();
-                }
+#pragma omp critical(pyscale_error)
+                error = std::current_exception();
             }
         }
-        if (error) {
-            std::rethrow_exception(error);
-        }
+        if (error) std::rethrow_exception(error);
+        return;
+    }
+#else
+    if (num_threads > 1 && chunks > 1) {
+        SharedLoop(
+            chunks, num_threads, [](void* own, size_t chunk) { (*static_cast<decltype(run)*>(own))(chunk); },
+            &run)
+            .finish();
         return;
     }
 #endif
-    static_cast<void>(num_threads);
-    for (size_t chunk = 0; chunk < chunks; ++chunk) {
-        run(chunk);
-    }
+    for (size_t chunk = 0; chunk < chunks; ++chunk) run(chunk);
 }
 
 }  // namespace pyscale

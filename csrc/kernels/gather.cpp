@@ -85,20 +85,6 @@ void run_task(const Tasks& tasks, size_t task, const Indices& indices) {
     }
 }
 
-// As parallel_for of `count` tasks, but whoever is free takes the next few: so a thread that has to share its
-// core holds nobody up.
-template <class F>
-void share_tasks(size_t count, int num_threads, F&& f) {
-    constexpr size_t kTaken = 4;
-    const size_t threads = std::min(count, static_cast<size_t>(std::max(num_threads, 1)));
-    std::atomic<size_t> next{0};
-    parallel_for(threads, 1, num_threads, [&](size_t, size_t) {
-        for (size_t task = next.fetch_add(kTaken); task < count; task = next.fetch_add(kTaken)) {
-            for (size_t k = task; k < std::min(count, task + kTaken); ++k) f(k);
-        }
-    });
-}
-
 bool any_outside(const Indices& indices, size_t begin, size_t count, int64_t last) {
     if (indices.wide) {
         return PYSCALE_PICK_ISA(any_outside_wide)(static_cast<const int64_t*>(indices.data) + begin, count,
@@ -160,7 +146,7 @@ void gather(const Move* moves, size_t count, const Indices& indices, int num_thr
         all.emplace_back(moves[i], indices.count, tasks, streamed);
         tasks = all.back().end;
     }
-    share_tasks(tasks, num_threads, [&](size_t task) {
+    parallel_for(tasks, 1, num_threads, [&](size_t task, size_t) {
         const auto owner = std::upper_bound(all.begin(), all.end(), task,
                                             [](size_t number, const Tasks& one) { return number < one.end; });
         run_task(*owner, task - (owner == all.begin() ? 0 : (owner - 1)->end), indices);

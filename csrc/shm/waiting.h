@@ -6,18 +6,12 @@
 #include <cstdint>
 #include <functional>
 
+#include "core/pause.h"
+
 namespace pyscale {
 
 // Counters wrap around; two that are compared are never more than a few apart.
 inline bool reached(uint32_t value, uint32_t target) { return static_cast<int32_t>(value - target) >= 0; }
-
-inline void pause_core() {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("isb" ::: "memory");
-#endif
-}
 
 // How long a rank stays awake. Where every rank has a core of its own, the peer is running and a short spin
 // meets it; where ranks share cores, the peer may be waiting for this very core, so that spinning only delays

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 #include <string>
 #include <type_traits>
@@ -5,7 +6,6 @@
 #include "check.h"
 #include "core/dtype.h"
 #include "core/isa.h"
-#include "core/parallel.h"
 
 using namespace pyscale;
 
@@ -44,31 +44,5 @@ TEST(isa_levels) {
         if (std::find(levels.begin(), levels.end(), level) == levels.end()) {
             CHECK_THROWS(set_isa(level), std::invalid_argument, "expected one of baseline");
         }
-    }
-}
-
-TEST(parallel_for_covers_each_index_once_in_fixed_chunks) {
-    for (int num_threads : {0, 1, 2, 5}) {
-        for (size_t n : {0, 1, 9, 10, 11, 1000}) {
-            std::vector<std::atomic<int>> seen(n);
-            parallel_for(n, 10, num_threads, [&](size_t begin, size_t end) {
-                CHECK(begin % 10 == 0 && (end == begin + 10 || end == n) && begin < end);
-                for (size_t i = begin; i < end; ++i) {
-                    ++seen[i];
-                }
-            });
-            CHECK(std::all_of(seen.begin(), seen.end(), [](const auto& count) { return count == 1; }));
-        }
-    }
-}
-
-TEST(parallel_for_passes_an_exception_on) {
-    for (int num_threads : {1, 4}) {
-        const auto fail = [](size_t begin, size_t) {
-            if (begin == 30) {
-                throw std::runtime_error("chunk 30");
-            }
-        };
-        CHECK_THROWS(parallel_for(100, 10, num_threads, fail), std::runtime_error, "chunk 30");
     }
 }

@@ -1,7 +1,6 @@
 #include "kernels/forest/forest.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <limits>
@@ -219,16 +218,12 @@ void Forest::predict(const Input& input, size_t rows, size_t begin, size_t end, 
         return;
     }
     // Of large trees in large pieces, since each serves many rows while it is in the cache; else in small
-    // ones, which threads take as they come: one that has to wait for a core then holds up little.
-    auto threads = static_cast<size_t>(num_threads);
+    // ones: a thread that has to wait for a core then holds up little.
+    const auto threads = static_cast<size_t>(num_threads);
     const size_t share = (rows + threads - 1) / threads;
     const bool small = next_piece(share, engine).engine == Engine::masks;
-    const size_t grain = std::min(round_up(share, kSmallBlock), small ? kLargeBlock : kMostWalked);
-    threads = std::min(threads, (rows + grain - 1) / grain);
-    std::atomic<size_t> next{0};
-    parallel_for(threads, 1, static_cast<int>(threads), [&](size_t, size_t) {
-        for (size_t from; (from = next.fetch_add(grain)) < rows;) run(from, std::min(rows, from + grain));
-    });
+    parallel_for(rows, std::min(round_up(share, kSmallBlock), small ? kLargeBlock : kMostWalked), num_threads,
+                 run);
 }
 
 void Forest::leaves(const Input& input, size_t rows, size_t begin, size_t end, int32_t* out,
