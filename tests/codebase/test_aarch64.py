@@ -13,7 +13,7 @@ import pytest
 from tree import CSRC, ROOT, cpp_files
 
 COMPILERS = (("aarch64-linux-gnu-g++",), ("clang++", "--target=aarch64-linux-gnu"))
-FLAGS = ("-std=c++17", "-fsyntax-only", "-fopenmp", "-Wall", "-Wextra", "-Werror")
+FLAGS = ("-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror")
 
 
 def check(compiler: Sequence[str], source: str, *options: str) -> str:

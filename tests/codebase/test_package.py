@@ -55,7 +55,6 @@ def test_links_system_libraries_only(wheel: Path, tmp_path: Path) -> None:
         "libm",
         "libgcc_s",
         "libc",
-        "libgomp",
         "libpthread",
         "libatomic",
         "ld-linux-x86-64",
