@@ -1,6 +1,8 @@
 // On which cores threads are, and should not be.
 #pragma once
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -32,11 +34,22 @@ class Cores {
         core_[number].store(sched_getcpu(), std::memory_order_relaxed);
     }
 
+    // Of the threads that are begun with these attributes, the first but `count`.
+    void begin_elsewhere(pthread_attr_t& attributes, int count) {
+#if defined(__GLIBC__)
+        cpu_set_t taken = here();
+        for (int i = 0; i < count; ++i) {
+            const int core = core_[i].load(std::memory_order_relaxed);
+            if (core != kUnknown) CPU_SET(static_cast<size_t>(core), &taken);
+        }
+        const cpu_set_t others = allowed_but(taken);
+        if (CPU_COUNT(&others) != 0) pthread_attr_setaffinity_np(&attributes, sizeof others, &others);
+#endif
+    }
+
     // Sends those of the first `count` threads elsewhere which share a core with the caller or with another.
     void spread(int count) {
-        cpu_set_t taken;
-        CPU_ZERO(&taken);
-        CPU_SET(static_cast<size_t>(std::max(sched_getcpu(), 0)), &taken);
+        cpu_set_t taken = here();
         for (int i = 0; i < count; ++i) {
             const int core = core_[i].load(std::memory_order_relaxed);
             if (core == kUnknown) continue;
@@ -44,9 +57,7 @@ class Cores {
                 CPU_SET(static_cast<size_t>(core), &taken);
                 continue;
             }
-            cpu_set_t others;
-            CPU_XOR(&others, &allowed_, &taken);
-            CPU_AND(&others, &others, &allowed_);
+            const cpu_set_t others = allowed_but(taken);
             if (CPU_COUNT(&others) == 0) return;
             sched_setaffinity(id_[i], sizeof others, &others);
             core_[i].store(kUnknown, std::memory_order_relaxed);
@@ -54,6 +65,19 @@ class Cores {
     }
 
    private:
+    static cpu_set_t here() {
+        cpu_set_t cores;
+        CPU_ZERO(&cores);
+        CPU_SET(static_cast<size_t>(std::max(sched_getcpu(), 0)), &cores);
+        return cores;
+    }
+    cpu_set_t allowed_but(const cpu_set_t& taken) const {
+        cpu_set_t others;
+        CPU_XOR(&others, &allowed_, &taken);
+        CPU_AND(&others, &others, &allowed_);
+        return others;
+    }
+
     static constexpr int kUnknown = -1;
 
     cpu_set_t allowed_;
@@ -61,6 +85,7 @@ class Cores {
 #else
    public:
     void note(int) {}
+    void begin_elsewhere(pthread_attr_t&, int) {}
     void spread(int) {}
 #endif
 };

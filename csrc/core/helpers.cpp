@@ -11,8 +11,6 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
-#include <system_error>
-#include <thread>
 
 #include "core/cores.h"
 #include "core/pause.h"
@@ -65,11 +63,11 @@ class Helpers {
     void start(int helpers);
     void wake(int helpers);
     void help();
-    void work(int number);
+    [[noreturn]] void work();
 
     std::array<Place, kPlaces> places_;
     std::atomic<uint32_t> calls_{0};
-    std::atomic<int> started_{0}, asleep_{0};
+    std::atomic<int> started_{0}, numbered_{0}, asleep_{0};
     std::atomic<bool> no_more_{false};  // the system gave no thread
     Cores<kMost> cores_;
     std::mutex mutex_;
@@ -108,13 +106,16 @@ void Helpers::start(int helpers) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-        for (; started_ < helpers; ++started_) {
-            std::thread([this, number = started_.load()] { work(number); }).detach();
-        }
-    } catch (const std::system_error&) {
-        no_more_ = true;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    for (; started_ < helpers && !no_more_; ++started_) {
+        cores_.begin_elsewhere(attributes, started_);
+        pthread_t thread;
+        const auto run = [](void* self) -> void* { static_cast<Helpers*>(self)->work(); };
+        no_more_ = pthread_create(&thread, &attributes, run, this) != 0;
     }
+    pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
@@ -140,7 +141,8 @@ void Helpers::help() {
     }
 }
 
-void Helpers::work(int number) {
+void Helpers::work() {
+    const int number = numbered_++;
     for (;;) {
         const uint32_t seen = calls_;
         const auto called = [&] { return calls_ != seen; };
