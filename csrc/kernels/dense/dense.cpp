@@ -20,7 +20,7 @@ constexpr size_t kTileBytes = 512 << 10;                     // that its numbers
 constexpr size_t kMostBytes = 64 << 20;                      // that a tile of more than one row may take
 constexpr size_t kFew = 8;             // rows that are taken from where they are, whatever their stride
 constexpr size_t kLeastOfAThread = 8;  // rows of a tile, where threads divide rows
-constexpr double kWorthATeam = 4e6;    // multiplications from which a second thread helps
+constexpr double kWorthATeam = 2.5e6;  // multiplications from which a second thread helps
 constexpr double kWorthALayer = 1e6;   // of a layer whose outputs threads divide
 
 size_t round_up(size_t x, size_t to) { return (x + to - 1) / to * to; }
