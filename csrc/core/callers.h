@@ -16,6 +16,9 @@ class Caller {
     Caller(const Caller&) = delete;
     Caller& operator=(const Caller&) = delete;
 
+    // In a forked child, where there are none.
+    static void forget() { count = 0; }
+
     // This one's part of so many threads; at least 1.
     int share_of(int num_threads) const {
         const auto threads = static_cast<size_t>(std::max(num_threads, 1));

@@ -23,15 +23,13 @@ class Cores {
 #if defined(__linux__)
    public:
     Cores() {
-        CPU_ZERO(&allowed_);
         for (std::atomic<int>& core : core_) core = kUnknown;
-        sched_getaffinity(0, sizeof allowed_, &allowed_);  // new threads may be where this one may
     }
 
     // Of the calling thread, which has that number.
     void note(int number) {
         if (id_[number] == 0) id_[number] = static_cast<int>(syscall(SYS_gettid));
-        core_[number].store(sched_getcpu(), std::memory_order_relaxed);
+        core_[number].store(sched_getcpu(), std::memory_order_release);  // id_ before it
     }
 
     // Of the threads that are begun with these attributes, the first but `count`.
@@ -48,20 +46,22 @@ class Cores {
     }
 
     // Sends those of the first `count` threads elsewhere which share a core with the caller or with another.
-    void spread(int count) {
+    // Returns how many have a core, as far as is known: the first of them.
+    int spread(int count) {
         cpu_set_t taken = here();
         for (int i = 0; i < count; ++i) {
-            const int core = core_[i].load(std::memory_order_relaxed);
+            const int core = core_[i].load(std::memory_order_acquire);
             if (core == kUnknown) continue;
             if (!CPU_ISSET(static_cast<size_t>(core), &taken)) {
                 CPU_SET(static_cast<size_t>(core), &taken);
                 continue;
             }
             const cpu_set_t others = allowed_but(taken);
-            if (CPU_COUNT(&others) == 0) return;
+            if (CPU_COUNT(&others) == 0) return i;
             sched_setaffinity(id_[i], sizeof others, &others);
             core_[i].store(kUnknown, std::memory_order_relaxed);
         }
+        return count;
     }
 
    private:
@@ -71,22 +71,24 @@ class Cores {
         CPU_SET(static_cast<size_t>(std::max(sched_getcpu(), 0)), &cores);
         return cores;
     }
-    cpu_set_t allowed_but(const cpu_set_t& taken) const {
-        cpu_set_t others;
-        CPU_XOR(&others, &allowed_, &taken);
-        CPU_AND(&others, &others, &allowed_);
+    // Where the calling thread may be now, but not there.
+    static cpu_set_t allowed_but(const cpu_set_t& taken) {
+        cpu_set_t allowed, others;
+        CPU_ZERO(&allowed);
+        sched_getaffinity(0, sizeof allowed, &allowed);
+        CPU_XOR(&others, &allowed, &taken);
+        CPU_AND(&others, &others, &allowed);
         return others;
     }
 
     static constexpr int kUnknown = -1;
 
-    cpu_set_t allowed_;
     std::array<std::atomic<int>, most> id_{}, core_;
 #else
    public:
     void note(int) {}
     void begin_elsewhere(pthread_attr_t&, int) {}
-    void spread(int) {}
+    int spread(int count) { return count; }
 #endif
 };
 

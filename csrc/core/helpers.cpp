@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -38,7 +39,7 @@ using Microseconds = std::chrono::microseconds;
 constexpr Microseconds kSpinning{50}, kYielding{2000};
 
 template <class F>
-bool seen_within(Microseconds most, const F& changed) {
+bool seen_within(Clock::duration most, const F& changed) {
     const auto begin = Clock::now();
     for (Clock::duration spent{0}; spent < most; spent = Clock::now() - begin) {
         for (int i = 0; i < 32; ++i) {
@@ -57,18 +58,19 @@ class Helpers {
     void take_away(Place& place);
 
    private:
-    static constexpr size_t kPlaces = 32;  // callers beyond do their loops alone
+    static constexpr size_t kPlaces = 32;       // callers beyond do their loops alone
+    static constexpr uint32_t kRefusal = 1000;  // calls until it is asked again
     static constexpr int kMost = static_cast<int>(SharedLoop::kMostThreads) - 1;
 
     void start(int helpers);
     void wake(int helpers);
-    void help();
+    bool help();
     [[noreturn]] void work();
 
     std::array<Place, kPlaces> places_;
     std::atomic<uint32_t> calls_{0};
-    std::atomic<int> started_{0}, numbered_{0}, asleep_{0};
-    std::atomic<bool> no_more_{false};  // the system gave no thread
+    std::atomic<int> started_{0}, numbered_{0}, asleep_{0}, looking_{0};
+    std::atomic<uint32_t> refused_at_{0U - kRefusal};  // of the calls, where the system gave no thread
     Cores<kMost> cores_;
     std::mutex mutex_;
     std::condition_variable called_, left_;
@@ -76,13 +78,15 @@ class Helpers {
 
 Place* Helpers::show(SharedLoop& loop, int helpers) {
     helpers = std::min(helpers, kMost);
-    if (started_.load(std::memory_order_relaxed) < helpers && !no_more_) start(helpers);
+    if (started_.load(std::memory_order_relaxed) < helpers && calls_ - refused_at_ >= kRefusal)
+        start(helpers);
+    helpers = cores_.spread(std::min(helpers, started_.load()));
+    if (helpers == 0) return nullptr;
     for (Place& place : places_) {
         if (place.taken.load(std::memory_order_relaxed) || place.taken.exchange(true)) continue;
-        cores_.spread(std::min(helpers, started_.load()));
         place.loop = &loop;
         ++calls_;
-        if (asleep_ != 0) wake(helpers);
+        if (asleep_ != 0) wake(helpers - looking_);
         return &place;
     }
     return nullptr;
@@ -102,35 +106,46 @@ void Helpers::take_away(Place& place) {
 
 void Helpers::start(int helpers) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    // Signals are for the threads of the program, which know what to do with them.
+    // Signals are for the threads of the program, which know what to do with them; but for a thread's own
+    // faults.
     sigset_t all, before;
     sigfillset(&all);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&all, fault);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    for (; started_ < helpers && !no_more_; ++started_) {
+    for (bool refused = false; started_ < helpers && !refused;) {
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
         cores_.begin_elsewhere(attributes, started_);
         pthread_t thread;
         const auto run = [](void* self) -> void* { static_cast<Helpers*>(self)->work(); };
-        no_more_ = pthread_create(&thread, &attributes, run, this) != 0;
+        int error = pthread_create(&thread, &attributes, run, this);
+        pthread_attr_destroy(&attributes);
+        if (error != 0 && error != EAGAIN) {  // one may not choose where
+            error = pthread_create(&thread, nullptr, run, this);
+            if (error == 0) pthread_detach(thread);
+        }
+        refused = error != 0;
+        if (refused) refused_at_ = calls_.load();
+        started_ += !refused;
     }
-    pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Helpers::wake(int helpers) {
+    if (helpers <= 0) return;
     {
         const std::lock_guard<std::mutex> lock(mutex_);
     }  // who counts itself as asleep is asleep by now
     for (int i = 0; i < helpers; ++i) called_.notify_one();
 }
 
-void Helpers::help() {
+bool Helpers::help() {
+    bool helped = false;
     for (Place& place : places_) {
         if (place.loop.load(std::memory_order_relaxed) == nullptr) continue;
         ++place.inside;
-        if (SharedLoop* const loop = place.loop) loop->help();
+        if (SharedLoop* const loop = place.loop) helped |= loop->help();
         --place.inside;
         if (place.awaited) {
             {
@@ -139,21 +154,27 @@ void Helpers::help() {
             left_.notify_all();
         }
     }
+    return helped;
 }
 
 void Helpers::work() {
     const int number = numbered_++;
+    auto until = Clock::now() + kYielding;  // from when it was of use last: others are enough for the rest
     for (;;) {
         const uint32_t seen = calls_;
         const auto called = [&] { return calls_ != seen; };
-        help();
+        if (help()) until = Clock::now() + kYielding;
         cores_.note(number);
-        if (seen_within(kYielding, called)) continue;
+        ++looking_;
+        const bool found = seen_within(until - Clock::now(), called);
+        --looking_;
+        if (found) continue;
         cores_.note(number);
         std::unique_lock<std::mutex> lock(mutex_);
         ++asleep_;
         called_.wait(lock, called);
         --asleep_;
+        until = Clock::now() + kYielding;
     }
 }
 

@@ -5,13 +5,18 @@
 #include <algorithm>
 #include <thread>
 
+#include "core/callers.h"
+
 namespace pyscale {
 namespace {
 
 bool forked = false;
 
 // Run when the library is loaded, so before any fork that matters.
-const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+const int registered = pthread_atfork(nullptr, nullptr, [] {
+    forked = true;
+    Caller::forget();
+});
 
 }  // namespace
 

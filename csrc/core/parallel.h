@@ -18,7 +18,7 @@ size_t most_threads();
 bool in_forked_child();
 
 // Calls f(begin, end) for each chunk of grain indices of 0..n-1, on at most num_threads threads: in no order.
-// If calls throw, one of the exceptions is thrown again once all threads are done.
+// f may not fork. If calls throw, one of the exceptions is thrown again once all threads are done.
 template <class F>
 void parallel_for(size_t n, size_t grain, int num_threads, F&& f) {
     grain = std::max<size_t>(grain, 1);

@@ -26,11 +26,12 @@ void SharedLoop::finish() {
     if (error_) std::rethrow_exception(error_);
 }
 
-void SharedLoop::help() {
+bool SharedLoop::help() {
     const size_t part = joined_.fetch_add(1, std::memory_order_relaxed);
-    if (part >= parts_) return;
+    if (part >= parts_) return false;
     std::fesetenv(&floats_);
     take(part);
+    return true;
 }
 
 void SharedLoop::take(size_t first_part) {

@@ -14,7 +14,7 @@ namespace pyscale {
 class SharedLoop {
    public:
     using Run = void (*)(void* context, size_t chunk);
-    static constexpr size_t kMostThreads = 64;
+    static constexpr size_t kMostThreads = 128;
 
     SharedLoop(size_t chunks, int num_threads, Run run, void* context);
     SharedLoop(const SharedLoop&) = delete;
@@ -22,8 +22,8 @@ class SharedLoop {
 
     // Does it all, with helpers. If chunks throw, throws one of the exceptions once nobody is at it any more.
     void finish();
-    // What a helper does: takes chunks until there are none.
-    void help();
+    // What a helper does: takes chunks until there are none. False if there were others enough.
+    bool help();
 
    private:
     struct alignas(64) Part {

@@ -87,8 +87,7 @@ TEST(helpers_help_after_they_slept) {
     }
 }
 
-#if !defined(_OPENMP)
-TEST(a_helper_that_sleeps_in_a_chunk_is_waited_for_and_nobody_else) {
+TEST(what_a_helper_has_begun_is_waited_for) {
     const std::thread::id caller = std::this_thread::get_id();
     std::atomic<int> others{0}, done{0};
     parallel_for(50, 1, 2, [&](size_t, size_t) {
@@ -97,7 +96,6 @@ TEST(a_helper_that_sleeps_in_a_chunk_is_waited_for_and_nobody_else) {
     });
     CHECK_EQ(done.load(), 50);
 }
-#endif
 
 TEST(all_threads_round_as_the_caller_does) {
     std::fesetround(FE_UPWARD);
@@ -126,6 +124,41 @@ TEST(a_forked_child_has_helpers_of_its_own) {
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     CHECK_EQ(sum_of(100, 4), 5050u);
 }
+
+#if !defined(_OPENMP)
+TEST(a_helper_that_is_elsewhere_is_not_waited_for) {
+    const pid_t child = fork();  // where there is one helper and no more
+    if (child == 0) {
+        std::atomic<bool> there{false}, over{false};
+        const auto wait_for = [](const std::atomic<bool>& flag) {
+            const auto end = std::chrono::steady_clock::now() + 20s;
+            while (!flag && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(1ms);
+            return flag.load();
+        };
+        std::thread other([&] {
+            const std::thread::id caller = std::this_thread::get_id();
+            parallel_for(2, 1, 2, [&](size_t, size_t) {
+                if (std::this_thread::get_id() == caller) {
+                    wait_for(there);
+                } else {
+                    there = true;
+                    wait_for(over);
+                }
+            });
+        });
+        bool right = wait_for(there);
+        const auto begin = std::chrono::steady_clock::now();
+        for (int i = 0; i < 10; ++i) right = right && sum_of(100, 2) == 5050;
+        right = right && std::chrono::steady_clock::now() - begin < 10s;
+        over = true;
+        other.join();
+        _exit(right ? 0 : 1);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+#endif
 
 TEST(a_child_forked_while_others_loop) {
     std::atomic<bool> over{false};
