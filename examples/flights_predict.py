@@ -132,9 +132,14 @@ def draw(found: list[Contest], path: Path) -> None:
     for place, contest in enumerate(found):
         ratios = [ours / theirs for theirs, ours in contest.speeds.values()]
         bars = axes.bar(np.arange(len(ratios)) + place * width, ratios, width, label=contest.title)
-        axes.bar_label(bars, [f"{ratio:.3g}" for ratio in ratios], fontsize=7)
+        axes.bar_label(
+            bars, [f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}" for ratio in ratios], fontsize=7
+        )
     axes.set_yscale("log")
-    axes.set_xticks(np.arange(len(BATCHES)) + 0.4 - width / 2, [f"{batch:,} rows" for batch in BATCHES])
+    axes.set_xticks(
+        np.arange(len(BATCHES)) + 0.4 - width / 2,
+        ["1 row" if batch == 1 else f"{batch:,} rows" for batch in BATCHES],
+    )
     axes.set_ylabel("rows a second, pyscale / own library")
     axes.set_title("The same answers, from the same models")
     axes.legend(fontsize=8)
