@@ -1,5 +1,7 @@
 """What all tests share: the facts at the top of a report, and what the folders need to run."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import launch
@@ -39,3 +41,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(marker)
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Have SIGINT raise KeyboardInterrupt: what starts tests in the background may have it ignored."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)

@@ -503,7 +503,7 @@ def test_stats_are_read_while_the_model_computes(gate: Gate) -> None:
         future.result(LONG)
 
 
-def test_an_interrupt_reaches_the_caller_and_nobody_else(gate: Gate) -> None:
+def test_an_interrupt_reaches_the_caller_and_nobody_else(gate: Gate, interrupts: None) -> None:
     with Batcher(gate, max_batch=4) as batcher:
         other = batcher.submit(row(0))
         gate.wait_for_calls(1)

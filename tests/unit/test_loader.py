@@ -304,19 +304,14 @@ def test_an_index_that_is_out_of_range() -> None:
         assert num_threads() == before
 
 
-def test_control_c_while_a_batch_is_waited_for() -> None:
+def test_control_c_while_a_batch_is_waited_for(interrupts: None) -> None:
     # A gather of this size takes long enough for the signal to come within it.
     data = np.zeros((1, 1 << 14))
     before = num_threads()
     loader = Loader(data, repeat(np.zeros(4_000, np.int64), 100), prefetch=0, num_threads=1)
-    # Whoever started this may have it ignored.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
-            deque(loader, maxlen=0)
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        deque(loader, maxlen=0)
     assert num_threads() == before
 
 
