@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <array>
@@ -16,6 +15,7 @@
 #include "core/cores.h"
 #include "core/pause.h"
 #include "core/shared_loop.h"
+#include "core/signals.h"
 
 namespace pyscale {
 
@@ -106,12 +106,7 @@ void Helpers::take_away(Place& place) {
 
 void Helpers::start(int helpers) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    // Signals are for the threads of the program, which know what to do with them; but for a thread's own
-    // faults.
-    sigset_t all, before;
-    sigfillset(&all);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&all, fault);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsHeld held;
     for (bool refused = false; started_ < helpers && !refused;) {
         pthread_attr_t attributes;
         pthread_attr_init(&attributes);
@@ -129,7 +124,6 @@ void Helpers::start(int helpers) {
         if (refused) refused_at_ = calls_.load();
         started_ += !refused;
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Helpers::wake(int helpers) {

@@ -1,10 +1,11 @@
 #include "core/jobs.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <stdexcept>
 #include <utility>
+
+#include "core/signals.h"
 
 namespace pyscale {
 
@@ -17,19 +18,14 @@ void check_open(bool closed) {
 }  // namespace
 
 Jobs::Jobs(int threads) : process_(getpid()), state_(new State) {
-    // Signals are for the threads of the program, which know what to do with them.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsHeld held;
     try {
         for (int i = 0; i < threads; ++i) state_->threads.emplace_back([state = state_] { work(*state); });
     } catch (...) {
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
         close();
         delete state_;
         throw;
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Jobs::~Jobs() {
