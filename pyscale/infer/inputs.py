@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyscale.arrays import view
 from pyscale.config import num_threads as default_threads
 from pyscale.infer.categories import Categories
-from pyscale.infer.tables import columns_of, common_type, memory_of, rows_of_table
+from pyscale.infer.tables import check_columns, columns_of, common_type, memory_of, rows_of_table
 
 __all__ = ["check_apart", "output_of", "rows_as_given", "rows_of", "threads_of", "whole_number"]
 
@@ -64,7 +64,8 @@ def rows_of(
     """
     columns = columns_of(X, what)
     if columns is not None:
-        return rows_of_table(X, columns, num_features, names, what, categories)
+        check_columns(columns, num_features, names, what)
+        return rows_of_table(X, columns, what, categories)
     return _as_float(_opened(X, num_features, what), whole)
 
 
@@ -91,9 +92,11 @@ def rows_as_given(
     if columns is None:
         array = _opened(X, num_features, what)
         return array if array.dtype.kind in _NUMBERS else _as_float(array)
-    rows = rows_of_table(X, columns, num_features, names, what, None)
+    check_columns(columns, num_features, names, what)
     dtype = common_type(X, kept)
-    return rows.astype(dtype, copy=False) if dtype.kind == "f" else np.asarray(X.to_numpy(dtype=dtype))
+    if dtype.kind != "f":
+        return np.asarray(X.to_numpy(dtype=dtype))
+    return rows_of_table(X, columns, what, None).astype(dtype, copy=False)
 
 
 def output_of(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from pyscale.infer.categories import Categories, codes_of, is_categorical
 
-__all__ = ["column_at", "columns_of", "common_type", "memory_of", "rows_of_table", "values_of"]
+__all__ = [
+    "check_columns",
+    "column_at",
+    "columns_of",
+    "common_type",
+    "memory_of",
+    "rows_of_table",
+    "values_of",
+]
 
 Array = NDArray[Any]
 _NUMBERS = frozenset("fiub")  # NumPy's kinds
@@ -32,21 +40,18 @@ def columns_of(table: Any, what: str = "X") -> list[str] | None:
     return None if names is None or callable(names) else _names(names)
 
 
-def rows_of_table(
-    table: Any,
-    columns: list[str],
-    num_features: int,
-    names: Sequence[str] | None,
-    what: str,
-    categories: Categories | None,
-) -> Array:
-    """Give a table's values, in columns: float32 where each of them is one, float64 else."""
+def check_columns(columns: list[str], num_features: int, names: Sequence[str] | None, what: str) -> None:
+    """Raise ValueError where a table's columns are not those of a model."""
     if names is not None and columns != list(names):
         for place, (expected, got) in enumerate(zip(names, columns, strict=False)):
             if expected not in (got, got.replace(" ", "_")):  # which LightGBM makes of spaces
                 raise ValueError(f"{what}: expected column {place} to be {expected!r}, got {got!r}")
     if len(columns) != num_features:
         raise ValueError(f"{what}: expected {num_features} columns, got {len(columns)}")
+
+
+def rows_of_table(table: Any, columns: list[str], what: str, categories: Categories | None) -> Array:
+    """Give a table's values, in columns: float32 where each of them is one, float64 else."""
     found = _at_once(table)
     if found is None:
         return _by_columns(table, columns, what, categories)
