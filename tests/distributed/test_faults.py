@@ -120,6 +120,15 @@ def test_gone(name: str, hide: bool) -> None:
     assert_given_up(job, "CommError", (), within=SOON)
 
 
+@pytest.mark.parametrize("why", ["died", "cannot be reached"])
+def test_nothing_can_be_sent(why: str) -> None:
+    """Who cannot send to a rank waits for what others know of it."""
+    env = {"PYSCALE_TRANSPORT": "mpi"}
+    arguments = ("worker_faults.py", 3, "cannot_be_reached", why)
+    job = run(*arguments, env=env, timeout=20, hide_deaths=True, check=False)
+    assert_given_up(job, "CommError", (f"rank 2 {why}",), within=SOON)
+
+
 @pytest.mark.parametrize(
     "place",
     ["split", "MPI's split", "broadcast_object", "the middle of broadcast_object", "all_gather_object"],

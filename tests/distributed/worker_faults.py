@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from launch import note, report
@@ -113,6 +114,36 @@ def exits_at_once() -> None:
     fault = Fault(timeout=30.0)
     if fault.is_mine:
         os._exit(0)
+    fault.wait()
+
+
+class Refusing:
+    """MPI's communicator, on which nothing can be sent to the last rank any more."""
+
+    def __init__(self, mpi: Any) -> None:
+        self._mpi = mpi
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mpi, name)
+
+    def Isend(self, message: object, rank: int, tag: int) -> object:
+        from mpi4py import MPI
+
+        if rank == self._mpi.size - 1:
+            raise MPI.Exception(MPI.ERR_OTHER)
+        return self._mpi.Isend(message, rank, tag)
+
+
+def cannot_be_reached() -> None:
+    """MPI fails to send to the last rank: before it is known that it died, or though it lives."""
+    fault = Fault(timeout=30.0)
+    if fault.is_mine:
+        time.sleep(0.2)
+        if sys.argv[2] == "died":
+            os._exit(0)
+        time.sleep(1.0)
+    wire = vars(ps.world()._transport)["wire"]
+    wire.mpi = Refusing(wire.mpi)
     fault.wait()
 
 

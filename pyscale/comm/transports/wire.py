@@ -75,8 +75,10 @@ class Wire:
 
         Raises
         ------
+        Told
+            A rank elsewhere has given up.
         CommError
-            MPI cannot send to a rank.
+            MPI cannot send to a rank, or a rank of this node has failed.
         """
         from mpi4py import MPI
 
@@ -92,6 +94,7 @@ class Wire:
                     try:
                         messages.requests.append(start(piece, rank, DATA_TAG))
                     except MPI.Exception as error:
+                        self._await_reason()
                         raise _unreachable(rank) from error
                     messages.ranks.append(rank)
         return messages
@@ -136,7 +139,8 @@ class Wire:
         """Raise what others know of a failure of MPI's own.
 
         Within a node MPI takes large messages from the sender's memory. A process that is killed loses that a
-        moment before it is known to have ended.
+        moment before it is known to have ended. On another node it cannot be reached from then on, and its
+        neighbours look for it every `_PEERS_SECONDS` only.
         """
         end = time.monotonic() + _DYING_SECONDS
         while time.monotonic() < end:
