@@ -132,8 +132,9 @@ def _buffer(buffer: Array | None) -> npt.NDArray[np.uint8]:
 def _of_bytes(
     data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
 ) -> Hashes:
-    first = lengths.astype(np.uint64) ^ np.uint64(_SEEDS[0])
-    second = lengths.astype(np.uint64) ^ np.uint64(_SEEDS[1])
+    # Lengths are mixed before the first word comes in: else b"a" and b"b\0" could make up for each other.
+    first = _mixed(lengths.astype(np.uint64) ^ np.uint64(_SEEDS[0]), _FIRST)
+    second = _mixed(lengths.astype(np.uint64) ^ np.uint64(_SEEDS[1]), _SECOND)
     short = lengths < _LONG
     _fold_words(data, starts, np.where(short, lengths, 0), first, second)
     for row in np.flatnonzero(~short):
