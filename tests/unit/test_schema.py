@@ -426,6 +426,13 @@ def test_a_cast_loses_nothing(values: list[Any], of: Any, kind: Any, wrong: list
         check_castable(table, target)
 
 
+@pytest.mark.parametrize("of", [pa.timestamp("s"), pa.timestamp("s", "UTC"), pa.date32()])
+def test_times_that_python_has_not_are_shown(of: Any) -> None:
+    array = pa.array([1 << 30 if of == pa.date32() else 1 << 55]).cast(f"int{of.bit_width}").view(of)
+    schema = Schema({"x": Column(of, Check(lambda values: False))})
+    assert [failure.count for failure in report_of(schema, pa.table({"x": array})).failures] == [1]
+
+
 SPELLED = ["int8", "uint64", "float64", "float32", "decimal128(9, 2)", bool, "date32", "timestamp[us]"]
 SPELLINGS = ["0x1F", "-0x1", "+1", "1.", ".5", "-.5e3", "1E+2", "nan(1)", "-inf", "INFINITY", "TRUE", "t"]
 SPELLINGS += ["no", "", " 1", "1\n", "1e", "--1", "1_0", "300", "-1", "20130101", "05:00", "-2013-01-01"]

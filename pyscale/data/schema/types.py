@@ -151,7 +151,7 @@ def in_python(scalar: Any) -> Any:
     """Return a value of pyarrow's as Python's, or as text where Python has none that is the same."""
     try:
         return scalar.as_py()
-    except ValueError:  # nanoseconds, which datetime has not
+    except (ValueError, OverflowError):  # nanoseconds, and years that datetime has not
         return scalar.cast(arrow().string()).as_py()
 
 
