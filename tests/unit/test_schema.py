@@ -426,6 +426,17 @@ def test_a_cast_loses_nothing(values: list[Any], of: Any, kind: Any, wrong: list
         check_castable(table, target)
 
 
+@pytest.mark.parametrize("kind", ["decimal32", "decimal64", "decimal128", "decimal256"])
+def test_text_of_more_digits_than_a_decimal_has_is_no_decimal(kind: str) -> None:
+    """pyarrow keeps the low bits of such numbers."""
+    bits = max(64, int(kind.removeprefix("decimal")))
+    fit = ["12.50", "-0.7e1", f"{17:080}"]
+    texts = [*fit, str(2**bits + 17), f"-{3 * 2**bits}", f"{2**bits + 50}e-1", f"{2**bits}e2", "1e-400"]
+    cast, failed = castable(pa.array(texts), getattr(pa, kind)(9, 2))
+    assert cast.drop_null().to_pylist() == [decimal.Decimal(text) for text in fit]
+    assert failed.tolist() == [text not in fit for text in texts]
+
+
 @pytest.mark.parametrize("of", [pa.timestamp("s"), pa.timestamp("s", "UTC"), pa.date32()])
 def test_times_that_python_has_not_are_shown(of: Any) -> None:
     array = pa.array([1 << 30 if of == pa.date32() else 1 << 55]).cast(f"int{of.bit_width}").view(of)

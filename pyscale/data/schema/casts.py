@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from pyscale.data.schema.types import Array, Type, is_text, logical, plain, show
 from pyscale.data.tables.arrow import arrow
 
 Mask = npt.NDArray[np.bool_]
+
+_DIGITS = {32: 9, 64: 18, 128: 38, 256: 76}  # that all decimals of so many bits have room for
 
 
 def castable(array: Array, kind: Type) -> tuple[Array, Mask]:
@@ -125,6 +128,8 @@ def _lost(array: Array, cast: Array) -> Mask:
     array, cast = plain(array), plain(cast)
     if is_text(array.type) and types.is_floating(cast.type):
         return _too_large(array, cast)
+    if is_text(array.type) and types.is_decimal(cast.type):
+        return _wrapped(array, cast)
     if array.type == cast.type or any(map(_is_spelled, (array.type, cast.type))):
         return np.zeros(len(array), bool)
     if types.is_decimal(array.type) and types.is_integer(cast.type):
@@ -160,6 +165,17 @@ def _too_large(text: Array, floats: Array) -> Mask:
     pc = arrow().compute
     named = pc.match_substring_regex(text, "(?i:inf)")
     return _mask(pc.and_not(pc.is_inf(floats), named))
+
+
+def _wrapped(text: Array, decimals: Array) -> Mask:
+    """Return which texts have become other decimals: pyarrow drops the bits that a type has not."""
+    doubtful = arrow().compute.match_substring_regex(
+        text, f"[eE]|.{{{_DIGITS[decimals.type.bit_width] + 1}}}"
+    )
+    lost = np.zeros(len(text), bool)
+    for row in np.flatnonzero(_mask(doubtful) & _mask(decimals.is_valid())):
+        lost[row] = Decimal(text[row].as_py()) != decimals[row].as_py()
+    return lost
 
 
 def _lost_within(array: Array, cast: Array) -> Mask:
