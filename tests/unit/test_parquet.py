@@ -342,6 +342,13 @@ def test_data_is_cast_to_a_schema_of_pyarrow(tmp_path: Path) -> None:
     assert left(tmp_path) == ["t.parquet"]
 
 
+def test_decimals_are_cast_to_the_nearest_floats(tmp_path: Path) -> None:
+    exact = pa.array([Decimal("1.50000"), Decimal("0.25000")], pa.decimal128(38, 5))
+    schema = pa.schema({"x": pa.float64()})
+    paths = to_parquet(pa.table({"x": exact}), tmp_path / "t.parquet", schema=schema)
+    assert read(paths)["x"].to_pylist() == [1.5, 0.25]
+
+
 def test_targets_of_any_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = {"x": [1]}
     (tmp_path / "here").mkdir()

@@ -437,6 +437,16 @@ def test_text_of_more_digits_than_a_decimal_has_is_no_decimal(kind: str) -> None
     assert failed.tolist() == [text not in fit for text in texts]
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_a_decimal_becomes_the_nearest_float(kind: str) -> None:
+    """Whatever its scale; pyarrow's own cast makes 1.5000000000000002 of 1.50000."""
+    column = Column(kind, Check.isin([1.5, 2.25, -0.125]), castable=True)
+    values = [decimal.Decimal(text) for text in ("1.5", "2.25", "-0.125")]
+    for scale in (3, 5, 20):
+        table = pa.table({"x": pa.array(values, pa.decimal128(38, scale))})
+        assert report_of(Schema({"x": column}), table).ok
+
+
 @pytest.mark.parametrize("of", [pa.timestamp("s"), pa.timestamp("s", "UTC"), pa.date32()])
 def test_times_that_python_has_not_are_shown(of: Any) -> None:
     array = pa.array([1 << 30 if of == pa.date32() else 1 << 55]).cast(f"int{of.bit_width}").view(of)

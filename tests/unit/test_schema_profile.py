@@ -225,6 +225,16 @@ def test_integers_and_floats_compare() -> None:
     assert one(np.array([1, 2, 3], np.int8)).ks(one(np.array([1.0, 2.0, 3.0]))) == 0
 
 
+def test_decimals_of_any_scale_compare_with_floats() -> None:
+    hundredths = np.arange(-500, 500)
+    floats = Profile.of({"x": hundredths / 100})["x"]
+    for scale in (2, 5, 20):
+        values = [Decimal(int(n)).scaleb(-2) for n in hundredths]
+        found = Profile.of(pa.table({"x": pa.array(values, pa.decimal128(38, scale))}))["x"]
+        assert found.ks(floats) == 0
+        assert found.quantile(1.0) == 4.99
+
+
 def test_too_many_categories_lose_their_names_and_cause_no_alarm() -> None:
     words = [f"w{i}" for i in range(1000)]
     many = one(words, buckets=100)

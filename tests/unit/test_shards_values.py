@@ -54,6 +54,15 @@ def test_floats_that_are_rounded_and_those_that_are_infinite(tmp_path: Path) -> 
     assert np.array_equal(batch["i"], np.array([2048, -2048, 0, np.nan, 1], "f2"), equal_nan=True)
 
 
+@pytest.mark.parametrize("scale", [2, 5, 20])
+def test_decimals_are_the_nearest_floats(tmp_path: Path, scale: int) -> None:
+    hundredths = np.arange(1000)
+    exact = [Decimal(int(n)).scaleb(-2) for n in hundredths]
+    path = write(tmp_path / "a.parquet", x=pa.array(exact, pa.decimal128(38, scale)))
+    [batch] = Loader(in_files_order(path, {"x": "f8"}), batch_size=1000)
+    assert np.array_equal(batch["x"], hundredths / 100)
+
+
 def test_numbers_that_are_true_or_false_and_times_that_are_days(tmp_path: Path) -> None:
     seconds = {
         zone: pa.array([0, 86_400], pa.timestamp("s", zone)) for zone in ("", "UTC", "America/New_York")

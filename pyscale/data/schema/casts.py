@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.schema.types import Array, Type, is_text, logical, plain, shown
+from pyscale.data.schema.types import Array, Type, is_text, logical, nearest, plain, shown
 from pyscale.data.tables.arrow import arrow
 
 Mask = npt.NDArray[np.bool_]
@@ -30,7 +30,7 @@ def castable(array: Array, kind: Type) -> tuple[Array, Mask]:
     pa = arrow()
     if pa.types.is_float16(array.type):
         array = array.cast(pa.float32())  # for which there are more functions
-    cast, failed = _cast(array, kind)
+    cast, failed = _cast(nearest(array, kind), kind)
     lost = _lost(array, cast)
     if lost.any():
         cast = cast.take(pa.array(np.arange(len(cast)), mask=lost))

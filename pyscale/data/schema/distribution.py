@@ -15,7 +15,7 @@ from pyscale.data.schema.distances import (
 )
 from pyscale.data.schema.hashing import hashes
 from pyscale.data.schema.sketch import Sketch, aligned, floats_of_keys, keys_of_floats
-from pyscale.data.schema.types import Array, Type, in_python, is_comparable, logical, plain
+from pyscale.data.schema.types import Array, Type, in_python, is_comparable, logical, nearest, plain
 from pyscale.data.tables.arrow import arrow
 
 BUCKETS = 4096
@@ -275,4 +275,4 @@ def _floats(values: Array) -> Any:
     pa = arrow()
     if pa.types.is_temporal(values.type):
         values = values.view(pa.int32() if values.type.bit_width == 32 else pa.int64())
-    return values.cast(pa.float64(), safe=False).to_numpy()
+    return nearest(values, pa.float64()).cast(pa.float64(), safe=False).to_numpy()

@@ -118,6 +118,16 @@ def plain(array: Array) -> Array:
     return array
 
 
+def nearest(array: Array, kind: Type) -> Array:
+    """Return an array that pyarrow casts to the nearest values of a type: decimals as text, for floats.
+
+    Of 1.50000 itself it makes 1.5000000000000002: its digits, times a power of ten that is rounded.
+    """
+    pa = arrow()
+    inexact = pa.types.is_decimal(array.type) and pa.types.is_floating(kind)
+    return array.cast(pa.string()) if inexact else array
+
+
 def is_comparable(kind: Type) -> bool:
     """Return whether values of a type can be told apart and counted: not of lists, structs and intervals."""
     types, kind = arrow().types, logical(kind)

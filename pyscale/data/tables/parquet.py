@@ -15,6 +15,7 @@ from pyscale.comm.together import agree, together
 from pyscale.data.arguments import integer
 from pyscale.data.schema import Schema
 from pyscale.data.schema.casts import check_castable
+from pyscale.data.schema.types import nearest
 from pyscale.data.tables.arranged import Rows, SortKey, evenly, shuffled, sorted_by, spooled
 from pyscale.data.tables.arrow import arrow, as_stream, as_table, check_compression, is_stream
 from pyscale.data.tables.draft import move, shared_draft
@@ -251,7 +252,8 @@ def _cast(table: Any, schema: Any) -> Any:
     if missing := [name for name in schema.names if name not in table.schema.names]:
         raise ValueError(f"to_parquet: expected a column {missing[0]!r}, got {table.schema.names}")
     check_castable(table, schema)
-    return table.select(schema.names).cast(schema)
+    columns = [nearest(table.column(field.name), field.type) for field in schema]
+    return arrow().table(columns, names=schema.names).cast(schema)
 
 
 def _pass(batch: Any) -> None:

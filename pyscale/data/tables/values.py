@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pyscale.data.schema.types import nearest
 from pyscale.errors import DataError
 
 Rows = tuple[np.dtype[Any], tuple[int, ...]]  # the dtype and the shape of each row
@@ -71,6 +72,7 @@ def converted(name: str, column: Any, target: Any) -> Any:
     try:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
+        column = nearest(column, target)
         if pa.types.is_float16(target) and pa.types.is_integer(column.type):
             # All that half precision holds exactly; pyarrow rounds what is beyond.
             limits = pa.compute.min_max(column).as_py()
@@ -79,7 +81,7 @@ def converted(name: str, column: Any, target: Any) -> Any:
                     raise DataError(f"{what} {value}, beyond {_HALF}")
         is_small = pa.types.is_floating(target) and target.bit_width < 64
         if is_small and not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-            column = column.cast(pa.float64())  # of text and decimals, whose infinities are known then
+            column = column.cast(pa.float64())  # of text, whose infinities are known then
         if pa.types.is_timestamp(column.type) and column.type.tz:
             column = column.cast(pa.timestamp(column.type.unit))  # UTC, where the day is that of the zone
         cast = column.cast(target)
