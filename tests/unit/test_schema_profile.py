@@ -250,6 +250,15 @@ def test_quantiles(values: list[float], q: float) -> None:
     assert one(values).quantile(q) == sorted(values)[math.floor(q * (len(values) - 1))]
 
 
+def test_quantiles_at_infinity() -> None:
+    """Whose bucket, if it is wide, has keys of NaN, too."""
+    for tail in ([np.inf], [-np.inf], [np.inf, -np.inf], [1.7e308, np.inf]):
+        values = np.append(np.random.default_rng(0).normal(size=5000), tail)
+        found = one(values, buckets=1024)
+        assert found.sketch.shift > 0
+        assert (found.quantile(0), found.quantile(1)) == (pytest.approx(values.min(), rel=0.02), values.max())
+
+
 def test_quantiles_in_wide_buckets() -> None:
     values = np.random.default_rng(0).lognormal(0, 3, 100_000)
     found = one(values, buckets=2048)

@@ -142,8 +142,10 @@ class Distribution:
         sketch = self.sketch
         place = np.searchsorted(np.cumsum(sketch.counts), q * (sketch.total - 1), side="right")
         first = sketch.buckets[min(int(place), len(sketch.buckets) - 1)] << sketch.shift
-        middle = floats_of_keys(np.array([first + (1 << sketch.shift >> 1)]))[0]
-        return float(np.clip(middle, self.low, self.high))
+        # Within the numbers that there are: beyond infinity, a bucket has keys of NaN.
+        lowest, highest = keys_of_floats(np.array([self.low, self.high])).tolist()
+        middle = min(max(int(first) + (1 << sketch.shift >> 1), lowest), highest)
+        return float(floats_of_keys(np.array([middle]))[0])
 
     def categories(self) -> dict[str, int]:
         """Return how often each category is there, the most frequent first; of numbers and too many, {}.
