@@ -259,6 +259,14 @@ def test_quantiles_at_infinity() -> None:
         assert (found.quantile(0), found.quantile(1)) == (pytest.approx(values.min(), rel=0.02), values.max())
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_zeros_are_one_whatever_their_sign_and_order(dtype: str) -> None:
+    zeros = np.array([0.0, -0.0], dtype)
+    for categories in ([], ["x"]):
+        profiles = [Profile.of({"x": x}, categories=categories) for x in (zeros, zeros[::-1])]
+        assert profiles[0].to_json() == profiles[1].to_json()
+
+
 def test_quantiles_in_wide_buckets() -> None:
     values = np.random.default_rng(0).lognormal(0, 3, 100_000)
     found = one(values, buckets=2048)

@@ -92,6 +92,7 @@ class Distribution:
             is_nan = arrow().compute.is_nan(values)
             self.nans += is_nan.true_count
             values = values.filter(arrow().compute.invert(is_nan))
+            values = arrow().array(values.to_numpy() + 0.0, values.type)  # -0.0 becomes 0.0
         if len(values):
             (self._add_numbers if self.kind == "number" else self._add_categories)(values)
 
