@@ -225,6 +225,14 @@ def test_integers_and_floats_compare() -> None:
     assert one(np.array([1, 2, 3], np.int8)).ks(one(np.array([1.0, 2.0, 3.0]))) == 0
 
 
+def test_integers_of_the_same_bits_are_other_categories() -> None:
+    signed = Profile.of({"x": np.array([-1, 1])}, categories=["x"])["x"]
+    unsigned = Profile.of({"x": np.array([2**64 - 1, 1], np.uint64)}, categories=["x"])["x"]
+    assert unsigned.total_variation(signed) == 0.5
+    unsigned.merge(signed)
+    assert unsigned.categories() == {"1": 2, "-1": 1, str(2**64 - 1): 1}
+
+
 def test_decimals_of_any_scale_compare_with_floats() -> None:
     hundredths = np.arange(-500, 500)
     floats = Profile.of({"x": hundredths / 100})["x"]

@@ -14,7 +14,7 @@ from pyscale.data.schema.distances import (
     total_variation,
 )
 from pyscale.data.schema.hashing import hashes
-from pyscale.data.schema.sketch import Sketch, aligned, floats_of_keys, keys_of_floats
+from pyscale.data.schema.sketch import Keys, Sketch, aligned, floats_of_keys, keys_of_floats
 from pyscale.data.schema.types import Array, Type, in_python, is_comparable, logical, nearest, plain
 from pyscale.data.tables.arrow import arrow
 
@@ -109,7 +109,7 @@ class Distribution:
     def _add_categories(self, values: Array) -> None:
         coded = values.dictionary_encode()
         counts = np.bincount(coded.indices.to_numpy(), minlength=len(coded.dictionary))
-        keys = hashes(coded.dictionary).first.view(np.int64)
+        keys = _keys(coded.dictionary)
         if self.sketch.shift == 0:
             unnamed = [i for i, key in enumerate(keys.tolist()) if key not in self.names]
             for i in unnamed:
@@ -266,6 +266,16 @@ def _name(value: Any, key: int) -> str:
     """Return a category in words: a long one cut off, with its hash instead of what others may share."""
     text = str(value)
     return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 18]}… {key & (2**64 - 1):016x}"
+
+
+def _keys(categories: Array) -> Keys:
+    """Return the hashes of categories, those of large integers by their text: -1 has that of 2**64 - 1."""
+    pa = arrow()
+    keys = hashes(categories).first
+    if pa.types.is_uint64(categories.type):
+        large = categories.to_numpy() >> np.uint64(63) == 1
+        keys[large] = hashes(categories.filter(pa.array(large)).cast(pa.string())).first
+    return keys.view(np.int64)
 
 
 def _is_number(kind: Type) -> bool:
