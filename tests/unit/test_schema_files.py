@@ -279,6 +279,15 @@ def test_cells_of_csv_files_fail_one_by_one(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "kind", [str, "large_string", pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+)
+def test_what_stands_for_null_is_text_in_text_of_any_encoding(kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("s,n\nNA,NA\n,1\n")
+    schema = Schema({"s": Column(kind, Check.isin(["NA", ""])), "n": Column("int8", nullable=True)})
+    assert validate(tmp_path / "x.csv", schema).ok
+
+
 def test_the_format_can_be_said(tmp_path: Path) -> None:
     write_csv(table(), tmp_path / "data.txt")
     assert validate(tmp_path / "data.txt", SCHEMA, format="csv").rows == N

@@ -10,7 +10,7 @@ from pyscale.comm import Communicator
 from pyscale.comm.together import together
 from pyscale.data.schema.column import Schema
 from pyscale.data.schema.report import Example, Failure, Report
-from pyscale.data.schema.types import shown
+from pyscale.data.schema.types import logical, shown
 from pyscale.data.schema.validator import Validator
 from pyscale.data.tables.files import Paths, find_files, look_into_all, spread
 from pyscale.data.tables.formats import ENDINGS, Contents, Reading, Unit, format_of, in_words, read
@@ -98,7 +98,9 @@ def _reading(schema: Schema, format: str | None, nulls: Sequence[str] | None) ->
     return Reading(
         format=format,
         columns=None if schema.checks else list(schema.columns),  # checks of rows may want any
-        types={name: column.type for name, column in schema.columns.items() if column.type is not None},
+        types={
+            name: logical(column.type) for name, column in schema.columns.items() if column.type is not None
+        },
         nulls=nulls,
     )
 

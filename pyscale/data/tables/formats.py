@@ -57,8 +57,8 @@ class Reading:
     columns : sequence of str, optional
         Those to read, of which a file may lack some; None reads all.
     types : dict
-        pyarrow types. CSV files give these columns as text, which is then cast value by value; pyarrow
-        guesses the types of others from the first block.
+        pyarrow types, text of any encoding as ``string``. CSV files give these columns as text, which is then
+        cast value by value; pyarrow guesses the types of others from the first block.
     nulls : sequence of str, optional
         What stands for null in CSV files. None: pyarrow's list, in `types` other than text.
     on_bad_row : callable
