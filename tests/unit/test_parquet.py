@@ -173,6 +173,20 @@ def test_sorted_by_a_dictionary_is_sorted_by_its_values(tmp_path: Path) -> None:
     assert read([path])["x"].to_pylist() == ["a", "b", "c", "c", None]
 
 
+@pytest.mark.parametrize("kind", [pa.decimal32(7, 1), pa.decimal64(7, 1), pa.decimal128(7, 1)])
+def test_sorted_by_decimals_of_either_sign(kind: Any, tmp_path: Path) -> None:
+    values = [Decimal(text) for text in ("2.5", "-1", "-99.9", "0", "1")]
+    table = pa.table(
+        {"x": pa.chunked_array([pa.array([None, *values[:2]], kind), pa.array(values[2:], kind)])}
+    )
+    table = table.append_column("y", pa.array(range(6)))
+    for sort_by in ("x", ["x", "y"]):
+        [path] = to_parquet(table, tmp_path / "t.parquet", sort_by=sort_by)
+        assert read([path])["x"].to_pylist() == [*sorted(values), None]
+    [path] = to_parquet(table, path, sort_by=[("x", "descending"), "y"])
+    assert read([path])["x"].to_pylist() == [*sorted(values, reverse=True), None]
+
+
 def test_a_filter_skips_what_is_sorted(tmp_path: Path) -> None:
     """The files say how they are sorted, and a reader finds from their statistics what it needs."""
     csv = pytest.importorskip("pyarrow.csv")

@@ -72,6 +72,10 @@ def sorted_by(table: Any, keys: Sequence[SortKey]) -> Rows:
     for name, column in columns.items():
         if pa.types.is_dictionary(column.type):  # which pyarrow does not sort by
             columns[name] = column.cast(column.type.value_type)
+        if pa.types.is_decimal(column.type) and column.type.bit_width <= 64:
+            # pyarrow takes them for integers without a sign, where there are several keys
+            bits = f"int{column.type.bit_width}"
+            columns[name] = pa.chunked_array([chunk.view(bits) for chunk in column.chunks], bits)
     order = pa.compute.sort_indices(pa.table(columns), sort_keys=keys).to_numpy()
     return Rows(table, lambda start, stop: order[start:stop].astype(np.int64))
 
