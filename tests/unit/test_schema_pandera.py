@@ -102,14 +102,14 @@ def test_options() -> None:
         "c": column("int64", coerce=True),
         "d": column(),
     }
-    made = Schema.from_pandera(schema(columns, strict=True, ordered=True, unique=["a", "b"]))
+    made = Schema.from_pandera(schema(columns, strict=True, ordered=True, unique=["b", "c"]))
     assert repr(made).splitlines() == [
         "Schema",
         "  'a': Column(int64, nullable, nan)",
         "  'b': Column(int64, unique, optional)",
         "  'c': Column(int64, castable)",
         "  'd': Column(None)",
-        "  unique: a, b",
+        "  unique: b, c",
         "  strict",
         "  ordered",
     ]
@@ -127,10 +127,15 @@ def test_all_that_does_not_map_is_listed() -> None:
         "d_.*": column("int64", regex=True, default=0),
         "e": column(None, check("str_matches", pattern=re.compile("a", re.IGNORECASE))),
         "f": column(None, check("isin")),
+        "g": column(
+            None, check("str_matches", pattern="a{,3}"), check("str_contains", pattern="[[:digit:]]")
+        ),
         7: column(),
     }
     with pytest.raises(ValueError, match="expected what has a counterpart") as caught:
-        Schema.from_pandera(schema(columns, index="an index", checks=[check("any")], strict="filter"))
+        Schema.from_pandera(
+            schema(columns, index="an index", checks=[check("any")], strict="filter", unique=["a", "c"])
+        )
     for said in (
         "schema: index='an index'",
         "schema: checks=",
@@ -145,7 +150,10 @@ def test_all_that_does_not_map_is_listed() -> None:
         "column 'd_.*': regex=True",
         "column 'e': check str_matches (a pattern with flags)",
         "column 'f': check isin ('allowed_values')",
+        "column 'g': check str_matches (a pattern with {,3}, which means another thing in RE2)",
+        "column 'g': check str_contains (a pattern with [:, which means another thing in RE2)",
         "column 7: a name of type int",
+        "schema: unique with 'c', which is nullable",
     ):
         assert said in str(caught.value), str(caught.value)
 

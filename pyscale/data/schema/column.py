@@ -176,7 +176,8 @@ class Schema:
 
         Its dtypes, nullable, unique, required, coerce, strict and ordered, and the checks of `Check` that are
         pandera's too. pandera's null is both null and NaN. Its regular expressions are Python's; those of
-        RE2's syntax mean the same but for ``\d``, ``\w`` and ``\s``, which are of ASCII here.
+        RE2's syntax mean the same but for ``\d``, ``\w``, ``\s`` and ``\b``, which are of ASCII here, and
+        ``$``, which is not before a last line break.
 
         Raises
         ------

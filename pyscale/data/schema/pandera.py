@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ _CHECKS: dict[str, Callable[[dict[str, Any]], Check]] = {
     "str_endswith": lambda s: Check.str_endswith(s["string"]),
     "str_length": lambda s: _str_length(**s),
 }
+# In Python a number of times, and a set that has brackets in it; in RE2 text, and a class of characters
+_ELSEWHERE = re.compile(r"\{,\d*\}|\[:")
 # What changes data or the verdict, and has no counterpart: its name, and the value that means nothing
 _REFUSED_OF_SCHEMA: dict[str, Any] = {
     "index": None,
@@ -63,11 +66,16 @@ def converted(schema: Any) -> Schema:
         wrong.append(f"schema: strict={schema.strict!r}")
     coerce = bool(getattr(schema, "coerce", False))
     columns = {name: _column(name, column, coerce, wrong) for name, column in schema.columns.items()}
+    together = tuple(getattr(schema, "unique", None) or ())
+    if nullable := [name for name in together if name in columns and columns[name].nullable]:
+        wrong.append(
+            f"schema: unique with {nullable[0]!r}, which is nullable, where pandera takes nulls for equal"
+        )
     if wrong:
         raise ValueError("from_pandera: expected what has a counterpart, got " + "; ".join(wrong))
     return Schema(
         columns,
-        unique=tuple(getattr(schema, "unique", None) or ()),
+        unique=together,
         strict=bool(schema.strict),
         ordered=bool(getattr(schema, "ordered", False)),
     )
@@ -139,6 +147,8 @@ def _pattern(pattern: Any) -> str:
     text = getattr(pattern, "pattern", pattern)
     if getattr(pattern, "flags", 0) & ~32:  # more than that it is Unicode
         raise ValueError("a pattern with flags")
+    if found := _ELSEWHERE.search(str(text)):
+        raise ValueError(f"a pattern with {found[0]}, which means another thing in RE2")
     return str(text)
 
 
