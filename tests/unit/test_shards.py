@@ -264,6 +264,27 @@ def test_row_groups_that_filters_exclude_are_not_read(folder: Path, monkeypatch:
     assert len(shards.blocks) < 12
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        ~(pc.field("x") <= 3),
+        pc.field("x") != 5,
+        pc.field("x") == 5,
+        pc.is_nan(pc.field("x")),
+        (pc.field("id") >= 0) & ~(pc.field(("s", "y")) < 9),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_filters_of_floats_are_not_decided_by_statistics(where: Any, rows: int, tmp_path: Path) -> None:
+    """These leave NaN out, of which a comparison is false, and so is its opposite."""
+    x = pa.array([5, 5, np.nan, 1, 2, 3, np.nan, np.nan], pa.float32())
+    table = pa.table({"id": np.arange(8), "x": x, "s": pa.StructArray.from_arrays([x], ["y"])})
+    pq.write_table(table, tmp_path / "nan.parquet", row_group_size=rows)
+    shards = ParquetShards(tmp_path, ["id"], shuffle=False, filters=where)
+    assert sorted(ids(Loader(shards, batch_size=3))) == table.filter(where)["id"].to_pylist()
+
+
 def test_nulls(tmp_path: Path) -> None:
     path = tmp_path / "nulls.parquet"
     date = datetime.date(2013, 1, 1)

@@ -47,6 +47,9 @@ class ParquetFile(File):
         """Return rows of a row group; where its statistics exclude them all, nothing is read."""
         import pyarrow.parquet as parquet
 
+        if where is not None and (beside := self._without_statistics(where)):
+            both = list(dict.fromkeys([*columns, *beside]))
+            return _chosen(self.read(number, both), columns, where)
         if where is None:
             try:
                 reader = self._idle.pop()  # no two threads have the same
@@ -73,8 +76,21 @@ class ParquetFile(File):
 
     def count(self, number: int, where: Any) -> int:
         """Return how many rows of a row group are true; decided by its statistics where that is possible."""
+        if self._without_statistics(where):
+            return super().count(number, where)
         group = self._fragment.subset(row_group_ids=[number], schema=self._schema)
         return int(group.count_rows(filter=where, use_threads=False))
+
+    def _without_statistics(self, where: Any) -> list[str]:
+        """Return the columns that are read for a filter, without a look at statistics; [] where these do.
+
+        Statistics leave NaN out, and pyarrow takes what all other numbers are for what all are.
+        """
+        text, schema = str(where), self._schema
+        named = [field for field in schema if field.name in text]
+        if not any(_has_floats(field.type) for field in named):
+            return []
+        return list(dict.fromkeys(field.name for field in named))
 
 
 _IDLE = 4  # readers of one file that are kept
@@ -222,6 +238,16 @@ def _footer(path: str, size: int) -> str:
     with open(path, "rb") as file:
         file.seek(-(size + 8), os.SEEK_END)
         return hashlib.blake2b(file.read(), digest_size=16).hexdigest()
+
+
+def _has_floats(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _has_floats(kind.value_type)
+    return bool(pa.types.is_floating(kind)) or any(
+        _has_floats(kind.field(i).type) for i in range(kind.num_fields)
+    )
 
 
 def _chosen(table: Any, columns: Sequence[str], where: Any) -> Any:

@@ -74,8 +74,9 @@ class ParquetShards:
         the order of the files.
     seed : int
     filters : pyarrow.compute.Expression, or list as of pyarrow.parquet.read_table, optional
-        Which rows to read. Row groups whose statistics exclude it are not read. Needs one pass over the
-        columns it names, at first, so that every rank knows how many rows there are.
+        Which rows to read. Row groups whose statistics exclude it are not read; of filters of floats they do
+        not decide, since they leave NaN out. Needs one pass over the columns it names, at first, so that
+        every rank knows how many rows there are.
     fill : mapping of str to scalar, optional
         What stands for null in a column. Otherwise it is NaN for floating point, NaT for dates and None for
         strings; integers and booleans with nulls are refused. What the column's type does not hold exactly is
