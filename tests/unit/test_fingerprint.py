@@ -10,6 +10,7 @@ import enum
 import functools
 import importlib
 import logging
+import math
 import os
 import random
 import re
@@ -926,3 +927,51 @@ def test_the_version_of_what_is_installed_counts(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(np, "__version__", "0")
     assert of(np.sort) != before[0]
     assert of(lambda: np.sort) != before[1]
+
+
+def test_frames_of_pandas_differ_by_what_arrow_has_not() -> None:
+    pd = pytest.importorskip("pandas")
+
+    def objects(*values: Any) -> Any:
+        column = np.empty(len(values), object)
+        column[:] = values
+        return pd.DataFrame({"x": pd.Series(column, dtype=object)})
+
+    days = pd.date_range("2020-01-01", periods=3)
+    structs = pd.arrays.ArrowExtensionArray(pa.array([{"a": 1}, {"a": 2}]))
+    different = [
+        objects("x", None),
+        objects("x", math.nan),
+        objects("x", pd.NA),
+        objects(1, 2.0),
+        objects(1.0, 2.0),
+        objects((1,), (2,)),
+        objects([1], [2]),
+        objects({"a": 1}, {"a": 2}),
+        objects({"a": 1, "b": None}, {"a": 2}),
+        objects(decimal.Decimal("1.0"), decimal.Decimal("2.00")),
+        objects(decimal.Decimal("1.00"), decimal.Decimal("2.00")),
+        objects(b"x", b"y"),
+        objects(bytearray(b"x"), bytearray(b"y")),
+        pd.DataFrame({"x": [1, 2]}, index=pd.Index([1, 2.0], dtype=object)),
+        pd.DataFrame({"x": [1, 2]}, index=pd.Index([1.0, 2.0], dtype=object)),
+        pd.DataFrame({"x": pd.Categorical([1, 2.0], pd.Index([1, 2.0], dtype=object))}),
+        pd.DataFrame({"x": pd.Categorical([1, 2.0], pd.Index([1.0, 2.0], dtype=object))}),
+        pd.DataFrame([[1, 2]], columns=pd.Index([1, "1"])),
+        pd.DataFrame([[1, 2]], columns=pd.Index(["1", 1])),
+        pd.DataFrame({"x": [1, 2, 3]}, index=days),
+        pd.DataFrame({"x": [1, 2, 3]}, index=pd.DatetimeIndex(days, freq=None)),
+        pd.Series(structs),
+        pd.Series(structs, index=[5, 6]),
+        pd.Series(structs, name="x"),
+    ]
+    assert len({of(value) for value in different}) == len(different)
+
+
+def test_frames_of_pandas_are_the_same_however_they_were_made() -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": [1, 2], "o": np.array(["x", None], object)}, index=["i", "j"])
+    other = pd.DataFrame({"a": [1, 2]}, index=["i", "j"])
+    other["o"] = np.array(["x", None], object)
+    turned = frame.iloc[::-1].iloc[::-1]
+    assert of(frame) == of(other) == of(turned) == of(frame.copy())

@@ -124,9 +124,9 @@ class Fingerprints:
                 return None
             if kind.__module__.startswith("pyarrow.") and (found := _arrow(value)) is not None:
                 return found
-            if hasattr(value, "__arrow_c_stream__") and not is_stream(value):
+            if _is_frame(value):
                 try:
-                    return _table(value, f"{kind.__module__}.{kind.__qualname__}")
+                    return _frame(child)
                 except arrow().ArrowException:  # a column of Python objects
                     pass
         return _reduced(child)
@@ -229,6 +229,35 @@ def _arrow(value: Any) -> bytes | None:
     if isinstance(value, pa.Array | pa.ChunkedArray):
         value = pa.table({"values": value})
     return _table(value, label) if isinstance(value, pa.Table | pa.RecordBatch) else None
+
+
+def _is_frame(value: Any) -> bool:
+    """Return whether a value is columns of some library: not a series, whose name and index Arrow has not."""
+    is_columns = hasattr(value, "__arrow_c_stream__") and not is_stream(value)
+    return is_columns and len(getattr(value, "shape", (0, 0))) == 2
+
+
+def _frame(child: Child) -> bytes | Work:
+    """Begin the fingerprint of a frame: by its columns as Arrow's, but for what pandas has beside."""
+    frame, kind = child.value, type(child.value)
+    label = f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__.partition(".")[0] != "pandas":
+        return _table(frame, label)
+    # Of objects, Arrow has not the types: None or NaN, 1 or 1.0, a tuple or a list
+    objects = [i for i, dtype in enumerate(frame.dtypes) if _is_of_objects(dtype)]
+    others = frame.iloc[:, np.setdiff1d(np.arange(frame.shape[1]), objects)]
+    found = _table(others.set_axis(range(others.shape[1]), axis=1), label)
+    beside = [(i, frame.iloc[:, i].array) for i in objects]
+    index, names = frame.index, frame.columns
+    labels = index.tolist() if any(map(_is_of_objects, index.to_frame().dtypes)) else None
+    rows = (labels, getattr(index, "freq", None))
+    columns = (names.tolist(), list(names.names), str(names.dtype))
+    child = child._replace(mode=child.mode._replace(files=False))
+    return of_parts(child, "frame", found, beside, rows, columns, frame.attrs)
+
+
+def _is_of_objects(dtype: Any) -> bool:
+    return "object" in (dtype, getattr(getattr(dtype, "categories", None), "dtype", None))
 
 
 def _table(value: Any, label: str) -> bytes:
