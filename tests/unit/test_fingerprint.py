@@ -31,6 +31,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyscale.data.caching.fingerprint import Fingerprints
+from pyscale.data.caching.installed import is_installed
 
 pa = pytest.importorskip("pyarrow")
 
@@ -920,6 +921,20 @@ def test_code_that_names_itself() -> None:
         return n and recursive(n - 1)
 
     assert of(recursive) == of(recursive)
+
+
+def test_modules_without_a_file_are_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those that are made of text; but for Python's own, and parts of extensions."""
+
+    def step(text: str) -> Any:
+        module = ModuleType("made_of_text")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(text, vars(module))
+        return module.step
+
+    assert of(step("def step(x): return x + 1")) != of(step("def step(x): return x + 2"))
+    assert of(step("G = 1\ndef step(x): return G")) != of(step("G = 2\ndef step(x): return G"))
+    assert all(map(is_installed, ("sys", "math", "time")))
 
 
 def test_the_version_of_what_is_installed_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,11 @@ def is_installed(module: str) -> bool:
         return False
     file: str | None = getattr(found, "__file__", None)
     if file is None:
-        return not hasattr(found, "__path__")  # built in; a namespace package is the user's
+        if hasattr(found, "__path__"):
+            return False  # a namespace package is the user's
+        if above := module.rpartition(".")[0]:
+            return is_installed(above)  # part of an extension
+        return module in sys.builtin_module_names or module in sys.stdlib_module_names
     return _real(file).startswith(_installation())
 
 
