@@ -106,6 +106,16 @@ def test_other_types_compare() -> None:
     assert fails(Check.eq(True), [True, False]) == [1]
 
 
+def test_moments_compare_whatever_the_zone() -> None:
+    noon = [datetime.datetime(2020, 1, 1, 12, tzinfo=datetime.UTC)]
+    offset = datetime.timezone(datetime.timedelta(hours=1))
+    for zone in ("UTC", "Europe/Berlin", "America/New_York"):
+        kind = pa.timestamp("s", zone)
+        assert fails(Check.eq(noon[0].astimezone(offset)), noon, kind) == []
+        assert fails(Check.gt(noon[0] - datetime.timedelta(microseconds=1)), noon, kind) == []
+        assert fails(Check.lt(datetime.datetime(2020, 1, 1, 13, tzinfo=offset)), noon, kind) == [0]
+
+
 NANOSECOND = np.datetime64("2020-01-01T00:00:00.000000001")
 UTC = datetime.UTC
 DAY = datetime.date(2020, 1, 1)

@@ -50,6 +50,8 @@ def compared(operator: str, values: Array, bound: Any) -> Any:
         scalar = pa.scalar(bound).cast(kind)
     else:
         scalar = bound if isinstance(bound, pa.Scalar) else pa.scalar(bound)
+        if has_zone(kind) and has_zone(scalar.type):  # the same moment in the zone of the values
+            scalar = scalar.cast(pa.timestamp(scalar.type.unit, kind.tz))
     return getattr(pa.compute, _FUNCTIONS[operator])(values, scalar)
 
 
