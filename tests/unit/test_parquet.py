@@ -115,6 +115,14 @@ def test_arrays_of_two_dimensions_and_of_other_machines(tmp_path: Path) -> None:
     assert found["b"].to_pylist() == order.tolist()
 
 
+@pytest.mark.parametrize("values", [["a\0b", "\0", "", "é\0\0x"], [b"a\0b", b"\0c", b"", b"\0\0d"], ["", ""]])
+def test_arrays_of_text_with_zeros_in_it(values: list[Any], tmp_path: Path) -> None:
+    """Of which NumPy itself has no zeros at the end."""
+    array = np.array(values)
+    assert read(to_parquet({"x": array}, tmp_path / "t.parquet"))["x"].to_pylist() == array.tolist()
+    assert read(to_parquet({"x": array[:0]}, tmp_path / "t.parquet"))["x"].to_pylist() == []
+
+
 def test_dictionaries_that_differ_from_batch_to_batch(tmp_path: Path) -> None:
     words = [["b", "a"], ["c", "b"], ["d", "a"]]
     kind = pa.dictionary(pa.int32(), pa.string())

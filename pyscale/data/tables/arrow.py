@@ -119,8 +119,11 @@ def _array(values: Any, what: str) -> Any:
     if array.ndim > 2 or (array.ndim == 2 and array.shape[1] == 0):
         raise ValueError(f"{what}: expected one dimension, or rows of some elements, got shape {array.shape}")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    kind = {"U": pa.string(), "S": pa.binary()}.get(array.dtype.kind)
+    if kind is not None:  # of which pyarrow takes what is before the first NUL
+        array = array.astype(object)
     try:
-        flat = pa.array(array.reshape(-1))
+        flat = pa.array(array.reshape(-1), kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise TypeError(f"{what}: expected values of one type that columns have, got {error}") from error
     return flat if array.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
