@@ -112,6 +112,14 @@ def test_arrays_have_no_nulls_anywhere(array: Any, tmp_path: Path) -> None:
         found.arrays()
 
 
+def test_columns_whose_names_are_like_paths(tmp_path: Path) -> None:
+    table = pa.table({"a": [{"b": 1}], "a.b": [2], "a.b.c": [3]})
+    found = cache(lambda _: table, None, directory=tmp_path)
+    assert found.table(["a.b"]).equals(table.select(["a.b"]))
+    assert list(found.arrays(["a.b.c", "a.b"])) == ["a.b.c", "a.b"]
+    assert [batch.schema.names for batch in found.batches(["a.b"])] == [["a.b"]]
+
+
 def test_columns_by_name(tmp_path: Path) -> None:
     found = cache(lambda table: table, TABLE, directory=tmp_path)
     for call in (found.table, found.arrays, lambda columns: list(found.batches(columns))):

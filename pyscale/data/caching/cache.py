@@ -60,7 +60,7 @@ class Cached:
             It has no such column.
         """
         with arrow().parquet.ParquetFile(self.path) as file:
-            return file.read(_known(file, columns))
+            return _narrow(file.read(_known(file, columns)), columns)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Yield it, or some columns of it, as record batches.
@@ -71,7 +71,8 @@ class Cached:
             It has no such column.
         """
         with arrow().parquet.ParquetFile(self.path) as file:
-            yield from file.iter_batches(BATCH_ROWS, columns=_known(file, columns))
+            for batch in file.iter_batches(BATCH_ROWS, columns=_known(file, columns)):
+                yield _narrow(batch, columns)
 
     def arrays(self, columns: Sequence[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return it, or some columns of it, as NumPy arrays; lists of a fixed size as rows of two dimensions.
@@ -314,6 +315,11 @@ def _known(file: Any, columns: Sequence[str] | None) -> list[str] | None:
         if name not in names:
             raise ValueError(f"cache: expected columns of {names}, got {name!r}")
     return list(columns)
+
+
+def _narrow(rows: Any, columns: Sequence[str] | None) -> Any:
+    """Return the columns alone: of ``"a.b"``, pyarrow reads the field ``b`` of a column ``a`` as well."""
+    return rows if columns is None else rows.select(list(columns))
 
 
 def _array(name: str, column: Any) -> npt.NDArray[Any]:
