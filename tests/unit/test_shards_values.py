@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,27 @@ def test_a_column_as_no_dtype(tmp_path: Path) -> None:
             ParquetShards(path, {"x": missing})
     with pytest.raises(TypeError, match="column 'x': expected a dtype, got None"):  # not NumPy's float64
         ParquetShards(path, {"x": None})  # type: ignore[dict-item]
+
+
+def test_a_fill_of_times_is_not_cut_off(tmp_path: Path) -> None:
+    day, noon = datetime(2020, 1, 1), datetime(2020, 1, 1, 12)
+    times = {"d": pa.date32(), "t": pa.timestamp("ms"), "s": pa.duration("ms")}
+    path = write(tmp_path / "a.parquet", **{name: pa.array([None, 1], kind) for name, kind in times.items()})
+    exact = {"d": day, "t": noon, "s": timedelta(milliseconds=1)}
+    [batch] = Loader(in_files_order(path, fill=exact), batch_size=2)
+    assert [batch[name][0].item() for name in "dts"] == [day.date(), noon, exact["s"]]
+    cut: list[dict[str, Any]] = [
+        {"d": noon},
+        {"d": 0.5},
+        {"t": noon.replace(microsecond=1)},
+        {"t": noon.replace(tzinfo=UTC)},
+        {"t": 0.5},
+        {"s": timedelta(microseconds=1)},
+    ]
+    for fill in cut:
+        [name] = fill
+        with pytest.raises(ValueError, match=f"fill: expected a value of .* for column '{name}', got"):
+            ParquetShards(path, fill=fill)
 
 
 def test_fill_is_checked_at_first(tmp_path: Path) -> None:

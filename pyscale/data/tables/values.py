@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pyscale.data.schema.casts import castable
 from pyscale.data.schema.types import nearest
 from pyscale.errors import DataError
 
@@ -52,10 +53,28 @@ def check_fill(name: str, kind: Any, fill: Any) -> None:
         raise ValueError(f"{what}: {error}") from error
     if pa.types.is_floating(kind) and isinstance(fill, (float, np.floating)):
         is_same = np.isinf(value.as_py()) == np.isinf(fill)
+    elif pa.types.is_temporal(kind) and not _is_count(fill):
+        is_same = _is_held(fill, kind)
     else:
         is_same = not (pa.types.is_integer(kind) or pa.types.is_floating(kind)) or value.as_py() == fill
     if not is_same:
         raise ValueError(what)
+
+
+def _is_count(value: Any) -> bool:
+    """Return whether a value is a number of a type's units."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
+
+
+def _is_held(time: Any, kind: Any) -> bool:
+    """Return whether a type holds a date, time or duration; pyarrow cuts off what it does not hold."""
+    import pyarrow as pa
+
+    own = pa.array(np.array([time])) if isinstance(time, np.generic) else pa.array([time])
+    try:
+        return not castable(own, kind)[1].any()
+    except pa.ArrowNotImplementedError:
+        return False
 
 
 def converted(name: str, column: Any, target: Any) -> Any:
