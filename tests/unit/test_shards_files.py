@@ -64,6 +64,8 @@ def test_filters_that_are_none(tmp_path: Path) -> None:
         ParquetShards(path, {"x": "nonsense"})
     with pytest.raises(ValueError, match="filters: expected an Expression, or a list of"):
         ParquetShards(path, filters=[("x", "~", 3)])
+    with pytest.raises(ValueError, match=r"filters: expected columns by their names, got \(FieldPath\(0\)"):
+        ParquetShards(path, filters=pc.field(0) > 3)
 
 
 def test_a_file_by_two_spellings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

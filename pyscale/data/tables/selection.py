@@ -64,6 +64,10 @@ def expression(filters: Any) -> Any:
     import pyarrow.parquet as parquet
 
     if isinstance(filters, compute.Expression):
+        try:
+            pickle.dumps(filters, protocol=5)
+        except NotImplementedError as error:  # pyarrow's own is one
+            raise ValueError(f"filters: expected columns by their names, got {filters}") from error
         return filters
     try:
         if not isinstance(filters, (list, tuple)):
