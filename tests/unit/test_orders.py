@@ -92,6 +92,13 @@ def test_a_window_of_a_huge_data_set_takes_no_memory() -> None:
     assert len(set((middle // 1000).tolist())) <= 3 * 14
 
 
+def test_windows_of_as_many_samples_as_there_may_be() -> None:
+    n = 2**63 - 1
+    order = Window(n, block_size=1000, window=1000).order(seed=0, epoch=0)
+    first = Permutation(-(-n // 1000))[-1] * 1000  # of the last block, which ends the last window
+    assert np.sort(order[n - n % 1000 :]).tolist() == [*range(first + 1000 - n % 1000, first + 1000)]
+
+
 def test_the_quality_of_windows_is_what_is_said() -> None:
     n, block_size, batch = 200_000, 500, 64
     for window, streams in ((5_000, 1), (20_000, 1), (20_000, 4)):

@@ -102,10 +102,10 @@ class EvenBlocks:
 
     def samples(self, sequence: Indices) -> Indices:
         """Return the same as `Blocks.samples`."""
-        missing = self._size - self._short
+        # Behind the short block, counted from its end: to count it as a whole one could pass 2^63.
         after = sequence >= self._slot_of_short * self._size + self._short
-        slots, within = np.divmod(sequence + after * missing, self._size)
-        samples: Indices = self._permutation._at(slots) * self._size + within
+        slots, within = np.divmod(sequence - after * self._short, self._size)
+        samples: Indices = self._permutation._at(slots + after) * self._size + within
         return samples
 
     def slots(self, start: int, stop: int) -> tuple[Indices, Indices, Indices]:
