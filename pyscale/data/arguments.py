@@ -29,6 +29,6 @@ def integers(what: str, values: Any) -> Indices:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{what} of integers, got {array.dtype}")
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+    if array.dtype.newbyteorder("=") == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise IndexError(f"{what} below 2^63, got {array.max()}")
     return np.ascontiguousarray(array, np.int64).reshape(array.shape)

@@ -370,6 +370,13 @@ def test_plans_of_numpys_integers_have_states_for_json() -> None:
         assert json.loads(json.dumps(state)) == state
 
 
+@pytest.mark.parametrize("dtype", ["<u8", ">u8"])
+def test_positions_beyond_63_bits_are_not_taken_for_negative_ones(dtype: str) -> None:
+    for order in (Sequential(5), Permutation(5), Window(5, window=2, block_size=2).order(seed=0, epoch=0)):
+        with pytest.raises(IndexError, match=r"below 2\^63, got 18446744073709551615"):
+            order[np.array([2**64 - 1], dtype)]
+
+
 def test_positions_of_samples_as_they_stand() -> None:
     assert Sequential(5).inverse(np.uint8(4)) == 4
     assert Sequential(5).inverse([[4, 0]]).tolist() == [[4, 0]]
