@@ -370,6 +370,15 @@ def test_plans_of_numpys_integers_have_states_for_json() -> None:
         assert json.loads(json.dumps(state)) == state
 
 
+@pytest.mark.parametrize("plan", [Mixture, lambda sizes: Window(sizes, window=3)])
+def test_sizes_are_as_they_were_given(plan: Callable[[Indices], Mixture | Window]) -> None:
+    sizes = np.array([3, 4])
+    given = plan(sizes)
+    expected = given.order(seed=0, epoch=0)[:]
+    sizes[:] = 9, 1
+    np.testing.assert_array_equal(given.order(seed=0, epoch=0)[:], expected)
+
+
 @pytest.mark.parametrize("dtype", ["<u8", ">u8"])
 def test_positions_beyond_63_bits_are_not_taken_for_negative_ones(dtype: str) -> None:
     for order in (Sequential(5), Permutation(5), Window(5, window=2, block_size=2).order(seed=0, epoch=0)):

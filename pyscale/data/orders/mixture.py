@@ -92,7 +92,7 @@ class Mixture(Plan):
         *,
         length: int | None = None,
     ) -> None:
-        self.sizes = integers("Mixture: expected sizes", sizes)
+        self.sizes = integers("Mixture: expected sizes", sizes).copy()  # which the caller may change
         if self.sizes.ndim != 1 or not len(self.sizes) or (self.sizes < 0).any():
             raise ValueError(f"Mixture: expected a list of sizes from 0, got {sizes!r}")
         integer("Mixture: expected sizes with a sum", sum(self.sizes.tolist()), 0, (1 << 61) - 1)

@@ -292,7 +292,7 @@ class Window(Plan):
         else:
             if block_size is not None:
                 raise TypeError("Window: expected block_size or the sizes of the blocks, got both")
-            self.sizes = integers("Window: expected sizes", n)
+            self.sizes = integers("Window: expected sizes", n).copy()  # which the caller may change
             if self.sizes.ndim != 1 or (self.sizes < 0).any():
                 raise ValueError("Window: expected a list of sizes from 0, got " + repr(n))
             self._n = integer("Window: expected sizes with a sum", sum(self.sizes.tolist()), 0, (1 << 63) - 1)
