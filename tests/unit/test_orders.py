@@ -92,6 +92,13 @@ def test_a_window_of_a_huge_data_set_takes_no_memory() -> None:
     assert len(set((middle // 1000).tolist())) <= 3 * 14
 
 
+def test_windows_of_as_many_samples_as_there_may_be() -> None:
+    n = 2**63 - 1
+    order = Window(n, block_size=1000, window=1000).order(seed=0, epoch=0)
+    first = Permutation(-(-n // 1000))[-1] * 1000  # of the last block, which ends the last window
+    assert np.sort(order[n - n % 1000 :]).tolist() == [*range(first + 1000 - n % 1000, first + 1000)]
+
+
 def test_the_quality_of_windows_is_what_is_said() -> None:
     n, block_size, batch = 200_000, 500, 64
     for window, streams in ((5_000, 1), (20_000, 1), (20_000, 4)):
@@ -361,6 +368,22 @@ def test_plans_of_numpys_integers_have_states_for_json() -> None:
     for plan in (Sequential(np.int64(5)), Shuffled(np.int64(5))):  # type: ignore[arg-type]
         state = ShardedSampler(plan, num_replicas=1, rank=0).state_dict()
         assert json.loads(json.dumps(state)) == state
+
+
+@pytest.mark.parametrize("plan", [Mixture, lambda sizes: Window(sizes, window=3)])
+def test_sizes_are_as_they_were_given(plan: Callable[[Indices], Mixture | Window]) -> None:
+    sizes = np.array([3, 4])
+    given = plan(sizes)
+    expected = given.order(seed=0, epoch=0)[:]
+    sizes[:] = 9, 1
+    np.testing.assert_array_equal(given.order(seed=0, epoch=0)[:], expected)
+
+
+@pytest.mark.parametrize("dtype", ["<u8", ">u8"])
+def test_positions_beyond_63_bits_are_not_taken_for_negative_ones(dtype: str) -> None:
+    for order in (Sequential(5), Permutation(5), Window(5, window=2, block_size=2).order(seed=0, epoch=0)):
+        with pytest.raises(IndexError, match=r"below 2\^63, got 18446744073709551615"):
+            order[np.array([2**64 - 1], dtype)]
 
 
 def test_positions_of_samples_as_they_stand() -> None:

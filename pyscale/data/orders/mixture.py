@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale import _core
-from pyscale.data.arguments import Indices, integer, integers
+from pyscale.data.arguments import Indices, integer, integers, without_mask
 from pyscale.data.orders.digest import digest
 from pyscale.data.orders.order import Order, Plan
 from pyscale.data.orders.permutation import VERSION, Permutation
@@ -92,7 +92,7 @@ class Mixture(Plan):
         *,
         length: int | None = None,
     ) -> None:
-        self.sizes = integers("Mixture: expected sizes", sizes)
+        self.sizes = integers("Mixture: expected sizes", sizes).copy()  # which the caller may change
         if self.sizes.ndim != 1 or not len(self.sizes) or (self.sizes < 0).any():
             raise ValueError(f"Mixture: expected a list of sizes from 0, got {sizes!r}")
         integer("Mixture: expected sizes with a sum", sum(self.sizes.tolist()), 0, (1 << 61) - 1)
@@ -170,7 +170,7 @@ class Stratified(Plan):
     """
 
     def __init__(self, labels: npt.ArrayLike) -> None:
-        array = np.asarray(labels)
+        array = without_mask("Stratified: expected labels", labels)
         if array.ndim != 1:
             raise ValueError(f"Stratified: expected one label a sample, got an array of shape {array.shape}")
         try:
@@ -197,7 +197,7 @@ class Stratified(Plan):
 
 def _whole(what: str, weights: Sequence[float], count: int) -> Indices:
     """Return weights as whole numbers; those that are fractions are rounded to parts of 2^30."""
-    array = np.asarray(weights)
+    array = without_mask(f"{what}: expected weights", weights)
     if array.shape != (count,):
         raise ValueError(f"{what}: expected {count} weights, got an array of shape {array.shape}")
     if array.dtype.kind not in "iuf":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyscale.data.arguments import Indices, integer
+from pyscale.data.arguments import Indices, integer, without_mask
 from pyscale.data.orders.digest import digest
 from pyscale.data.orders.order import Order, Plan
 from pyscale.data.orders.permutation import VERSION, Permutation
@@ -69,7 +69,7 @@ class Weighted(Plan):
     def __init__(
         self, weights: npt.ArrayLike, *, num_samples: int | None = None, replacement: bool = True
     ) -> None:
-        given = np.asarray(weights)
+        given = without_mask("Weighted: expected weights", weights)
         if given.ndim != 1 or given.dtype.kind not in "iuf":
             raise TypeError(
                 f"Weighted: expected one number a sample, got {given.dtype} of shape {given.shape}"

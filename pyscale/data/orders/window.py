@@ -102,10 +102,10 @@ class EvenBlocks:
 
     def samples(self, sequence: Indices) -> Indices:
         """Return the same as `Blocks.samples`."""
-        missing = self._size - self._short
+        # Behind the short block, counted from its end: to count it as a whole one could pass 2^63.
         after = sequence >= self._slot_of_short * self._size + self._short
-        slots, within = np.divmod(sequence + after * missing, self._size)
-        samples: Indices = self._permutation._at(slots) * self._size + within
+        slots, within = np.divmod(sequence - after * self._short, self._size)
+        samples: Indices = self._permutation._at(slots + after) * self._size + within
         return samples
 
     def slots(self, start: int, stop: int) -> tuple[Indices, Indices, Indices]:
@@ -292,7 +292,7 @@ class Window(Plan):
         else:
             if block_size is not None:
                 raise TypeError("Window: expected block_size or the sizes of the blocks, got both")
-            self.sizes = integers("Window: expected sizes", n)
+            self.sizes = integers("Window: expected sizes", n).copy()  # which the caller may change
             if self.sizes.ndim != 1 or (self.sizes < 0).any():
                 raise ValueError("Window: expected a list of sizes from 0, got " + repr(n))
             self._n = integer("Window: expected sizes with a sum", sum(self.sizes.tolist()), 0, (1 << 63) - 1)

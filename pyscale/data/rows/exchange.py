@@ -13,7 +13,7 @@ from pyscale import _core
 from pyscale.arrays import view
 from pyscale.comm import Communicator, world
 from pyscale.data.agreement import check_same, on_all_ranks
-from pyscale.data.arguments import integer
+from pyscale.data.arguments import integer, without_mask
 from pyscale.data.rows.table import Table
 
 Array = npt.NDArray[Any]
@@ -98,7 +98,10 @@ def exchange(
 def open_destinations(x: npt.ArrayLike, rows: int, call: str) -> Array:
     """Return destinations as the kernels take them; raises TypeError and ValueError."""
     what = f"{call}: destinations"
-    array = np.asarray(x) if isinstance(x, (np.ndarray, list, tuple)) else view(x, what=what).array
+    if isinstance(x, (np.ndarray, list, tuple)):
+        array = without_mask(f"{what}: expected integers", x)
+    else:
+        array = view(x, what=what).array
     if array.size == 0 and isinstance(x, (list, tuple)):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":

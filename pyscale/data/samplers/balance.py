@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale import _core
+from pyscale.data.arguments import without_mask
 
 Indices = npt.NDArray[np.int64]
 
@@ -68,7 +69,7 @@ def balance(
     ranks = operator.index(num_ranks)
     if ranks < 1:
         raise ValueError(f"balance: expected num_ranks of at least 1, got {ranks}")
-    array = np.asarray(lengths)
+    array = without_mask("balance: expected lengths", lengths)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"balance: expected lengths of integers or floats, got {array.dtype}")
     if array.ndim != 1:

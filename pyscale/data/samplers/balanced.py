@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pyscale.comm import Communicator
 from pyscale.comm.together import agree, together
-from pyscale.data.arguments import Indices
+from pyscale.data.arguments import Indices, without_mask
 from pyscale.data.orders.digest import digest
 from pyscale.data.orders.order import Order, Plan
 from pyscale.data.samplers.balance import balance
@@ -88,7 +88,7 @@ class BalancedBatchSampler(ShardedBatchSampler):
 
 
 def _lengths(lengths: npt.ArrayLike, samples: int) -> npt.NDArray[Any]:
-    array = np.asarray(lengths)
+    array = without_mask("BalancedBatchSampler: expected lengths", lengths)
     if array.ndim != 1 or array.dtype.kind not in "iuf":
         raise TypeError(
             f"BalancedBatchSampler: expected one number a sample, got {array.dtype} of shape {array.shape}"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pyscale import _core
 from pyscale.config import num_threads as default_threads
+from pyscale.data.arguments import without_mask
 from pyscale.errors import CommMismatch, PyscaleError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Seen:
         IndexError
             For an index that is not from 0 to ``n - 1``; none was taken note of.
         """
-        array = np.asarray(indices)
+        array = without_mask("Seen.add: expected indices", indices)
         if array.size == 0 and array.dtype == np.float64:  # an empty list
             return
         if array.dtype.kind not in "iu":
