@@ -264,7 +264,8 @@ def test_quantiles_at_infinity() -> None:
         values = np.append(np.random.default_rng(0).normal(size=5000), tail)
         found = one(values, buckets=1024)
         assert found.sketch.shift > 0
-        assert (found.quantile(0), found.quantile(1)) == (pytest.approx(values.min(), rel=0.02), values.max())
+        assert found.quantile(0) == pytest.approx(values.min(), rel=0.02)
+        assert found.quantile(1) == values.max()
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
