@@ -92,7 +92,6 @@ class Distribution:
             is_nan = arrow().compute.is_nan(values)
             self.nans += is_nan.true_count
             values = values.filter(arrow().compute.invert(is_nan))
-            values = arrow().array(values.to_numpy() + 0.0, values.type)  # -0.0 becomes 0.0
         if len(values):
             (self._add_numbers if self.kind == "number" else self._add_categories)(values)
 
@@ -103,7 +102,8 @@ class Distribution:
 
     def _add_numbers(self, values: Array) -> None:
         floats = _floats(values)
-        self.low, self.high = np.fmin(self.low, floats.min()), np.fmax(self.high, floats.max())
+        lowest, highest = floats.min() + 0.0, floats.max() + 0.0  # -0.0 becomes 0.0, as in the keys
+        self.low, self.high = np.fmin(self.low, lowest), np.fmax(self.high, highest)
         self.sketch.add(keys_of_floats(floats))
 
     def _add_categories(self, values: Array) -> None:
@@ -264,7 +264,7 @@ class Distribution:
 
 def _name(value: Any, key: int) -> str:
     """Return a category in words: a long one cut off, with its hash instead of what others may share."""
-    text = str(value)
+    text = str(value + 0.0 if isinstance(value, (float, np.floating)) else value)  # -0.0 becomes 0.0
     return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 18]}… {key & (2**64 - 1):016x}"
 
 
