@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyscale.arrays import view
+from pyscale.data.arguments import without_mask
 
 Array = npt.NDArray[Any]
 Like = Callable[[Array], Any]
@@ -70,9 +71,10 @@ class Table:
             raise TypeError(f"{call}: out: expected columns {self.names}, got {type(out).__name__}")
         room: list[Array] = []
         for (what, x), column in zip(given.items(), self.columns, strict=True):
-            if isinstance(x, np.ma.MaskedArray):
-                raise TypeError(f"{what}: expected an array without a mask, got MaskedArray")
-            array = np.asarray(x) if isinstance(x, np.ndarray) else view(x, writable=True, what=what).array
+            if isinstance(x, np.ndarray):
+                array = without_mask(f"{what}: expected an array", x)
+            else:
+                array = view(x, writable=True, what=what).array
             if array.dtype != column.dtype or array.ndim == 0 or array.shape[1:] != column.shape[1:]:
                 raise ValueError(
                     f"{what}: expected {column.dtype} rows of shape {column.shape[1:]}, "
