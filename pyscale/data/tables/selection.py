@@ -64,10 +64,6 @@ def expression(filters: Any) -> Any:
     import pyarrow.parquet as parquet
 
     if isinstance(filters, compute.Expression):
-        try:
-            pickle.dumps(filters, protocol=5)
-        except NotImplementedError as error:  # pyarrow's own is one
-            raise ValueError(f"filters: expected columns by their names, got {filters}") from error
         return filters
     try:
         if not isinstance(filters, (list, tuple)):
@@ -82,11 +78,21 @@ def expression(filters: Any) -> Any:
 
 
 def in_full(where: Any) -> str:
-    """Return a name of an Expression that no other has: its text leaves out values of long lists."""
+    """Return a name of an Expression that no other has: its text leaves out values of long lists.
+
+    Raises
+    ------
+    ValueError
+        It names columns by their places.
+    """
     if where is None:
         return "None"
     text = str(where)
-    exact = blake2b(pickle.dumps(where, protocol=5), digest_size=16).hexdigest()
+    try:
+        pickled = pickle.dumps(where, protocol=5)
+    except NotImplementedError as error:  # pyarrow's own is one
+        raise ValueError(f"filters: expected columns by their names, got {text}") from error
+    exact = blake2b(pickled, digest_size=16).hexdigest()
     return f"{text if len(text) <= 300 else text[:299] + '…'} ({exact})"
 
 
