@@ -6,7 +6,7 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -44,29 +44,32 @@ class ParquetFile(File):
         return [Block(self.path, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
 
     def read(self, number: int, columns: Sequence[str], where: Any = None) -> Any:
-        """Return rows of a row group; where its statistics exclude them all, nothing is read."""
-        import pyarrow.parquet as parquet
-
-        if where is not None and (beside := self._without_statistics(where)):
-            both = list(dict.fromkeys([*columns, *beside]))
-            return _chosen(self.read(number, both), columns, where)
+        """Return rows of a row group; nothing is read where its statistics decide, and exclude them all."""
         if where is None:
-            try:
-                reader = self._idle.pop()  # no two threads have the same
-            except IndexError:
-                # Reading ahead in a thread of Arrow's own costs more than it gains where threads read ahead.
-                reader = parquet.ParquetFile(
-                    self.path, metadata=self._metadata, page_checksum_verification=True, pre_buffer=False
-                )
-            try:
-                table = reader.read_row_group(number, columns=list(columns), use_threads=False)
-            except BaseException:
-                reader.close()
-                raise
-            self._idle.append(reader)
-            return table
+            return self._whole(number, columns)
+        if beside := self._without_statistics(where):
+            return _chosen(self._whole(number, dict.fromkeys([*columns, *beside])), columns, where)
         group = self._fragment.subset(row_group_ids=[number], schema=self._schema)
         return group.to_table(schema=self._schema, columns=list(columns), filter=where, use_threads=False)
+
+    def _whole(self, number: int, columns: Iterable[str]) -> Any:
+        """Return all rows of a row group."""
+        import pyarrow.parquet as parquet
+
+        try:
+            reader = self._idle.pop()  # no two threads have the same
+        except IndexError:
+            # Reading ahead in a thread of Arrow's own costs more than it gains where threads read ahead.
+            reader = parquet.ParquetFile(
+                self.path, metadata=self._metadata, page_checksum_verification=True, pre_buffer=False
+            )
+        try:
+            table = reader.read_row_group(number, columns=list(columns), use_threads=False)
+        except BaseException:
+            reader.close()
+            raise
+        self._idle.append(reader)
+        return table
 
     def close(self) -> None:
         """Close the file, but for threads that are reading it."""
@@ -75,7 +78,7 @@ class ParquetFile(File):
                 self._idle.pop().close()
 
     def count(self, number: int, where: Any) -> int:
-        """Return how many rows of a row group are true; decided by its statistics where that is possible."""
+        """Return how many rows of a row group are true; decided by its statistics where these may decide."""
         if self._without_statistics(where):
             return super().count(number, where)
         group = self._fragment.subset(row_group_ids=[number], schema=self._schema)
